@@ -1,0 +1,51 @@
+# make demo | test | check | bench; each sets up .venv first when it is missing or out of date.
+PYTHON ?= python3
+export UV_SYSTEM_CERTS ?= 1
+BIN := .venv/bin
+READY := .venv/.ready
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock clean
+
+help:
+	@echo "make demo    run the main job on embedded data (sets up .venv first)"
+	@echo "make test    run the tests"
+	@echo "make check   format, lint, types, import layers, tests"
+	@echo "make bench   measure the figures of benchmarks/RESULTS.md again"
+	@echo "make lock    resolve pyproject.toml into requirements.lock"
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ccar needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+
+# --compile-bytecode: every later process start is 2 to 5 times faster.
+$(READY): requirements.lock pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+setup: $(READY)
+
+demo: $(READY)
+	$(BIN)/ccar run studies/digits_lt.yaml
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+lock: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --no-annotate --no-header \
+	  pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,51 @@
+"""A recipe: everything about training that is held equal across the methods that are compared."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+Augmentation = Literal["crop", "flip", "autoaugment", "cutout"]
+
+
+class CosineSchedule(BaseModel):
+    """Linear warm-up to the peak, then half a cosine to exactly 0 in the last epoch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Literal["cosine"] = "cosine"
+    warmup_epochs: int = Field(0, ge=0, description="epochs until the peak learning rate; 0: start at it")
+    warmup_start: float = Field(0.0, ge=0, le=1, description="learning rate of epoch 1, as a share of the peak")
+
+
+class StepSchedule(BaseModel):
+    """Linear warm-up from lr / warmup_epochs, then constant, multiplied at each milestone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Literal["steps"] = "steps"
+    warmup_epochs: int = Field(0, ge=0, description="epochs until the full learning rate")
+    milestones: tuple[PositiveInt, ...] = Field(description="after these epochs (1-based) the rate is multiplied")
+    factor: float = Field(0.1, gt=0, lt=1, description="the multiplier; it accumulates")
+
+
+class Recipe(BaseModel):
+    """Optimiser, schedule, augmentation and length of one training run.
+
+    Either `epochs` or `iterations` is given. `iterations` follows the Balanced-Softmax protocol: with
+    L = ceil(images / batch_size), epochs = ceil(iterations / L); `warmup_iterations` likewise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(description="the named recipe this one is, or started from")
+    epochs: PositiveInt | None = None
+    iterations: PositiveInt | None = None
+    warmup_iterations: PositiveInt | None = None
+    batch_size: PositiveInt
+    drop_last: bool = Field(False, description="leave out the last batch of an epoch when it is not full")
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    schedule: CosineSchedule | StepSchedule = Field(discriminator="name")
+    augmentation: tuple[Augmentation, ...] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"

@@ -1,0 +1,30 @@
+"""What training hands out: one value per epoch, and one look at the test set at the very end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ccar.metrics.accuracy import Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochResult:
+    """One finished epoch. `epoch` counts from 1; times are in seconds, `finished_at` is Unix time."""
+
+    epoch: int
+    train_loss: float
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+    finished_at: float
+    validation: Evaluation | None  # None when the study keeps no validation part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """The test set, read once after the last epoch."""
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+    last_epoch: Evaluation
+    best_epoch: Evaluation | None  # weights of the best validation epoch; None without a validation part
+    best_epoch_index: int | None
