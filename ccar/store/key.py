@@ -1,0 +1,67 @@
+"""The trial key: a digest of everything that can change a trial's numbers, and of nothing else.
+
+In it: the resolved configuration, the seed, the bytes and indices of the data, the training code.
+Not in it: where the bytes came from, where the trial ran, who asked for it, how it was tracked.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ccar
+from ccar.training.config import TrialConfig
+
+TRAINING_ROOMS = ("losses", "metrics", "models", "data", "training")
+
+
+def trial_key(config: TrialConfig, data_fingerprint: str) -> str:
+    """Sha256 hex digest that names this training; equal for equal numbers.
+
+    Args:
+        config: the resolved configuration with its seed.
+        data_fingerprint: digest of the source's bytes and of the chosen indices.
+    """
+    return digest_of_parts(key_parts(config, data_fingerprint))
+
+
+def key_parts(config: TrialConfig, data_fingerprint: str) -> dict[str, Any]:
+    """The parts that the key digests, as plain JSON: what `ccar why` compares."""
+    parts: dict[str, Any] = config.model_dump(mode="json")
+    for whereabouts in ("root", "download"):
+        del parts["data"][whereabouts]
+    return {**parts, "data_fingerprint": data_fingerprint, "code": code_digest()}
+
+
+def digest_of_parts(parts: dict[str, Any]) -> str:
+    """Digest of the canonical JSON of `parts`: sorted keys, no blanks, shortest float that reads back."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """Digest of the code that training runs; comments, docstrings and layout do not change it."""
+    package = Path(ccar.__file__).parent
+    digest = hashlib.sha256()
+    for room in TRAINING_ROOMS:
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(f"{path.relative_to(package).as_posix()}\0".encode())
+            digest.update(meaning_of(path.read_text(encoding="utf-8")).encode())
+    return digest.hexdigest()
+
+
+def meaning_of(source: str) -> str:
+    """The syntax tree of `source` as text, without docstrings: equal for code that does the same."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)

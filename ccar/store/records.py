@@ -1,0 +1,58 @@
+"""What the trial store hands out: plain, frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ccar.training.config import TrialConfig
+from ccar.training.result import EpochResult
+
+TrialStatus = Literal["absent", "unfinished", "stopped", "diverged", "failed", "finished"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """Everything the store knows of one trial except its test results, which are read apart.
+
+    `absent`: never begun. `unfinished`: begun, goes on from its last commit. `stopped`: ended by early
+    stopping. `diverged`: the loss was no longer finite. `failed`: the code raised; the next run tries again.
+    In a trial that has ended, only the last and the best epoch keep their per-class accuracies.
+    """
+
+    key: str
+    status: TrialStatus
+    config: TrialConfig | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)  # what the key digests
+    epochs: tuple[EpochResult, ...] = ()
+    started_at: float | None = None  # Unix time of the first claim
+    ended_at: float | None = None  # Unix time of the last record
+    error: str | None = None
+    worker: Mapping[str, Any] = field(default_factory=dict)  # host, pid, device, threads, versions
+    num_records: int = 0  # length of the trial's log: a cursor for projections
+
+    @property
+    def seconds(self) -> float:
+        """Pure training and validation time, in seconds."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyTrial:
+    """One trial of a study, by its names in that study and its key in the store."""
+
+    cell: str
+    method: str
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """A study that was run against this store: its file as it was, and its trials in order."""
+
+    name: str
+    definition: str
+    trials: tuple[StudyTrial, ...]
+    submitted_at: float

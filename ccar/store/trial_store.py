@@ -1,0 +1,367 @@
+"""The trial store: a folder of finished and unfinished trials, addressed by key. It is the truth.
+
+Layout::
+
+    trials/ab/abcd.../trial.json          what the key digests
+                      log/000000.jsonl    claims, committed epochs, the end (see trial_log.py)
+                      checkpoint-*.pt     state after the last committed epoch, until the trial has finished
+                      weights-*.pt        the trained model
+                      test-*.jsonl        the test results, apart from all that selection may read
+    studies/NAME.json                     the studies that were run against this store
+
+Side files are written first and named, with their digest, in the log record that makes them count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import TypeAdapter
+
+from ccar.errors import Fenced, StoreError, TrialBusy
+from ccar.store.files import (
+    create_exclusively,
+    make_folder,
+    read_verified,
+    replace_atomically,
+    sealed,
+    unseal,
+)
+from ccar.store.key import digest_of_parts
+from ccar.store.liveness import Heartbeat, is_alive, this_process
+from ccar.store.records import StudyRecord, TrialRecord, TrialStatus
+from ccar.store.search_log import StoredSearchLog
+from ccar.store.trial_log import ENDS, LogRecord, RecordType, TrialLog
+from ccar.training.config import TrialConfig
+from ccar.training.result import EpochResult, TestResult
+
+_EPOCHS = TypeAdapter(tuple[EpochResult, ...])
+_TEST = TypeAdapter(TestResult)
+_STUDY = TypeAdapter(StudyRecord)
+_TERMINAL: frozenset[str] = frozenset({"finished", "diverged"})
+
+
+class TrialStore:
+    """Reads and writes the store in `root`; many processes on many hosts may use the same folder at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def check_writable(self) -> None:
+        """Prove that a trial could be written.
+
+        Raises:
+            StoreError: the folder cannot be created or written, or the disk is full.
+        """
+        probe = self.root / f".writable.{uuid.uuid4().hex}"
+        replace_atomically(probe, b"")
+        probe.unlink()
+
+    def read(self, key: str) -> TrialRecord:
+        """All that is known of a trial, except its test results.
+
+        Raises:
+            StoreError: a file was altered after it was written.
+        """
+        log = TrialLog(self._folder(key) / "log")
+        length = log.length()
+        if length == 0:
+            return TrialRecord(key=key, status="absent")
+        trial = unseal(self._folder(key) / "trial.json")
+        last = log.read(length - 1)
+        history = last if last.type in ENDS else _history_of(log, last)
+        status = cast(TrialStatus, last.type) if last.type in ENDS else "unfinished"
+        return TrialRecord(
+            key=key,
+            status=status,
+            config=TrialConfig.model_validate(trial["config"]),
+            parts=trial["parts"],
+            epochs=_EPOCHS.validate_python(history.content["epochs"]),
+            started_at=history.content["started_at"],
+            ended_at=last.at,
+            error=last.content.get("error"),
+            worker=history.content["worker"],
+            num_records=length,
+        )
+
+    def read_test(self, key: str) -> TestResult | None:
+        """The test results of a finished trial, or None. Nothing that selects may call this.
+
+        Raises:
+            StoreError: a file was altered after it was written.
+        """
+        content = self._side_file_of_finished(key, "test")
+        return None if content is None else _TEST.validate_json(content.partition(b"\n")[0])
+
+    def read_weights(self, key: str) -> bytes | None:
+        """The trained model of a finished trial, as `torch.save` wrote it (load with `weights_only=True`)."""
+        return self._side_file_of_finished(key, "weights")
+
+    def num_records(self, key: str) -> int:
+        """Length of a trial's log, without reading it: grows with every commit."""
+        return TrialLog(self._folder(key) / "log").length()
+
+    def claim(self, config: TrialConfig, parts: Mapping[str, Any], *, worker: Mapping[str, Any]) -> Claim:
+        """Take a trial over, to train it on from its last commit.
+
+        Args:
+            config: what to train.
+            parts: what the trial's key digests, from `ccar.store.key.key_parts`.
+            worker: facts about the place (device, threads, versions), kept with the trial.
+
+        Raises:
+            TrialBusy: somebody who is still alive works on it, or it has ended for good.
+            StoreError: the store cannot be written, or a file in it was altered.
+        """
+        key = digest_of_parts(dict(parts))
+        folder = self._folder(key)
+        make_folder(folder / "log")
+        if not (folder / "trial.json").exists():
+            stored = {"config": config.model_dump(mode="json"), "parts": dict(parts)}
+            create_exclusively(folder / "trial.json", sealed(stored))
+        log = TrialLog(folder / "log")
+        facts = {**this_process(), **worker}
+        while True:
+            number = log.length()
+            last = log.read(number - 1) if number else None
+            if last is not None and last.type in _TERMINAL:
+                raise TrialBusy(f"trial {key[:12]} has {last.type} meanwhile")
+            former = _history_of(log, last) if last is not None else None
+            if former is not None and former.content["claimed_by"] is not None:
+                claimant = former.content["claimed_by"]
+                if is_alive(claimant["worker"], folder / claimant["heartbeat"]):
+                    raise TrialBusy(
+                        f"trial {key[:12]} is being trained by process {claimant['worker']['pid']} "
+                        f"on {claimant['worker']['host']}"
+                    )
+                (folder / claimant["heartbeat"]).unlink(missing_ok=True)
+            now = time.time()
+            # The first beat comes before the claim: a claim without a heartbeat would look dead.
+            heartbeat_name = f"heartbeat-{number:06d}-{uuid.uuid4().hex[:8]}"
+            heartbeat = Heartbeat(folder / heartbeat_name)
+            try:
+                log.append(number, "claim", now, {"worker": facts, "heartbeat": heartbeat_name})
+            except Fenced:  # another worker was faster: look again who it is
+                heartbeat.stop()
+                (folder / heartbeat_name).unlink(missing_ok=True)
+                continue
+            except BaseException:
+                heartbeat.stop()
+                (folder / heartbeat_name).unlink(missing_ok=True)
+                raise
+            return Claim(folder, log, number + 1, heartbeat, folder / heartbeat_name, facts, former, now)
+
+    def search_log(self, study: str) -> StoredSearchLog:
+        """What the searcher of a study has asked for so far."""
+        return StoredSearchLog(self.root / "studies" / f"{study}.search")
+
+    def put_study(self, record: StudyRecord) -> None:
+        """Remember a study, or replace what was remembered under its name.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        content = json.dumps(dataclasses.asdict(record), indent=1).encode()
+        replace_atomically(self.root / "studies" / f"{record.name}.json", content)
+
+    def study(self, name: str) -> StudyRecord | None:
+        """The study of this name, if one was run against this store."""
+        try:
+            return _STUDY.validate_json((self.root / "studies" / f"{name}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def studies(self) -> list[StudyRecord]:
+        """All studies that were run against this store, by name."""
+        names = sorted(path.stem for path in (self.root / "studies").glob("*.json"))
+        return [record for name in names if (record := self.study(name)) is not None]
+
+    def keys(self) -> Iterable[str]:
+        """The keys of all trials that were ever begun."""
+        for path in sorted((self.root / "trials").glob("??/*")):
+            yield path.name
+
+    def _side_file_of_finished(self, key: str, kind: Literal["test", "weights"]) -> bytes | None:
+        log = TrialLog(self._folder(key) / "log")
+        length = log.length()
+        last = log.read(length - 1) if length else None
+        if last is None or last.type != "finished":
+            return None
+        side = last.content[kind]
+        return read_verified(self._folder(key) / side["file"], side["sha256"])
+
+    def _folder(self, key: str) -> Path:
+        return self.root / "trials" / key[:2] / key
+
+
+class Claim:
+    """The right to write to one trial, until it ends, is released, or somebody takes it over."""
+
+    def __init__(
+        self,
+        folder: Path,
+        log: TrialLog,
+        number: int,
+        heartbeat: Heartbeat,
+        heartbeat_path: Path,
+        worker: Mapping[str, Any],
+        former: LogRecord | None,
+        now: float,
+    ) -> None:
+        self._folder = folder
+        self._log = log
+        self._number = number
+        self._heartbeat = heartbeat
+        self._heartbeat_path = heartbeat_path
+        self._worker = worker
+        self._epochs: list[dict[str, Any]] = list(former.content["epochs"]) if former else []
+        self._checkpoint: dict[str, str] | None = former.content["checkpoint"] if former else None
+        self._started_at: float = former.content["started_at"] if former else now
+
+    @property
+    def epochs(self) -> tuple[EpochResult, ...]:
+        """The committed epochs."""
+        return _EPOCHS.validate_python(self._epochs)
+
+    def checkpoint(self) -> bytes | None:
+        """The state after the last committed epoch, or None at the very beginning.
+
+        Raises:
+            StoreError: the file is missing or was altered.
+        """
+        if self._checkpoint is None:
+            return None
+        return read_verified(self._folder / self._checkpoint["file"], self._checkpoint["sha256"])
+
+    def commit(self, epochs: Sequence[EpochResult], checkpoint: bytes) -> None:
+        """Commit the epochs since the last commit, with the state after them.
+
+        Raises:
+            Fenced: somebody else has taken the trial over; nothing was written.
+            StoreError: the store cannot be written; what was committed before stays.
+        """
+        new = [dataclasses.asdict(epoch) for epoch in epochs]
+        replaced = self._checkpoint
+        side = self._put_side_file("checkpoint", ".pt", checkpoint)
+        self._append("commit", {"epochs": new, "checkpoint": side})
+        self._epochs.extend(new)
+        self._checkpoint = side
+        if replaced is not None:
+            (self._folder / replaced["file"]).unlink(missing_ok=True)
+
+    def finish(self, test: TestResult, weights: bytes) -> None:
+        """End the trial with its test results and its trained model.
+
+        Raises:
+            Fenced: somebody else has taken the trial over.
+            StoreError: the store cannot be written.
+        """
+        test_file = self._put_side_file("test", ".jsonl", sealed(dataclasses.asdict(test)))
+        weights_file = self._put_side_file("weights", ".pt", weights)
+        self._end("finished", {"test": test_file, "weights": weights_file})
+        for left_over in self._folder.iterdir():  # of this worker and of those that died before it
+            if left_over.name.startswith(("checkpoint-", "heartbeat-", ".")):
+                left_over.unlink(missing_ok=True)
+
+    def diverge(self, error: str) -> None:
+        """End the trial because its loss is no longer finite; it will not be tried again."""
+        self._end("diverged", {"error": error})
+
+    def fail(self, error: str) -> None:
+        """End the attempt because the code raised; the next run tries again from the last commit."""
+        self._end("failed", {"error": error})
+
+    def stop(self, reason: str) -> None:
+        """End the trial early; a study without early stopping would train it on from here."""
+        self._end("stopped", {"error": reason})
+
+    def release(self) -> None:
+        """Let others go on from the last commit, at once."""
+        self._append("released", {})
+        self._let_go()
+
+    def abandon(self) -> None:
+        """Stop the heartbeat without writing anything, after `Fenced` or a store that cannot be written."""
+        self._let_go()
+
+    def _end(self, type_: RecordType, content: Mapping[str, Any]) -> None:
+        # The last record repeats the whole history, so that readers of ended trials open one file.
+        self._append(
+            type_,
+            {
+                "epochs": without_unneeded_classes(self._epochs),
+                "checkpoint": None if type_ == "finished" else self._checkpoint,
+                "started_at": self._started_at,
+                "worker": self._worker,
+                "claimed_by": None,
+                **content,
+            },
+        )
+        self._let_go()
+
+    def _append(self, type_: RecordType, content: Mapping[str, Any]) -> None:
+        self._log.append(self._number, type_, time.time(), content)
+        self._number += 1
+
+    def _put_side_file(self, kind: str, suffix: str, content: bytes) -> dict[str, str]:
+        name = f"{kind}-{self._number:06d}-{uuid.uuid4().hex[:8]}{suffix}"
+        replace_atomically(self._folder / name, content)
+        return {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+
+    def _let_go(self) -> None:
+        self._heartbeat.stop()
+        self._heartbeat_path.unlink(missing_ok=True)
+
+
+def _history_of(log: TrialLog, last: LogRecord) -> LogRecord:
+    """`last`, with the whole history up to it in the form that ending records carry."""
+    epochs: list[dict[str, Any]] = []
+    checkpoint: dict[str, str] | None = None
+    started_at = worker = claimed_by = None
+    for number in range(last.number + 1):
+        record = last if number == last.number else log.read(number)
+        if record.type == "claim":
+            worker, claimed_by = record.content["worker"], record.content
+            started_at = record.at if started_at is None else started_at
+        elif record.type == "commit":
+            expected = epochs[-1]["epoch"] + 1 if epochs else 1
+            if record.content["epochs"][0]["epoch"] != expected:
+                raise StoreError(f"record {number} of {log} does not follow epoch {expected - 1}")
+            epochs.extend(record.content["epochs"])
+            checkpoint = record.content["checkpoint"]
+        else:
+            claimed_by = None
+            checkpoint = record.content.get("checkpoint", checkpoint)
+    content = {
+        "epochs": epochs,
+        "checkpoint": checkpoint,
+        "started_at": started_at,
+        "worker": worker,
+        "claimed_by": claimed_by,
+    }
+    return LogRecord(last.number, last.type, last.at, content)
+
+
+def without_unneeded_classes(epochs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The epochs, with per-class accuracies only in the last and in the best one.
+
+    Reason: with 8,142 classes and 90 epochs they would be 99 % of the record, and no table shows the others.
+    """
+    validated = [epoch for epoch in epochs if epoch["validation"] is not None]
+    keep = {epochs[-1]["epoch"]} if epochs else set()
+    if validated:
+        best = max(validated, key=lambda epoch: (epoch["validation"]["balanced_accuracy"], -epoch["epoch"]))
+        keep.add(best["epoch"])
+    return [
+        dict(epoch)
+        if epoch["epoch"] in keep or epoch["validation"] is None
+        else {**epoch, "validation": {**epoch["validation"], "per_class": ()}}
+        for epoch in epochs
+    ]
