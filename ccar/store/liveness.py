@@ -1,4 +1,4 @@
-"""Is the worker that claimed a trial still there? Its heartbeat tells, and on its own host the process table."""
+"""Is the worker that claimed a trial still there? Its heartbeat tells; on its own host, the process table."""
 
 from __future__ import annotations
 

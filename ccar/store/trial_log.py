@@ -1,7 +1,7 @@
 """One trial's log: numbered records, each created exclusively, in a total order that fences zombies off.
 
 Whoever writes knows the number of the next record. Taking a trial over appends a claim under that number, so
-a former worker that wakes up finds its next number taken and can write nothing: there is no window in between.
+a former worker that wakes up finds its next number taken and can write nothing: no window is left.
 """
 
 from __future__ import annotations
