@@ -40,7 +40,14 @@ class StudyFileError(UserError):
 
 
 class DataError(UserError):
-    """A data set is missing, unreadable, or cannot give the long tail that was asked for."""
+    """A data set is missing, unreadable, or cannot give the long tail that was asked for.
+
+    The message has one line for each independent problem; `problems` gives them one by one.
+    """
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(str(self).splitlines())
 
 
 class StoreError(CcarError):

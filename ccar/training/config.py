@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
+from ccar.data.config import DataConfig as DataConfig  # the data room owns it: imports point down
+from ccar.data.config import DatasetName as DatasetName
 from ccar.training.recipe import Recipe
 
-DatasetName = Literal["digits", "cifar10", "cifar100", "image_folder"]
 ModelName = Literal["small_cnn", "resnet32"]
 Head = Literal["linear", "normed"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -87,7 +87,7 @@ BaseLoss = Annotated[
 
 
 class Reweighting(_Frozen):
-    """The switches of CCAR's Omega; the field names are those of `ccar.losses.build_loss(reweighting=...)`."""
+    """The switches of Omega; the field names are those of `ccar.losses.build_loss(reweighting=...)`."""
 
     omega: Omega
     frequency: Frequency | tuple[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)], ...] = "fraction"
@@ -96,21 +96,6 @@ class Reweighting(_Frozen):
     confidence: Literal["adjusted", "raw"] = "adjusted"
     gradient: Literal["through", "detached"] = "through"
     keep_z: bool = False
-
-
-class DataConfig(_Frozen):
-    """Which images, how long a tail, and how many training images per class are held out for validation.
-
-    `root` and `download` say where the bytes come from; they are not part of the trial key, the bytes are.
-    """
-
-    name: DatasetName
-    root: Path | None = None
-    download: bool = False
-    image_size: PositiveInt | None = Field(None, description="image_folder: side length in pixels after resizing")
-    imbalance_factor: Finite = Field(ge=1, description="largest / smallest class count")
-    validation_per_class: int = Field(ge=0)
-    class_order: Literal["label", "reversed", "shuffled"] = "label"
 
 
 class TrialConfig(_Frozen):

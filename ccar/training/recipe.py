@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-Augmentation = Literal["crop", "flip", "autoaugment", "cutout"]
+from ccar.data.config import Augmentation as Augmentation  # the data room owns it
 
 
 class CosineSchedule(BaseModel):
@@ -15,7 +15,9 @@ class CosineSchedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["cosine"] = "cosine"
     warmup_epochs: int = Field(0, ge=0, description="epochs until the peak learning rate; 0: start at it")
-    warmup_start: float = Field(0.0, ge=0, le=1, description="learning rate of epoch 1, as a share of the peak")
+    warmup_start: float = Field(
+        0.0, ge=0, le=1, description="learning rate of epoch 1, as a share of the peak"
+    )
 
 
 class StepSchedule(BaseModel):
@@ -24,7 +26,9 @@ class StepSchedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["steps"] = "steps"
     warmup_epochs: int = Field(0, ge=0, description="epochs until the full learning rate")
-    milestones: tuple[PositiveInt, ...] = Field(description="after these epochs (1-based) the rate is multiplied")
+    milestones: tuple[PositiveInt, ...] = Field(
+        description="after these epochs (1-based) the rate is multiplied"
+    )
     factor: float = Field(0.1, gt=0, lt=1, description="the multiplier; it accumulates")
 
 
