@@ -15,7 +15,11 @@ Head = Literal["linear", "normed"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Omega = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="pivot, no unit, in (0, 1]")]
 Frequency = Literal["fraction", "max_normalised", "effective_number", "uniform", "none"]
+FrequencySource = Frequency | tuple[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)], ...]
 Phase = Literal["dual", "standard_only", "inverted_only", "constant"]
+Confidence = Literal["adjusted", "raw"]
+Gradient = Literal["through", "detached"]
+Reduction = Literal["mean", "weight_normalised", "scale_matched"]
 
 
 class _Frozen(BaseModel):
@@ -28,33 +32,35 @@ class CrossEntropy(_Frozen):
 
 class Focal(_Frozen):
     name: Literal["focal"] = "focal"
-    gamma: Finite = Field(1.0, ge=0)
+    gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
 
 class ClassBalanced(_Frozen):
     name: Literal["class_balanced"] = "class_balanced"
-    beta: Finite = Field(0.9999, ge=0, lt=1)
+    beta: Finite = Field(0.9999, ge=0, lt=1, description="of the effective number (1 - beta^n) / (1 - beta)")
 
 
 class ClassBalancedFocal(_Frozen):
     name: Literal["class_balanced_focal"] = "class_balanced_focal"
-    beta: Finite = Field(0.9999, ge=0, lt=1)
-    gamma: Finite = Field(1.0, ge=0)
+    beta: Finite = Field(0.9999, ge=0, lt=1, description="of the effective number (1 - beta^n) / (1 - beta)")
+    gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
 
 class LDAM(_Frozen):
     """Margins from class sizes, with deferred re-weighting after `drw_start` of the epochs (1: never)."""
 
     name: Literal["ldam"] = "ldam"
-    max_margin: Finite = Field(0.5, gt=0)
-    scale: Finite = Field(30.0, gt=0)
-    drw_start: Finite = Field(0.8, ge=0, le=1)
-    drw_beta: Finite = Field(0.9999, ge=0, lt=1)
+    max_margin: Finite = Field(0.5, gt=0, description="margin of the rarest class, on cosines")
+    scale: Finite = Field(30.0, gt=0, description="multiplies the cosines, no unit")
+    drw_start: Finite = Field(
+        0.8, ge=0, le=1, description="share of the epochs after which re-weighting sets in"
+    )
+    drw_beta: Finite = Field(0.9999, ge=0, lt=1, description="effective-number beta of those weights")
 
 
 class LogitAdjustment(_Frozen):
     name: Literal["logit_adjustment"] = "logit_adjustment"
-    tau: Finite = Field(1.0, ge=0)
+    tau: Finite = Field(1.0, ge=0, description="strength of the class prior: 1 is balanced softmax")
 
 
 class BalancedSoftmax(_Frozen):
@@ -63,13 +69,13 @@ class BalancedSoftmax(_Frozen):
 
 class FocalLogitAdjustment(_Frozen):
     name: Literal["focal_logit_adjustment"] = "focal_logit_adjustment"
-    gamma: Finite = Field(1.0, ge=0)
-    tau: Finite = Field(1.0, ge=0)
+    gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
+    tau: Finite = Field(1.0, ge=0, description="strength of the class prior: 1 is balanced softmax")
 
 
 class FocalBalancedSoftmax(_Frozen):
     name: Literal["focal_balanced_softmax"] = "focal_balanced_softmax"
-    gamma: Finite = Field(1.0, ge=0)
+    gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
 
 BaseLoss = Annotated[
@@ -90,12 +96,14 @@ class Reweighting(_Frozen):
     """The switches of Omega; the field names are those of `ccar.losses.build_loss(reweighting=...)`."""
 
     omega: Omega
-    frequency: Frequency | tuple[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)], ...] = "fraction"
+    frequency: FrequencySource = Field(
+        "fraction", description="class frequency f_c: a source by name, or one number in [0, 1] per class"
+    )
     effective_number_beta: Finite = Field(0.99, ge=0, lt=1, description="used by frequency: effective_number")
-    phase: Phase = "dual"
-    confidence: Literal["adjusted", "raw"] = "adjusted"
-    gradient: Literal["through", "detached"] = "through"
-    keep_z: bool = False
+    phase: Phase = Field("dual", description="which of Omega's two phases are used")
+    confidence: Confidence = Field("adjusted", description="p_t from the logits of the base loss, or raw")
+    gradient: Gradient = Field("through", description="through Omega, or Omega detached")
+    keep_z: bool = Field(False, description="divide by Z, which the paper drops")
 
 
 class TrialConfig(_Frozen):
@@ -107,6 +115,6 @@ class TrialConfig(_Frozen):
     recipe: Recipe
     loss: BaseLoss
     reweighting: Reweighting | None = None
-    reduction: Literal["mean", "weight_normalised", "scale_matched"] = "mean"
+    reduction: Reduction = "mean"
     post_hoc_tau: Finite | None = Field(None, gt=0, description="predict argmax z - tau log pi")
     seed: int = Field(ge=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -41,15 +41,17 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(description="the named recipe this one is, or started from")
-    epochs: PositiveInt | None = None
-    iterations: PositiveInt | None = None
-    warmup_iterations: PositiveInt | None = None
-    batch_size: PositiveInt
+    epochs: PositiveInt | None = Field(None, description="passes over the training images")
+    iterations: PositiveInt | None = Field(None, description="in place of epochs: total number of batches")
+    warmup_iterations: PositiveInt | None = Field(None, description="with iterations: batches until the peak")
+    batch_size: PositiveInt = Field(description="images per step")
     drop_last: bool = Field(False, description="leave out the last batch of an epoch when it is not full")
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-    schedule: CosineSchedule | StepSchedule = Field(discriminator="name")
-    augmentation: tuple[Augmentation, ...] = ()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    learning_rate: float = Field(gt=0, allow_inf_nan=False, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    nesterov: bool = Field(False, description="Nesterov momentum")
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="L2, on all parameters")
+    schedule: CosineSchedule | StepSchedule = Field(
+        discriminator="name", description="learning rate over the epochs"
+    )
+    augmentation: tuple[Augmentation, ...] = Field((), description="applied to training images, in order")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the forward pass (autocast)")
