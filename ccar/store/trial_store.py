@@ -108,13 +108,21 @@ class TrialStore:
         """Length of a trial's log, without reading it: grows with every commit."""
         return TrialLog(self._folder(key) / "log").length()
 
-    def claim(self, config: TrialConfig, parts: Mapping[str, Any], *, worker: Mapping[str, Any]) -> Claim:
+    def claim(
+        self,
+        config: TrialConfig,
+        parts: Mapping[str, Any],
+        *,
+        worker: Mapping[str, Any],
+        even_if_busy: bool = False,
+    ) -> Claim:
         """Take a trial over, to train it on from its last commit.
 
         Args:
             config: what to train.
             parts: what the trial's key digests, from `ccar.store.key.key_parts`.
             worker: facts about the place (device, threads, versions), kept with the trial.
+            even_if_busy: fence off the worker that holds the claim, even when it is alive.
 
         Raises:
             TrialBusy: somebody who is still alive works on it, or it has ended for good.
@@ -136,7 +144,7 @@ class TrialStore:
             former = _history_of(log, last) if last is not None else None
             if former is not None and former.content["claimed_by"] is not None:
                 claimant = former.content["claimed_by"]
-                if is_alive(claimant["worker"], folder / claimant["heartbeat"]):
+                if not even_if_busy and is_alive(claimant["worker"], folder / claimant["heartbeat"]):
                     raise TrialBusy(
                         f"trial {key[:12]} is being trained by process {claimant['worker']['pid']} "
                         f"on {claimant['worker']['host']}"
@@ -270,8 +278,14 @@ class Claim:
             if left_over.name.startswith(("checkpoint-", "heartbeat-", ".")):
                 left_over.unlink(missing_ok=True)
 
-    def diverge(self, error: str) -> None:
-        """End the trial because its loss is no longer finite; it will not be tried again."""
+    def diverge(self, error: str, epochs: Sequence[EpochResult] = ()) -> None:
+        """End the trial because its loss is no longer finite; it will not be tried again.
+
+        Args:
+            error: what happened, and in which epoch.
+            epochs: the good epochs since the last commit.
+        """
+        self._epochs.extend(dataclasses.asdict(epoch) for epoch in epochs)
         self._end("diverged", {"error": error})
 
     def fail(self, error: str) -> None:

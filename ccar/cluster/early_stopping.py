@@ -1,0 +1,70 @@
+"""Early stopping by Ray Tune's own rules, applied where accuracies compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+
+from ccar.study.definition import EarlyStopping
+
+
+class _WithinImbalanceFactor(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types for Tune
+    """One early-stopping rule per imbalance factor, and none for the baseline.
+
+    Accuracies at different imbalance factors do not compare: one rule over all would stop every trial of the
+    steepest tail.
+    """
+
+    def __init__(self, definition: EarlyStopping, baseline: str) -> None:
+        super().__init__()
+        self._definition = definition
+        self._baseline = baseline
+        self._rules: dict[float, TrialScheduler] = {}
+
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        if self._applies(trial):
+            self._rule(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        if not self._applies(trial):
+            return str(TrialScheduler.CONTINUE)
+        return str(self._rule(trial).on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:
+        if self._applies(trial):
+            self._rule(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        if self._applies(trial):
+            self._rule(trial).on_trial_error(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
+        if self._applies(trial):
+            self._rule(trial).on_trial_remove(tune_controller, trial)
+
+    def _applies(self, trial: Trial) -> bool:
+        return bool(trial.config["method"] != self._baseline)
+
+    def _rule(self, trial: Trial) -> TrialScheduler:
+        factor = trial.config["imbalance_factor"]
+        if factor not in self._rules:
+            self._rules[factor] = _rule(self._definition)
+        return self._rules[factor]
+
+
+def _rule(definition: EarlyStopping) -> TrialScheduler:
+    named: dict[str, Any] = {"time_attr": "epoch", "metric": "objective", "mode": "max"}
+    if definition.algorithm == "asha":
+        return AsyncHyperBandScheduler(
+            **named,
+            max_t=1_000_000,  # the recipe ends a trial, not the rule
+            grace_period=definition.grace_epochs,
+            reduction_factor=definition.reduction_factor,
+        )
+    return MedianStoppingRule(**named, grace_period=definition.grace_epochs)
+
+
+def scheduler_for(early_stopping: EarlyStopping | None, baseline: str) -> TrialScheduler:
+    return FIFOScheduler() if early_stopping is None else _WithinImbalanceFactor(early_stopping, baseline)

@@ -1,0 +1,28 @@
+"""The in-process twin of the Ray runner: same source, same worker, same summary, one trial after another."""
+
+from __future__ import annotations
+
+from ccar.cluster.events import Listener, RunSummary
+from ccar.cluster.trial_worker import TrialWorker
+from ccar.cluster.values import objective_values
+from ccar.study.search import TrialSource
+
+
+def run_in_process(source: TrialSource, worker: TrialWorker, listener: Listener) -> RunSummary:
+    """Train everything that `source` hands out, in this process.
+
+    Early stopping needs trials that run side by side; here every trial runs to its end.
+    """
+    summary = RunSummary()
+    while not source.exhausted:
+        trial = source.next()
+        assert trial is not None, "with nothing running there is nothing to wait for"
+        listener.started(trial)
+        for progress in worker.run(trial.config, trial.key):
+            listener.progressed(trial, progress)
+            if progress.ended:
+                summary.count(trial, progress)
+                source.tell(trial, objective_values(progress, source.objectives))
+        if summary.store_error is not None:
+            break
+    return summary

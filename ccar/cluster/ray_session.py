@@ -1,0 +1,67 @@
+"""Ray on this machine for the time of a run, or a cluster that is already there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from ccar.errors import UserError
+from ccar.study.definition import Resources
+
+# The store keeps what must last, and ccar draws its own progress.
+QUIET_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the old output prints nothing at all
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """Ray on this machine for the time of a run, or the cluster at `address`."""
+    os.environ.update(QUIET_SETTINGS)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address is None:
+            cpus = len(os.sched_getaffinity(0))
+            ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"no Ray cluster can be reached at {address or 'this machine'}: {str(error).splitlines()[0]}",
+            hint="start one with `ray start --head` and give its address, or leave --address out",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def trial_slots(resources: Resources) -> int:
+    """How many trials can run at once.
+
+    Raises:
+        UserError: none, ever: Tune would wait for such a node without a word.
+    """
+    node_slots = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            by_cpu = has.get("CPU", 0) / resources.cpus if resources.cpus else float("inf")
+            by_gpu = has.get("GPU", 0) / resources.gpus if resources.gpus else float("inf")
+            node_slots.append(int(min(by_cpu, by_gpu) + 1e-9))
+    if sum(node_slots) == 0:
+        raise UserError(
+            f"no node has the {resources.cpus:g} CPUs and {resources.gpus:g} GPUs that each trial asks for",
+            hint="lower `resources` in the study file, or give the --address of a larger cluster",
+        )
+    return sum(node_slots)

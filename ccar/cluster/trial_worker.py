@@ -1,0 +1,214 @@
+"""Train one trial after another in a warm process: imports, data and device stay from trial to trial.
+
+Knows nothing of Ray: the same worker runs inside a Ray actor and in the driver's own process.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ccar.data.image_set import SourceData
+from ccar.data.long_tail import data_fingerprint, split_long_tailed
+from ccar.data.sources import load_source
+from ccar.errors import CcarError, Diverged, Fenced, StoreError, TrialBusy
+from ccar.store.key import digest_of_parts, key_parts
+from ccar.store.trial_store import Claim, TrialStore
+from ccar.training.checkpoint import from_bytes, to_bytes
+from ccar.training.config import DataConfig, TrialConfig
+from ccar.training.loop import Training
+from ccar.training.result import EpochResult
+
+log = logging.getLogger(__name__)
+
+OutcomeStatus = Literal["running", "finished", "diverged", "stopped", "failed", "busy", "store_failed"]
+
+# Committing may cost this share of the time: short epochs are committed several at a time.
+COMMIT_SHARE = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a trial stands: after every step of a worker, and at its end."""
+
+    key: str
+    status: OutcomeStatus
+    epoch: int = 0
+    num_epochs: int = 0
+    accuracies: Mapping[str, float] | None = None  # of the last epoch, on the validation part
+    seconds: float = 0.0  # pure training time of this trial so far, earlier attempts included
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker is done with this trial."""
+        return self.status != "running"
+
+
+class TrialWorker:
+    """Trains trials for one store on one device, with a data cache that lives as long as the process."""
+
+    def __init__(self, store: TrialStore, cache_dir: Path, *, device: torch.device, threads: int) -> None:
+        self._store = store
+        self._cache_dir = cache_dir
+        self._device = device
+        self._sources: dict[DataConfig, SourceData] = {}
+        torch.set_num_threads(threads)
+        self._facts = {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "threads": threads,
+            "versions": {name: importlib.metadata.version(name) for name in ("ccar", "torch", "numpy")},
+        }
+
+    def run(self, config: TrialConfig, key: str, *, every_epoch: bool = False) -> Iterator[Progress]:
+        """Train one trial, from its last committed epoch on; yields where it stands, the end last.
+
+        Args:
+            config: what to train.
+            key: the key under which the driver planned it.
+            every_epoch: yield after each epoch, the ones trained earlier included, for whoever may stop
+                the trial by closing the iterator; else about once a second.
+
+        Yields:
+            Progress; the last one has `ended`. What goes wrong with a trial is told there and not raised.
+        """
+        record = self._store.read(key)
+        if record.status in ("finished", "diverged") or (record.status == "stopped" and every_epoch):
+            yield from _replay(key, record.epochs if every_epoch else record.epochs[-1:], record.status)
+            return
+        claim: Claim | None = None
+        try:
+            source = self._source(config.data)
+            split = split_long_tailed(source.train.labels, config.data, config.seed)
+            parts = key_parts(config, data_fingerprint(source.fingerprint, split))
+            if digest_of_parts(parts) != key:
+                raise CcarError(
+                    "the data or the code of ccar on this worker differ from the driver's",
+                    hint="install the same ccar on every node and give all of them the same images",
+                )
+            claim = self._store.claim(config, parts, worker=self._facts)
+            training = Training(config, source, split, device=self._device)
+            checkpoint = claim.checkpoint()
+            if checkpoint is not None:
+                training.load_state_dict(from_bytes(checkpoint, self._device))
+            yield from self._train(training, claim, key, every_epoch=every_epoch)
+        except GeneratorExit:  # the caller stops the trial early, or the process is asked to end
+            if claim is not None:
+                claim.abandon()
+            raise
+        except (TrialBusy, Fenced) as error:
+            if claim is not None:
+                claim.abandon()
+            yield Progress(key=key, status="busy", error=str(error))
+        except StoreError as error:
+            if claim is not None:
+                claim.abandon()
+            hint = f" ({error.hint})" if error.hint else ""
+            yield Progress(key=key, status="store_failed", error=f"{error}{hint}")
+        except Exception as error:
+            text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
+            yield self._fail(claim, key, text)
+
+    def _train(self, training: Training, claim: Claim, key: str, *, every_epoch: bool) -> Iterator[Progress]:
+        earlier = claim.epochs
+        seconds = sum(epoch.seconds for epoch in earlier)
+        if every_epoch:
+            for epoch in earlier[: training.num_epochs - 1]:
+                yield _running(key, epoch, training.num_epochs, seconds)
+        uncommitted: list[EpochResult] = []
+        last_commit = last_yield = time.monotonic()
+        commit_cost = 0.0
+        try:
+            for epoch in training.epochs():
+                seconds += epoch.seconds
+                uncommitted.append(epoch)
+                now = time.monotonic()
+                if now - last_commit >= commit_cost / COMMIT_SHARE or epoch.epoch == training.num_epochs:
+                    claim.commit(uncommitted, to_bytes(training.state_dict()))
+                    uncommitted = []
+                    last_commit = time.monotonic()
+                    commit_cost = last_commit - now
+                last = epoch.epoch == training.num_epochs  # its progress comes with the end, after the test
+                if not last and (every_epoch or now - last_yield >= 1.0):
+                    last_yield = now
+                    yield _running(key, epoch, training.num_epochs, seconds)
+        except Diverged as error:
+            claim.diverge(str(error), uncommitted)
+            yield Progress(key=key, status="diverged", seconds=seconds, error=str(error))
+            return
+        weights = to_bytes({"model": training.state_dict()["model"]})
+        claim.finish(training.test(), weights)
+        yield Progress(
+            key=key,
+            status="finished",
+            epoch=training.num_epochs,
+            num_epochs=training.num_epochs,
+            accuracies=accuracies_of(claim.epochs[-1]),
+            seconds=seconds,
+        )
+
+    def _fail(self, claim: Claim | None, key: str, error: str) -> Progress:
+        if claim is not None:
+            try:
+                claim.fail(error)
+            except StoreError as store_error:  # fenced, or the disk is full: the trial stays as committed
+                claim.abandon()
+                log.warning("trial %s: its failure could not be recorded: %s", key[:12], store_error)
+        return Progress(key=key, status="failed", error=error)
+
+    def _source(self, data: DataConfig) -> SourceData:
+        # Neither the tail nor the validation part changes the decoded images.
+        which = data.model_copy(
+            update={"imbalance_factor": 1, "validation_per_class": 0, "class_order": "label"}
+        )
+        if which not in self._sources:
+            self._sources[which] = load_source(data, self._cache_dir)
+        return self._sources[which]
+
+
+def accuracies_of(epoch: EpochResult) -> Mapping[str, float] | None:
+    """The shares that searchers, schedulers and the progress line may look at; None without validation."""
+    validation = epoch.validation
+    if validation is None:
+        return None
+    named = {
+        "accuracy": validation.accuracy,
+        "balanced_accuracy": validation.balanced_accuracy,
+        "many": validation.many,
+        "medium": validation.medium,
+        "few": validation.few,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> Progress:
+    return Progress(
+        key=key,
+        status="running",
+        epoch=epoch.epoch,
+        num_epochs=num_epochs,
+        accuracies=accuracies_of(epoch),
+        seconds=seconds,
+    )
+
+
+def _replay(key: str, epochs: tuple[EpochResult, ...], status: OutcomeStatus) -> Iterator[Progress]:
+    """Hand out what the store has, as if it were trained now: schedulers then know what they knew before."""
+    for epoch in epochs[:-1]:
+        yield _running(key, epoch, len(epochs), 0.0)
+    last = epochs[-1] if epochs else None
+    yield Progress(
+        key=key,
+        status=status,
+        epoch=last.epoch if last else 0,
+        num_epochs=last.epoch if last else 0,
+        accuracies=accuracies_of(last) if last else None,
+    )

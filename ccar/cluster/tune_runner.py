@@ -1,0 +1,293 @@
+"""Run a study's trials through Ray Tune: warm actors, retries, early stopping.
+
+Tune decides what runs where and when; what has been trained is decided by the trial store alone. So Tune's
+own checkpoints, snapshots and loggers are off, and its files live in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from ccar.cluster.early_stopping import scheduler_for
+from ccar.cluster.events import Listener, RunSummary
+from ccar.cluster.ray_session import ray_session, trial_slots
+from ccar.cluster.trial_worker import Progress, TrialWorker
+from ccar.errors import StoreError
+from ccar.store.trial_store import TrialStore
+from ccar.study.definition import EarlyStopping, Resources
+from ccar.study.expansion import PlannedTrial
+from ccar.study.search import TrialSource
+from ccar.training.config import TrialConfig
+
+log = logging.getLogger(__name__)
+
+MAX_LOST_WORKERS = 3  # a trial whose process died so often is given up: it is probably the trial's own doing
+BUSY_PAUSE_SECONDS = 2.0  # before asking again for a trial that another driver's worker trains
+MAX_AHEAD = 8  # trials handed to Tune beyond those that can run, so that no worker waits for the driver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where trials run, and where workers find the store and may keep decoded images."""
+
+    store_root: Path
+    cache_dir: Path
+    resources: Resources
+    address: str | None = None  # of a running Ray cluster; None starts Ray on this machine
+
+
+def run_on_ray(
+    source: TrialSource,
+    place: Place,
+    early_stopping: EarlyStopping | None,
+    baseline: str,
+    listener: Listener,
+) -> RunSummary:
+    """Train everything that `source` hands out.
+
+    Args:
+        source: which trial comes next.
+        place: resources per trial and the cluster they come from.
+        early_stopping: compares trials of one imbalance factor; None lets every trial run to its end.
+        baseline: the method that is never stopped early, since all others are compared with it.
+        listener: is told what happens.
+
+    Raises:
+        UserError: the cluster cannot be reached, or no node of it could ever run a trial.
+    """
+    with ray_session(place.address), tempfile.TemporaryDirectory(prefix="ccar-tune-") as scratch:
+        slots = trial_slots(place.resources)
+        scheduler = scheduler_for(early_stopping, baseline)
+        adapter = _SourceSearcher(source, place, scheduler, early_stopping is not None, slots, listener)
+        tuner = tune.Tuner(
+            tune.with_resources(_TrialActor, {"cpu": place.resources.cpus, "gpu": place.resources.gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=adapter, scheduler=scheduler, num_samples=-1, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name="study",
+                storage_path=scratch,
+                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                callbacks=[_Events(adapter)],
+                verbose=0,
+            ),
+        )
+        with _sigterm_like_ctrl_c():
+            tuner.fit()
+        adapter.summary.interrupted = not adapter.done and adapter.summary.store_error is None
+        return adapter.summary
+
+
+class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types for Tune
+    """A warm process: one `TrialWorker` that lives through many trials."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        store_root, cache_dir = Path(config["store_root"]), Path(config["cache_dir"])
+        cuda = torch.cuda.is_available() and bool(ray.get_gpu_ids())
+        self._worker = TrialWorker(
+            TrialStore(store_root),
+            cache_dir,
+            device=torch.device("cuda" if cuda else "cpu"),
+            threads=max(1, int(config["cpus"])),
+        )
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._progress.close()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        progress = next(self._progress)
+        return {**asdict(progress), "objective": _objective(progress), "done": progress.ended}
+
+    def cleanup(self) -> None:
+        self._progress.close()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        trial = TrialConfig.model_validate_json(config["trial"])
+        self._progress = self._worker.run(trial, config["key"], every_epoch=config["every_epoch"])
+
+
+class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for Tune
+    """Lets Tune ask our `TrialSource` for trials, and counts how they end."""
+
+    def __init__(
+        self,
+        source: TrialSource,
+        place: Place,
+        scheduler: TrialScheduler,
+        every_epoch: bool,
+        slots: int,
+        listener: Listener,
+    ) -> None:
+        super().__init__(metric="objective", mode="max")
+        self._source = source
+        self._store = TrialStore(place.store_root)
+        self._scheduler = scheduler
+        self._constants = {
+            "store_root": str(place.store_root),
+            "cache_dir": str(place.cache_dir),
+            "cpus": place.resources.cpus,
+            "every_epoch": every_epoch,
+        }
+        self._max_ahead = slots if source.adaptive else slots + MAX_AHEAD
+        self._busy: deque[tuple[float, PlannedTrial]] = deque()
+        self.listener = listener
+        self.running: dict[str, PlannedTrial] = {}
+        self.summary = RunSummary()
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial has ended."""
+        return self._source.exhausted and not self._busy and not self.running
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.done or self.summary.store_error is not None:
+            return Searcher.FINISHED
+        if len(self.running) >= self._max_ahead:
+            return None
+        trial = self._next()
+        if trial is None:
+            return None
+        self.running[trial_id] = trial
+        return {
+            "trial": trial.config.model_dump_json(),
+            "key": trial.key,
+            "method": trial.cell.method,
+            "imbalance_factor": trial.config.data.imbalance_factor,
+            **self._constants,
+        }
+
+    def _next(self) -> PlannedTrial | None:
+        if not self._source.exhausted and (trial := self._source.next()) is not None:
+            return trial
+        if self._busy and self._busy[0][0] <= time.monotonic():
+            return self._busy.popleft()[1]
+        return None
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        trial = self.running.pop(trial_id)
+        progress = progress_from(result) if result else None
+        if error or progress is None:
+            reason = f"the process that trained it died {MAX_LOST_WORKERS + 1} times"
+            progress = Progress(key=trial.key, status="failed", error=reason)
+        elif not progress.ended:
+            progress = self._stop_early(trial, progress)
+        self.listener.progressed(trial, progress)
+        if progress.status == "busy":
+            self._busy.append((time.monotonic() + BUSY_PAUSE_SECONDS, trial))
+            return
+        self.summary.count(trial, progress)
+        if progress.status != "store_failed":
+            self._source.tell(trial, progress.accuracies if progress.status == "finished" else None)
+
+    def _stop_early(self, trial: PlannedTrial, progress: Progress) -> Progress:
+        reason = f"stopped after epoch {progress.epoch} of {progress.num_epochs}"
+        try:
+            record = self._store.read(trial.key)
+            claim = self._store.claim(trial.config, record.parts, worker=record.worker, even_if_busy=True)
+            claim.stop(reason)
+        except StoreError as error:
+            return Progress(key=trial.key, status="store_failed", error=str(error))
+        return Progress(
+            key=trial.key,
+            status="stopped",
+            epoch=progress.epoch,
+            num_epochs=progress.num_epochs,
+            accuracies=progress.accuracies,
+            seconds=progress.seconds,
+            error=reason,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher for its own restore, which ccar does not use
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the store knows."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the store knows."""
+
+
+class _Events(tune.Callback):  # type: ignore[misc]  # Ray ships no types for Tune
+    """Passes on what Tune tells of running trials."""
+
+    def __init__(self, searcher: _SourceSearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        planned = self._searcher.running.get(trial.trial_id)
+        if planned is not None:
+            self._searcher.listener.started(planned)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
+    ) -> None:
+        planned = self._searcher.running.get(trial.trial_id)
+        if planned is not None:
+            self._searcher.listener.progressed(planned, progress_from(result))
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        planned = self._searcher.running.get(trial.trial_id)
+        if planned is not None:
+            self._searcher.listener.lost_worker(planned)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # see _SourceSearcher
+
+
+def progress_from(result: dict[str, Any]) -> Progress:
+    """The progress that `_TrialActor.step` sent, out of Tune's (flattened or nested) result."""
+    prefix = "accuracies/"
+    accuracies = result.get("accuracies") or {
+        name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)
+    }
+    return Progress(
+        key=result["key"],
+        status=result["status"],
+        epoch=result["epoch"],
+        num_epochs=result["num_epochs"],
+        accuracies=accuracies or None,
+        seconds=result["seconds"],
+        error=result["error"],
+    )
+
+
+def _objective(progress: Progress) -> float:
+    """What early-stopping rules compare; NaN when there is no validation part."""
+    return float("nan") if progress.accuracies is None else progress.accuracies["balanced_accuracy"]
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Tune ends cleanly on SIGUSR1 and SIGINT, but not on SIGTERM, which is what batch schedulers send."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGUSR1))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -1,0 +1,81 @@
+"""Kill a worker at its n-th change of the disk, for every n, and look at what the next worker finds.
+
+Run as a script by test_trial_store.py, in a process without threads, since it forks. Prints the number of
+moments tried and the number of temporary files left behind by a trial that was finished in the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ccar.store.key import digest_of_parts
+from ccar.store.trial_store import TrialStore
+from tests.store.examples import CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
+
+KEY = digest_of_parts(PARTS)
+
+
+def train(store: TrialStore) -> None:
+    """What a worker does with a trial, from its last commit to its end."""
+    claim = store.claim(CONFIG, PARTS, worker=WORKER)
+    done = len(claim.epochs)
+    expected = b"state %d" % done if done else None
+    assert claim.checkpoint() == expected, "epochs and state were committed together"
+    for number in range(done + 1, NUM_EPOCHS + 1):
+        claim.commit([epoch(number)], b"state %d" % number)
+    claim.finish(TEST, b"weights")
+
+
+def killed_at(moment: int, store: TrialStore) -> bool:
+    """Train in a child that kills itself before its `moment`-th change; False when it got through."""
+    child = os.fork()
+    if child == 0:
+        changes = itertools.count()
+
+        def killing(change):
+            def wrapper(*arguments, **options):
+                if next(changes) == moment:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return change(*arguments, **options)
+
+            return wrapper
+
+        for name in ("fsync", "link", "unlink", "replace"):
+            setattr(os, name, killing(getattr(os, name)))
+        train(store)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+def main(folder: Path) -> None:
+    orphans = 0
+    for moment in itertools.count():
+        store = TrialStore(folder / str(moment))
+        killed = killed_at(moment, store)
+        before = store.read(KEY)
+        assert [e.epoch for e in before.epochs] == list(range(1, len(before.epochs) + 1))
+        if before.status != "finished":
+            assert store.read_test(KEY) is None
+            train(store)
+        after = store.read(KEY)
+        assert after.status == "finished"
+        assert [e.epoch for e in after.epochs] == list(range(1, NUM_EPOCHS + 1))
+        assert [e.train_loss for e in after.epochs] == [epoch(n).train_loss for n in range(1, NUM_EPOCHS + 1)]
+        assert store.read_test(KEY) == TEST
+        if before.status != "finished":
+            orphans += len(list(store.root.glob("trials/??/*/.*")))
+        if not killed:
+            print(moment, orphans)
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ccar.errors import Fenced, StoreError, TrialBusy
+from ccar.store import liveness
+from ccar.store.key import digest_of_parts
+from ccar.store.records import StudyRecord, StudyTrial
+from ccar.store.trial_store import TrialStore
+from tests.store.examples import CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
+
+KEY = digest_of_parts(PARTS)
+
+
+@pytest.fixture()
+def store(tmp_path):
+    """An empty store."""
+    return TrialStore(tmp_path / "store")
+
+
+def claim(store, **options):
+    return store.claim(CONFIG, PARTS, worker=WORKER, **options)
+
+
+def finish(store):
+    taken = claim(store)
+    for number in range(1, NUM_EPOCHS + 1):
+        taken.commit([epoch(number)], b"state %d" % number)
+    taken.finish(TEST, b"weights")
+
+
+def test_a_trial_that_nobody_began_is_absent(store):
+    assert store.read(KEY).status == "absent"
+    assert store.read_test(KEY) is None
+
+
+def test_a_finished_trial_reads_back_as_it_was_committed(store):
+    finish(store)
+    record = store.read(KEY)
+    assert record.status == "finished"
+    assert record.config == CONFIG
+    assert [e.epoch for e in record.epochs] == [1, 2, 3, 4]
+    assert record.epochs[-1] == epoch(NUM_EPOCHS)
+    assert record.seconds == pytest.approx(0.5 * NUM_EPOCHS)
+    assert record.worker["device"] == "cpu"
+    assert store.read_test(KEY) == TEST
+    assert store.read_weights(KEY) == b"weights"
+
+
+def test_an_ended_trial_keeps_per_class_accuracies_of_its_best_and_last_epoch_only(store):
+    finish(store)
+    assert [len(e.validation.per_class) for e in store.read(KEY).epochs] == [0, 0, 0, 2]
+
+
+def test_a_finished_trial_leaves_no_checkpoint_and_no_heartbeat_behind(store, tmp_path):
+    finish(store)
+    (folder,) = (tmp_path / "store" / "trials").glob("??/*")
+    assert {path.name.split("-")[0] for path in folder.iterdir()} == {"trial.json", "log", "test", "weights"}
+
+
+def test_the_next_worker_goes_on_from_the_last_commit(store):
+    first = claim(store)
+    first.commit([epoch(1), epoch(2)], b"state 2")
+    first.release()
+    second = claim(store)
+    assert [e.epoch for e in second.epochs] == [1, 2]
+    assert second.checkpoint() == b"state 2"
+    second.release()
+
+
+def test_a_trial_that_somebody_alive_trains_is_busy(store):
+    first = claim(store)
+    with pytest.raises(TrialBusy, match=f"process {os.getpid()}"):
+        claim(store)
+    first.release()
+
+
+def test_a_finished_trial_cannot_be_claimed(store):
+    finish(store)
+    with pytest.raises(TrialBusy, match="finished"):
+        claim(store)
+
+
+def test_a_worker_that_was_taken_over_can_write_nothing_any_more(store):
+    zombie = claim(store)
+    zombie.commit([epoch(1)], b"state 1")
+    heir = claim(store, even_if_busy=True)
+    with pytest.raises(Fenced):
+        zombie.commit([epoch(2)], b"zombie")
+    with pytest.raises(Fenced):
+        zombie.finish(TEST, b"zombie")
+    heir.commit([epoch(2)], b"heir")
+    assert heir.checkpoint() == b"heir"
+    assert [e.epoch for e in store.read(KEY).epochs] == [1, 2]
+    zombie.abandon()
+    heir.release()
+
+
+def test_a_silent_worker_on_another_machine_loses_its_claim_after_the_lease(store, monkeypatch):
+    monkeypatch.setattr(liveness, "_machine", lambda: "another machine")
+    lost = claim(store)
+    monkeypatch.undo()
+    with pytest.raises(TrialBusy):
+        claim(store)
+    (heartbeat,) = store.root.glob("trials/??/*/heartbeat-*")
+    lost._heartbeat.stop()
+    long_ago = time.time() - liveness.LEASE_SECONDS - 1
+    os.utime(heartbeat, (long_ago, long_ago))
+    claim(store).release()
+
+
+def test_a_stopped_trial_keeps_its_state_and_can_be_trained_on(store):
+    first = claim(store)
+    first.commit([epoch(1)], b"state 1")
+    first.stop("asha")
+    assert store.read(KEY).status == "stopped"
+    second = claim(store)
+    assert second.checkpoint() == b"state 1"
+    second.commit([epoch(2)], b"state 2")
+    assert len(store.read(KEY).epochs[0].validation.per_class) == 2
+    second.release()
+
+
+def test_a_failed_trial_says_why_and_is_tried_again(store):
+    claim(store).fail("ValueError: bad")
+    assert (store.read(KEY).status, store.read(KEY).error) == ("failed", "ValueError: bad")
+    claim(store).release()
+    assert store.read(KEY).status == "unfinished"
+
+
+def test_a_diverged_trial_keeps_its_good_epochs(store):
+    claim(store).diverge("loss is nan in epoch 3", [epoch(1), epoch(2)])
+    record = store.read(KEY)
+    assert record.status == "diverged"
+    assert [e.epoch for e in record.epochs] == [1, 2]
+
+
+@pytest.mark.parametrize("victim", ["log/000005.jsonl", "trial.json"])
+def test_an_altered_record_is_noticed(store, victim):
+    finish(store)
+    (path,) = store.root.glob(f"trials/??/*/{victim}")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"0.1", b"0.9", 1))
+    assert content != path.read_bytes()
+    with pytest.raises(StoreError, match="damaged"):
+        store.read(KEY)
+
+
+def test_altered_test_results_are_noticed(store):
+    finish(store)
+    (path,) = store.root.glob("trials/??/*/test-*")
+    path.write_bytes(path.read_bytes().replace(b"0.4", b"0.9", 1))
+    with pytest.raises(StoreError, match="damaged"):
+        store.read_test(KEY)
+
+
+def test_an_altered_checkpoint_is_noticed(store):
+    first = claim(store)
+    first.commit([epoch(1)], b"state")
+    (path,) = store.root.glob("trials/??/*/checkpoint-*")
+    path.write_bytes(b"other")
+    with pytest.raises(StoreError, match="damaged"):
+        first.checkpoint()
+    first.abandon()
+
+
+def test_a_store_inside_a_file_is_refused_with_a_hint(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError) as caught:
+        TrialStore(tmp_path / "file").check_writable()
+    assert "--store" in caught.value.hint
+
+
+def test_studies_are_remembered_by_name(store):
+    record = StudyRecord(
+        name="s",
+        definition="study: s",
+        trials=(StudyTrial(cell="c", method="m", seed=0, key=KEY),),
+        submitted_at=1.0,
+    )
+    store.put_study(record)
+    assert store.studies() == [record] == [store.study("s")]
+    assert store.study("t") is None
+
+
+def test_suggestions_are_replayed_in_their_order_and_never_written_twice(store):
+    log = store.search_log("s")
+    log.record("if10/focal", 0, {"omega": 0.5})
+    log.record("if10/focal", 1, {"omega": 0.25})
+    assert log.asked("if10/focal") == [{"omega": 0.5}, {"omega": 0.25}]
+    assert log.asked("if10/ldam") == []
+    with pytest.raises(Fenced):
+        log.record("if10/focal", 1, {"omega": 0.75})
+
+
+def test_a_kill_at_any_moment_of_the_commit_protocol_loses_and_doubles_nothing(tmp_path):
+    """Runs a whole trial again and again, killed at its 1st, 2nd, 3rd ... system call that changes the disk."""
+    script = Path(__file__).with_name("kill_at_every_write.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    windows, orphans = map(int, done.stdout.split())
+    assert windows > 30
+    assert orphans == 0
+
+
+def test_on_a_full_disk_a_commit_fails_with_a_hint_and_what_was_committed_stays(tmp_path):
+    """Needs a file system of its own that can be filled."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        store = TrialStore(small / "store")
+        taken = claim(store)
+        taken.commit([epoch(1)], b"state 1")
+        with pytest.raises(StoreError, match="no space left") as caught:
+            taken.commit([epoch(2)], os.urandom(300_000))
+        assert "again" in caught.value.hint
+        taken.abandon()
+        assert [e.epoch for e in store.read(KEY).epochs] == [1]
+        again = claim(store)
+        assert again.checkpoint() == b"state 1"
+        again.commit([epoch(2)], b"state 2")
+        again.release()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
