@@ -18,7 +18,7 @@ from tests.store.examples import CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
 KEY = digest_of_parts(PARTS)
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path):
     """An empty store."""
     return TrialStore(tmp_path / "store")
@@ -200,7 +200,7 @@ def test_suggestions_are_replayed_in_their_order_and_never_written_twice(store):
 
 
 def test_a_kill_at_any_moment_of_the_commit_protocol_loses_and_doubles_nothing(tmp_path):
-    """Runs a whole trial again and again, killed at its 1st, 2nd, 3rd ... system call that changes the disk."""
+    """Runs a whole trial again and again, killed at its 1st, 2nd, 3rd ... change of the disk."""
     script = Path(__file__).with_name("kill_at_every_write.py")
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path)],
