@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from ccar.cluster.trial_worker import Progress
 from ccar.study.expansion import PlannedTrial
+
+OutcomeStatus = Literal["running", "finished", "diverged", "stopped", "failed", "busy", "store_failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialProgress:
+    """Where a trial stands: after every step of a worker, and at its end."""
+
+    key: str
+    status: OutcomeStatus
+    epoch: int = 0
+    num_epochs: int = 0
+    accuracies: Mapping[str, float] | None = None  # of the last epoch, on the validation part
+    seconds: float = 0.0  # pure training time of this trial so far, earlier attempts included
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker is done with this trial."""
+        return self.status != "running"
 
 
 class Listener(Protocol):
@@ -15,7 +35,7 @@ class Listener(Protocol):
     def started(self, trial: PlannedTrial) -> None:
         """A worker has begun with this trial."""
 
-    def progressed(self, trial: PlannedTrial, progress: Progress) -> None:
+    def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         """The trial has moved on, or has ended."""
 
     def lost_worker(self, trial: PlannedTrial) -> None:
@@ -33,7 +53,7 @@ class RunSummary:
     store_error: str | None = None
     interrupted: bool = False
 
-    def count(self, trial: PlannedTrial, progress: Progress) -> None:
+    def count(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         """Add one trial that has ended."""
         if progress.status == "finished":
             self.finished += 1

@@ -10,12 +10,11 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
+from ccar.cluster.events import OutcomeStatus, TrialProgress
 from ccar.data.image_set import SourceData
 from ccar.data.long_tail import data_fingerprint, split_long_tailed
 from ccar.data.sources import load_source
@@ -29,28 +28,8 @@ from ccar.training.result import EpochResult
 
 log = logging.getLogger(__name__)
 
-OutcomeStatus = Literal["running", "finished", "diverged", "stopped", "failed", "busy", "store_failed"]
-
 # Committing may cost this share of the time: short epochs are committed several at a time.
 COMMIT_SHARE = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a trial stands: after every step of a worker, and at its end."""
-
-    key: str
-    status: OutcomeStatus
-    epoch: int = 0
-    num_epochs: int = 0
-    accuracies: Mapping[str, float] | None = None  # of the last epoch, on the validation part
-    seconds: float = 0.0  # pure training time of this trial so far, earlier attempts included
-    error: str | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the worker is done with this trial."""
-        return self.status != "running"
 
 
 class TrialWorker:
@@ -68,7 +47,7 @@ class TrialWorker:
             "versions": {name: importlib.metadata.version(name) for name in ("ccar", "torch", "numpy")},
         }
 
-    def run(self, config: TrialConfig, key: str, *, every_epoch: bool = False) -> Iterator[Progress]:
+    def run(self, config: TrialConfig, key: str, *, every_epoch: bool = False) -> Iterator[TrialProgress]:
         """Train one trial, from its last committed epoch on; yields where it stands, the end last.
 
         Args:
@@ -78,7 +57,7 @@ class TrialWorker:
                 the trial by closing the iterator; else about once a second.
 
         Yields:
-            Progress; the last one has `ended`. What goes wrong with a trial is told there and not raised.
+            TrialProgress; the last one has `ended`. What goes wrong with a trial is told there, not raised.
         """
         record = self._store.read(key)
         if record.status in ("finished", "diverged") or (record.status == "stopped" and every_epoch):
@@ -107,17 +86,19 @@ class TrialWorker:
         except (TrialBusy, Fenced) as error:
             if claim is not None:
                 claim.abandon()
-            yield Progress(key=key, status="busy", error=str(error))
+            yield TrialProgress(key=key, status="busy", error=str(error))
         except StoreError as error:
             if claim is not None:
                 claim.abandon()
             hint = f" ({error.hint})" if error.hint else ""
-            yield Progress(key=key, status="store_failed", error=f"{error}{hint}")
+            yield TrialProgress(key=key, status="store_failed", error=f"{error}{hint}")
         except Exception as error:
             text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
             yield self._fail(claim, key, text)
 
-    def _train(self, training: Training, claim: Claim, key: str, *, every_epoch: bool) -> Iterator[Progress]:
+    def _train(
+        self, training: Training, claim: Claim, key: str, *, every_epoch: bool
+    ) -> Iterator[TrialProgress]:
         earlier = claim.epochs
         seconds = sum(epoch.seconds for epoch in earlier)
         if every_epoch:
@@ -142,11 +123,11 @@ class TrialWorker:
                     yield _running(key, epoch, training.num_epochs, seconds)
         except Diverged as error:
             claim.diverge(str(error), uncommitted)
-            yield Progress(key=key, status="diverged", seconds=seconds, error=str(error))
+            yield TrialProgress(key=key, status="diverged", seconds=seconds, error=str(error))
             return
         weights = to_bytes({"model": training.state_dict()["model"]})
         claim.finish(training.test(), weights)
-        yield Progress(
+        yield TrialProgress(
             key=key,
             status="finished",
             epoch=training.num_epochs,
@@ -155,14 +136,14 @@ class TrialWorker:
             seconds=seconds,
         )
 
-    def _fail(self, claim: Claim | None, key: str, error: str) -> Progress:
+    def _fail(self, claim: Claim | None, key: str, error: str) -> TrialProgress:
         if claim is not None:
             try:
                 claim.fail(error)
             except StoreError as store_error:  # fenced, or the disk is full: the trial stays as committed
                 claim.abandon()
                 log.warning("trial %s: its failure could not be recorded: %s", key[:12], store_error)
-        return Progress(key=key, status="failed", error=error)
+        return TrialProgress(key=key, status="failed", error=error)
 
     def _source(self, data: DataConfig) -> SourceData:
         # Neither the tail nor the validation part changes the decoded images.
@@ -189,8 +170,8 @@ def accuracies_of(epoch: EpochResult) -> Mapping[str, float] | None:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> Progress:
-    return Progress(
+def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> TrialProgress:
+    return TrialProgress(
         key=key,
         status="running",
         epoch=epoch.epoch,
@@ -200,12 +181,12 @@ def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> P
     )
 
 
-def _replay(key: str, epochs: tuple[EpochResult, ...], status: OutcomeStatus) -> Iterator[Progress]:
+def _replay(key: str, epochs: tuple[EpochResult, ...], status: OutcomeStatus) -> Iterator[TrialProgress]:
     """Hand out what the store has, as if it were trained now: schedulers then know what they knew before."""
     for epoch in epochs[:-1]:
         yield _running(key, epoch, len(epochs), 0.0)
     last = epochs[-1] if epochs else None
-    yield Progress(
+    yield TrialProgress(
         key=key,
         status=status,
         epoch=last.epoch if last else 0,

@@ -20,16 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from ccar.cluster.early_stopping import scheduler_for
-from ccar.cluster.events import Listener, RunSummary
+from ccar.cluster.events import Listener, RunSummary, TrialProgress
 from ccar.cluster.ray_session import ray_session, trial_slots
-from ccar.cluster.trial_worker import Progress, TrialWorker
 from ccar.errors import StoreError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import EarlyStopping, Resources
@@ -101,6 +99,11 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types f
     """A warm process: one `TrialWorker` that lives through many trials."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        # Only here, so that the driver, which trains nothing, starts without torch.
+        import torch
+
+        from ccar.cluster.trial_worker import TrialWorker
+
         store_root, cache_dir = Path(config["store_root"]), Path(config["cache_dir"])
         cuda = torch.cuda.is_available() and bool(ray.get_gpu_ids())
         self._worker = TrialWorker(
@@ -192,7 +195,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         progress = progress_from(result) if result else None
         if error or progress is None:
             reason = f"the process that trained it died {MAX_LOST_WORKERS + 1} times"
-            progress = Progress(key=trial.key, status="failed", error=reason)
+            progress = TrialProgress(key=trial.key, status="failed", error=reason)
         elif not progress.ended:
             progress = self._stop_early(trial, progress)
         self.listener.progressed(trial, progress)
@@ -203,15 +206,15 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         if progress.status != "store_failed":
             self._source.tell(trial, progress.accuracies if progress.status == "finished" else None)
 
-    def _stop_early(self, trial: PlannedTrial, progress: Progress) -> Progress:
+    def _stop_early(self, trial: PlannedTrial, progress: TrialProgress) -> TrialProgress:
         reason = f"stopped after epoch {progress.epoch} of {progress.num_epochs}"
         try:
             record = self._store.read(trial.key)
             claim = self._store.claim(trial.config, record.parts, worker=record.worker, even_if_busy=True)
             claim.stop(reason)
         except StoreError as error:
-            return Progress(key=trial.key, status="store_failed", error=str(error))
-        return Progress(
+            return TrialProgress(key=trial.key, status="store_failed", error=str(error))
+        return TrialProgress(
             key=trial.key,
             status="stopped",
             epoch=progress.epoch,
@@ -258,13 +261,13 @@ class _Events(tune.Callback):  # type: ignore[misc]  # Ray ships no types for Tu
         return {}  # see _SourceSearcher
 
 
-def progress_from(result: dict[str, Any]) -> Progress:
+def progress_from(result: dict[str, Any]) -> TrialProgress:
     """The progress that `_TrialActor.step` sent, out of Tune's (flattened or nested) result."""
     prefix = "accuracies/"
     accuracies = result.get("accuracies") or {
         name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)
     }
-    return Progress(
+    return TrialProgress(
         key=result["key"],
         status=result["status"],
         epoch=result["epoch"],
@@ -275,7 +278,7 @@ def progress_from(result: dict[str, Any]) -> Progress:
     )
 
 
-def _objective(progress: Progress) -> float:
+def _objective(progress: TrialProgress) -> float:
     """What early-stopping rules compare; NaN when there is no validation part."""
     return float("nan") if progress.accuracies is None else progress.accuracies["balanced_accuracy"]
 

@@ -1,0 +1,114 @@
+"""Progress of a run on stderr: a live line in a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from ccar.study.expansion import PlannedTrial
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ccar.cluster.events import TrialProgress
+
+PLAIN_LINE_SECONDS = 10.0
+
+
+class ProgressDisplay:
+    """A listener that shows trials done / running / failed, the time left, and the best so far.
+
+    Used as a context manager around a run.
+    """
+
+    def __init__(self, console: Console, total: int, already_done: int) -> None:
+        self._console = console
+        self._total = total
+        self._done = already_done
+        self._done_before = already_done
+        self._failed = 0
+        self._running: set[str] = set()
+        self._best: dict[str, tuple[float, str]] = {}  # imbalance factor -> balanced accuracy, method
+        self._begun = self._last_line = time.monotonic()
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("{task.fields[best]}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("trials", total=total, completed=already_done, state="", best="")
+
+    def __enter__(self) -> ProgressDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def started(self, trial: PlannedTrial) -> None:
+        """A worker has begun with this trial."""
+        self._running.add(trial.key)
+        self._show()
+
+    def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
+        """The trial has moved on, or has ended."""
+        if progress.accuracies is not None:
+            factor = f"{trial.config.data.imbalance_factor:g}"
+            candidate = (progress.accuracies["balanced_accuracy"], trial.cell.method)
+            self._best[factor] = max(self._best.get(factor, candidate), candidate)
+        if progress.ended:
+            self._running.discard(trial.key)
+            if progress.status in ("finished", "stopped", "diverged"):
+                self._done += 1
+            elif progress.status == "failed":
+                self._failed += 1
+                self._console.print(
+                    _failure_line(trial, progress), style="red", markup=False, highlight=False
+                )
+        self._show()
+
+    def lost_worker(self, trial: PlannedTrial) -> None:
+        """The process that trained this trial is gone; the trial will be tried again."""
+        self._running.discard(trial.key)
+        message = f"{trial.name}: its worker process died; the trial goes on from its last committed epoch"
+        self._console.print(message, style="yellow", markup=False, highlight=False)
+
+    def _show(self) -> None:
+        state = f"{len(self._running)} running" + (f", {self._failed} failed" if self._failed else "")
+        best = "  ".join(
+            f"best at IF {factor}: {value:.3f} {method}"
+            for factor, (value, method) in sorted(self._best.items(), key=lambda item: float(item[0]))
+        )
+        self._bar.update(self._task, completed=self._done, state=state, best=best)
+        if not self._console.is_terminal and time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
+            self._last_line = time.monotonic()
+            line = f"{self._done}/{self._total} trials, {state}{self._time_left()}" + (
+                f", {best}" if best else ""
+            )
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _time_left(self) -> str:
+        newly_done = self._done - self._done_before
+        if newly_done == 0:
+            return ""
+        seconds = (time.monotonic() - self._begun) / newly_done * (self._total - self._done)
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+
+def _failure_line(trial: PlannedTrial, progress: TrialProgress) -> str:
+    lines = (progress.error or "no reason given").strip().splitlines()
+    return f"{trial.name}: failed: {lines[-1]}"
