@@ -69,8 +69,8 @@ def split_long_tailed(labels: NDArray[np.int64], data: DataConfig, seed: int) ->
     """Choose validation and training images for one trial seed.
 
     The images of every class are shuffled with a generator of their own. The first `validation_per_class` are
-    held out, the next n_c are trained on. So for one seed all imbalance factors share the validation part, and
-    the training images of a longer tail are among those of a shorter one.
+    held out, the next n_c are trained on. So for one seed all imbalance factors share the validation part,
+    and the training images of a longer tail are among those of a shorter one.
 
     The head of the tail gets as many images as the smallest class of `labels` has left after validation, so
     that every class can stand anywhere in the tail. `imbalance_factor: natural` cuts nothing and keeps all.
@@ -138,7 +138,7 @@ def _class_counts(remaining: Sequence[int], data: DataConfig, seed: int) -> list
     if data.imbalance_factor == "natural":
         if data.class_order != "label":
             raise DataError(
-                f"class_order: {data.class_order} needs a tail to cut and imbalance_factor: natural cuts none; "
+                f"class_order: {data.class_order} needs a tail to cut, imbalance_factor: natural cuts none; "
                 "leave one of them out"
             )
         return list(remaining)
@@ -146,7 +146,7 @@ def _class_counts(remaining: Sequence[int], data: DataConfig, seed: int) -> list
     if data.imbalance_factor > largest:
         raise DataError(
             f"imbalance_factor: {data.imbalance_factor:g} leaves a class without a training image; at most "
-            f"{largest} works: the head has {largest} images, all that the smallest class of the data has left "
+            f"{largest} works: the head has {largest} images, what the smallest class of the data has left "
             f"after {data.validation_per_class} for validation"
         )
     counts = long_tailed_counts(largest, data.imbalance_factor, num_classes)
