@@ -1,0 +1,45 @@
+"""Classifier heads: features to logits, in float32 whatever the precision of the backbone.
+
+A confidence read from bfloat16 logits is off by up to half a percent, which every loss here would feel.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS = 1e-12  # keeps the direction of an all-zero feature vector finite
+
+
+class LinearHead(nn.Linear):
+    """`features @ weight.T + bias`; Kaiming-normal weights, bias as torch draws it."""
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__(num_features, num_classes)
+        nn.init.kaiming_normal_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, num_features) features of any float type to (N, num_classes) float32 logits."""
+        with torch.autocast(features.device.type, enabled=False):
+            return F.linear(features.float(), self.weight, self.bias)
+
+
+class NormedHead(nn.Module):
+    """Cosine between the features and one direction per class: logits in [-1, 1], no bias, no scale.
+
+    The scale belongs to the loss (LDAM's `s`), because the margins are taken off the cosines before it.
+    Source: Cao et al., NeurIPS 2019, arXiv:1906.07413 (LDAM-DRW, `NormedLinear`).
+    """
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        directions = torch.empty(num_features, num_classes).uniform_(-1, 1)
+        self.weight = nn.Parameter(F.normalize(directions, dim=0, eps=NORM_EPS))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, num_features) features of any float type to (N, num_classes) float32 cosines."""
+        with torch.autocast(features.device.type, enabled=False):
+            return F.normalize(features.float(), dim=1, eps=NORM_EPS) @ F.normalize(
+                self.weight, dim=0, eps=NORM_EPS
+            )
