@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from ccar.data.config import Augmentation as Augmentation  # the data room owns it
 
@@ -31,12 +32,19 @@ class StepSchedule(BaseModel):
     )
     factor: float = Field(0.1, gt=0, lt=1, description="the multiplier; it accumulates")
 
+    @model_validator(mode="after")
+    def _milestones_increase(self) -> Self:
+        if any(later <= earlier for earlier, later in pairwise(self.milestones)):
+            raise ValueError(f"milestones must increase, found {list(self.milestones)}")
+        return self
+
 
 class Recipe(BaseModel):
     """Optimiser, schedule, augmentation and length of one training run.
 
     Either `epochs` or `iterations` is given. `iterations` follows the Balanced-Softmax protocol: with
-    L = ceil(images / batch_size), epochs = ceil(iterations / L); `warmup_iterations` likewise.
+    L = ceil(images / batch_size), epochs = ceil(iterations / L); `warmup_iterations` likewise, in place of
+    the schedule's `warmup_epochs`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,3 +63,40 @@ class Recipe(BaseModel):
     )
     augmentation: tuple[Augmentation, ...] = Field((), description="applied to training images, in order")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the forward pass (autocast)")
+
+    @model_validator(mode="after")
+    def _length_is_said_once(self) -> Self:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError("say either epochs or iterations, and only one of them")
+        if self.warmup_iterations is not None:
+            if self.iterations is None:
+                raise ValueError("warmup_iterations needs iterations; with epochs use schedule.warmup_epochs")
+            if self.schedule.warmup_epochs:
+                raise ValueError("say either warmup_iterations or schedule.warmup_epochs, not both")
+            if self.warmup_iterations > self.iterations:
+                raise ValueError(
+                    f"warmup_iterations {self.warmup_iterations} exceed iterations {self.iterations}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits_into_the_epochs(self) -> Self:
+        if self.epochs is None:
+            return self
+        if self.schedule.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs {self.schedule.warmup_epochs} exceed the {self.epochs} epochs"
+            )
+        milestones = self.schedule.milestones if isinstance(self.schedule, StepSchedule) else ()
+        if milestones and milestones[-1] >= self.epochs:
+            # Silently ignored, a shortened protocol would never lower its rate.
+            raise ValueError(
+                f"schedule.milestones {list(milestones)} must lie before the last of {self.epochs} epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum above 0")
+        return self
