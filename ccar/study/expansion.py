@@ -1,0 +1,227 @@
+"""From a study to its trials: every method at every imbalance factor, with every seed, under its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ccar.errors import DataError, Problem, StudyFileError
+from ccar.study.definition import Study
+from ccar.study.methods import Method, OpenMethod
+from ccar.study.parts import plain
+from ccar.study.yaml_source import KeyPath
+from ccar.training.config import TrialConfig
+
+if TYPE_CHECKING:
+    from ccar.data.image_set import SourceData
+
+ImbalanceFactorValue = float | Literal["natural"]
+Setting = tuple[
+    ImbalanceFactorValue, int
+]  # imbalance factor and seed: what decides which images a trial sees
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One configuration of the study without its seed."""
+
+    id: str  # unique in the study: "if100/focal+ccar(omega=0.75)"
+    method: str  # the same at every imbalance factor: "focal+ccar(omega=0.75)"
+    config: TrialConfig  # with seed 0, which means nothing here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTrial:
+    """A cell with its seed, and the key under which the store has it or will have it."""
+
+    cell: Cell
+    config: TrialConfig
+    key: str
+    data_fingerprint: str
+
+    @property
+    def seed(self) -> int:
+        """The seed of the trial."""
+        return self.config.seed
+
+    @property
+    def name(self) -> str:
+        """For people: the cell and the seed."""
+        return f"{self.cell.id} seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCell:
+    """One configuration whose omega a searcher chooses, again and again."""
+
+    id: str  # unique in the study, with a star for omega: "if100/focal+ccar(omega=*)"
+    method: OpenMethod
+    imbalance_factor: ImbalanceFactorValue
+
+
+def cells_of(study: Study) -> tuple[Cell, ...]:
+    """The cells with a known configuration: imbalance factors as listed, within them methods as listed."""
+    methods = study.methods.fixed()
+    return tuple(
+        cell_of(study, method, factor)
+        for factor in study.data.imbalance_factors
+        for method in methods
+        if not study.methods.excludes(factor, method)
+    )
+
+
+def open_cells_of(study: Study) -> tuple[OpenCell, ...]:
+    """The cells whose omega is searched; none when the study runs a grid."""
+    methods = study.methods.open()
+    return tuple(
+        OpenCell(id=_cell_id(factor, method.label), method=method, imbalance_factor=factor)
+        for factor in study.data.imbalance_factors
+        for method in methods
+        if not study.methods.excludes(factor, method)
+    )
+
+
+def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue) -> Cell:
+    """The cell of one method at one imbalance factor."""
+    config = TrialConfig(
+        data=study.data.at(imbalance_factor),
+        model=study.model,
+        head="normed" if method.base.name == "ldam" else "linear",  # LDAM's margins are on cosines
+        recipe=study.recipe,
+        loss=method.base,
+        reweighting=method.reweighting,
+        reduction=method.reduction,
+        post_hoc_tau=method.post_hoc_tau,
+        seed=0,
+    )
+    return Cell(id=_cell_id(imbalance_factor, method.label), method=method.label, config=config)
+
+
+def load_data(study: Study, cache_dir: Path) -> SourceData:
+    """The images of the study; decoded into `cache_dir` on the first call.
+
+    Raises:
+        StudyFileError: they are missing, unreadable or incomplete; at the line that says where they are.
+    """
+    from ccar.data.sources import load_source  # numpy and more: not needed to read a study file
+
+    try:
+        return load_source(study.data.at(study.data.imbalance_factors[0]), cache_dir)
+    except DataError as error:
+        path = ("data",) if study.data.root is None else ("data", "root")
+        hint = error.hint or "see the data section of docs/study-file.md"
+        raise StudyFileError([study.problem(path, line, hint) for line in error.problems]) from error
+
+
+def fingerprints_of(study: Study, source: SourceData) -> dict[Setting, str]:
+    """Digest of the images that the trials of each imbalance factor and seed see.
+
+    Raises:
+        StudyFileError: the data cannot give what the study asks for: a class would be empty, a group that the
+            searcher looks at has no class, or a custom frequency vector has another length. All at once.
+    """
+    from ccar.data.long_tail import data_fingerprint, split_long_tailed
+
+    problems = _vector_problems(study, len(source.class_names))
+    fingerprints: dict[Setting, str] = {}
+    for index, factor in enumerate(study.data.imbalance_factors):
+        data = study.data.at(factor)
+        try:
+            splits = {seed: split_long_tailed(source.train.labels, data, seed) for seed in study.seeds}
+        except DataError as error:  # whatever the seed: the counts do not depend on it
+            problems.append(_split_problem(study, index, error))
+            continue
+        for seed, split in splits.items():
+            fingerprints[factor, seed] = data_fingerprint(source.fingerprint, split)
+        problems += _objective_problems(study, factor, splits[study.seeds[0]].class_counts)
+    if problems:
+        raise StudyFileError(sorted(set(problems), key=lambda problem: (problem.line or 0, problem.message)))
+    return fingerprints
+
+
+def plan_cells(
+    cells: Iterable[Cell], seeds: Iterable[int], fingerprints: Mapping[Setting, str]
+) -> tuple[PlannedTrial, ...]:
+    """Every cell with every seed; cells vary slowest, so that early results have all their seeds."""
+    from ccar.store.key import trial_key
+
+    seeds = tuple(seeds)
+    trials = []
+    for cell in cells:
+        for seed in seeds:
+            config = cell.config.model_copy(update={"seed": seed})
+            fingerprint = fingerprints[config.data.imbalance_factor, seed]
+            key = trial_key(config, fingerprint)
+            trials.append(PlannedTrial(cell=cell, config=config, key=key, data_fingerprint=fingerprint))
+    return tuple(trials)
+
+
+def plan_trials(study: Study, source: SourceData) -> tuple[PlannedTrial, ...]:
+    """The trials that are known without a searcher; all of them when the study runs a grid.
+
+    Raises:
+        StudyFileError: the data cannot give what the study asks for (see `fingerprints_of`).
+    """
+    return plan_cells(cells_of(study), study.seeds, fingerprints_of(study, source))
+
+
+def _cell_id(imbalance_factor: ImbalanceFactorValue, label: str) -> str:
+    setting = imbalance_factor if imbalance_factor == "natural" else f"if{plain(imbalance_factor)}"
+    return f"{setting}/{label}"
+
+
+def _split_problem(study: Study, index: int, error: DataError) -> Problem:
+    """At the value that the data room names first, or at the imbalance factor."""
+    expected = {
+        "validation_per_class": "a training image left in every class",
+        "class_order": "none beside imbalance_factors: natural",
+    }
+    key = str(error).partition(":")[0]
+    if key in expected:
+        found = plain(getattr(study.data, key))
+        message = f"data.{key} does not fit the data: found {found}, expected {expected[key]}"
+        return study.problem(("data", key), message, str(error))
+    found = plain(study.data.imbalance_factors[index])
+    message = f"the imbalance factor does not fit the data: found {found}, expected an image in every class"
+    return study.problem(("data", "imbalance_factors", index), message, str(error))
+
+
+def _objective_problems(
+    study: Study, factor: ImbalanceFactorValue, class_counts: tuple[int, ...]
+) -> Iterable[Problem]:
+    from ccar.metrics.accuracy import group_of_class
+
+    groups = set(group_of_class(class_counts))
+    objectives = study.search.objectives if study.search is not None else ()
+    for index, objective in enumerate(objectives):
+        if objective in ("many", "medium", "few") and objective not in groups:
+            message = (
+                f"search.objectives has a group without classes: found {objective}, expected one of "
+                f"{', '.join(sorted(groups))} at imbalance factor {plain(factor)}"
+            )
+            hint = "many: more than 100 training images per class; medium: 20 to 100; few: below 20"
+            yield study.problem(("search", "objectives", index), message, hint)
+
+
+def _vector_problems(study: Study, num_classes: int) -> list[Problem]:
+    vectors: list[tuple[KeyPath, object]] = [
+        (("methods", "reweighting", index, "frequency", position), frequency)
+        for index, grid in enumerate(study.methods.reweighting or ())
+        for position, frequency in enumerate(grid.frequency)
+    ]
+    vectors += [
+        (("methods", "extra", index, "reweighting", "frequency"), extra.reweighting.frequency)
+        for index, extra in enumerate(study.methods.extra)
+        if extra.reweighting is not None
+    ]
+    return [
+        study.problem(
+            path,
+            f"a frequency vector does not fit the data: found {len(vector)} numbers, expected {num_classes}",
+            "one number per class, in label order",
+        )
+        for path, vector in vectors
+        if isinstance(vector, tuple) and len(vector) != num_classes
+    ]
