@@ -1,0 +1,107 @@
+"""Where MLflow is: tracking URIs, the artifacts that belong to them, and whether anybody answers there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from ccar.errors import UserError
+
+_SERVERS = ("http", "https")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_SQLITE = "sqlite:///"
+_ALLOWED = "http://HOST:PORT, sqlite:///FILE, or postgresql://..., mysql://..., mssql://..."
+_SECONDS_TO_ANSWER = 2.0
+
+
+def default_tracking_uri(store_root: Path) -> str:
+    """An SQLite file inside the trial store: what is used when nobody says otherwise."""
+    return f"{_SQLITE}{store_root.resolve() / 'mlflow.db'}"
+
+
+def artifact_root(store_root: Path, tracking_uri: str) -> str | None:
+    """Where files of runs go, as a URI; None when a server decides.
+
+    Without one, MLflow would put them in ./mlruns of whatever folder the process happens to run in.
+    """
+    return None if is_server(tracking_uri) else (store_root / "mlartifacts").resolve().as_uri()
+
+
+def is_server(tracking_uri: str) -> bool:
+    """Whether this is the address of an MLflow server, and not of a database."""
+    return tracking_uri.startswith(tuple(f"{scheme}://" for scheme in _SERVERS))
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The file behind an SQLite URI, absolute; None for every other URI."""
+    return Path(tracking_uri.removeprefix(_SQLITE)).resolve() if tracking_uri.startswith(_SQLITE) else None
+
+
+def absolute(tracking_uri: str) -> str:
+    """The same address for every working directory: relative SQLite paths are resolved."""
+    file = sqlite_file(tracking_uri)
+    return tracking_uri if file is None else f"{_SQLITE}{file}"
+
+
+def shown(tracking_uri: str) -> str:
+    """The address as it may be printed: without a password."""
+    parts = urllib.parse.urlsplit(tracking_uri)
+    if parts.password is None:
+        return tracking_uri
+    user_and_host = parts.netloc.replace(f":{parts.password}@", ":***@")
+    return urllib.parse.urlunsplit(parts._replace(netloc=user_and_host))
+
+
+def digest(tracking_uri: str) -> str:
+    """A short name for the address that can be a folder's name."""
+    return hashlib.sha256(absolute(tracking_uri).encode()).hexdigest()[:16]
+
+
+def check_tracking(tracking_uri: str, *, seconds: float = _SECONDS_TO_ANSWER) -> None:
+    """Make sure, in a moment and without importing MLflow, that this address can be used.
+
+    A server must answer within `seconds`; an SQLite file must be in a folder that can be written, or that can
+    be created. Other databases are only checked for how the address is written.
+
+    Raises:
+        UserError: what is wrong with the address, or that nobody answers there.
+    """
+    scheme = tracking_uri.partition("://")[0].partition("+")[0]
+    if is_server(tracking_uri):
+        _check_server(tracking_uri, seconds)
+    elif scheme not in _DATABASES or "://" not in tracking_uri:
+        raise UserError(f"cannot use the tracking URI {shown(tracking_uri)!r}", hint=f"expected {_ALLOWED}")
+    elif scheme == "sqlite":
+        _check_sqlite(tracking_uri)
+
+
+def _check_server(tracking_uri: str, seconds: float) -> None:
+    try:
+        with urllib.request.urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=seconds):
+            return
+    except urllib.error.HTTPError as error:
+        reason = f"answered {error.code} {error.reason}: is it an MLflow server?"
+    except (OSError, ValueError) as error:  # refused, no such host, no answer in time, not a URL
+        reason = f"does not answer: {getattr(error, 'reason', error)}"
+    raise UserError(
+        f"the tracking server {shown(tracking_uri)} {reason}",
+        hint="start it or give another --tracking-uri; runs can be sent to it later with `ccar sync`",
+    )
+
+
+def _check_sqlite(tracking_uri: str) -> None:
+    file = sqlite_file(tracking_uri)
+    if file is None or file.is_dir():
+        raise UserError(f"cannot use the tracking URI {tracking_uri!r}", hint=f"expected {_SQLITE}FILE")
+    existing = file
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK) or not (existing.is_dir() or existing == file):
+        raise UserError(
+            f"cannot write the tracking database {file}",
+            hint="choose another file: --tracking-uri sqlite:///FILE",
+        )

@@ -1,0 +1,47 @@
+"""How far a study has been delivered to one tracking URI: a shortcut that may be lost at any time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ccar.store.files import make_folder, replace_atomically
+
+
+class Delivered(NamedTuple):
+    """The state in which MLflow has a trial: the length of its log, and its names in the study."""
+
+    num_records: int
+    status: str
+    cell: str
+    method: str
+
+
+@dataclass(slots=True)
+class Cursor:
+    """What has been delivered of one study. `plan` is the digest of the study that MLflow shows, if any."""
+
+    plan: str | None = None
+    trials: dict[str, Delivered] = field(default_factory=dict)  # by trial key
+
+    @classmethod
+    def load(cls, path: Path) -> Cursor:
+        """Read a cursor; an empty one when there is none, or none that can be understood."""
+        try:
+            content = json.loads(path.read_bytes())
+            trials = {key: Delivered(*values) for key, values in content["trials"].items()}
+            return cls(content["plan"], trials)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return cls()
+
+    def save(self, path: Path) -> None:
+        """Replace what was saved before.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        make_folder(path.parent)
+        content = {"plan": self.plan, "trials": self.trials}
+        replace_atomically(path, json.dumps(content, separators=(",", ":")).encode())

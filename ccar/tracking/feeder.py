@@ -1,0 +1,152 @@
+"""Delivers a study to MLflow while it runs, from a process of its own that training does not wait for.
+
+    python -m ccar.tracking.feeder STORE TRACKING_URI STUDY
+
+It ends when its standard input does (the driver closes it, or is gone), after one last pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from ccar.errors import CcarError
+from ccar.store.files import make_folder
+from ccar.store.trial_store import TrialStore
+from ccar.tracking.environment import MLFLOW_ENVIRONMENT
+from ccar.tracking.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+_MIN_AGE_SECONDS = 10.0  # shorter trials are sent once, when they have ended
+_LONGEST_PAUSE_SECONDS = 60.0  # after failures the pauses double up to this
+_SECONDS_TO_STOP = 5.0
+_NICE = 10  # training gets the processor first
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Feeder:
+    """The driver's end of a feeder process."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], store: TrialStore, outbox: Outbox, study: str
+    ) -> None:
+        self._process = process
+        self._store = store
+        self._outbox = outbox
+        self._study = study
+
+    @classmethod
+    def start(cls, store: TrialStore, tracking_uri: str, study_name: str) -> Feeder:
+        """Start delivering; returns at once. What goes wrong in there stands in STORE/tracking/feeder.log.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        outbox = Outbox(store, tracking_uri)
+        make_folder(store.root / "tracking")
+        with (store.root / "tracking" / "feeder.log").open("ab") as log_file:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "ccar.tracking.feeder",
+                    str(store.root),
+                    outbox.tracking_uri,
+                    study_name,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log_file,
+                stderr=log_file,
+                env={**MLFLOW_ENVIRONMENT, **os.environ, **_ONE_THREAD},
+                start_new_session=True,  # Ctrl-C is for the driver; it tells us by closing the pipe
+            )
+        return cls(process, store, outbox, study_name)
+
+    def finish(self, timeout: float) -> int:
+        """Let it do a last pass and end; after `timeout` seconds end it anyway, which loses nothing.
+
+        Returns:
+            How many trials MLflow does not have yet: `ccar sync` sends them later.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._end()
+        study = self._store.study(self._study)
+        return 0 if study is None else len(Outbox(self._store, self._outbox.tracking_uri).pending(study))
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def feed(outbox: Outbox, store: TrialStore, study_name: str, driver_is_gone: threading.Event) -> bool:
+    """Deliver what is new every few seconds until the driver is gone, and once more after that.
+
+    Returns:
+        Whether everything was delivered.
+    """
+    pause = _SECONDS_BETWEEN_LOOKS
+    known_damage: tuple[str, ...] = ()
+    while True:
+        last_pass = driver_is_gone.is_set()
+        try:
+            damage = _one_pass(outbox, store, study_name, min_age=0.0 if last_pass else _MIN_AGE_SECONDS)
+        except CcarError as error:
+            log.warning("%s", error)
+            if last_pass:
+                return False
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        else:
+            if damage != known_damage:
+                log.warning("%s", "\n".join(damage))
+            if last_pass:
+                return not damage
+            pause, known_damage = _SECONDS_BETWEEN_LOOKS, damage
+        driver_is_gone.wait(pause)
+
+
+def _one_pass(outbox: Outbox, store: TrialStore, study_name: str, *, min_age: float) -> tuple[str, ...]:
+    study = store.study(study_name)
+    if study is None or outbox.is_current(study):
+        return ()
+    return outbox.deliver(study, min_age=min_age).damaged
+
+
+def _end_of_standard_input() -> threading.Event:
+    """An event that is set when nobody can write to our standard input any more: the driver has ended."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            continue
+        ended.set()
+
+    threading.Thread(target=watch, name="ccar-driver-watch", daemon=True).start()
+    return ended
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as a program: exit code 0 when everything was delivered, 1 when not."""
+    root, tracking_uri, study_name = arguments
+    os.nice(_NICE)
+    logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {study_name}: %(message)s")
+    store = TrialStore(Path(root))
+    return 0 if feed(Outbox(store, tracking_uri), store, study_name, _end_of_standard_input()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,310 @@
+"""The one file that imports MLflow: shows studies and trials there as experiments and runs.
+
+A trial's run is found again by its tags, and ending the run is the last thing that is sent: a run that has
+the store's end time on the server has everything. So any call may be cut off and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+import urllib.parse
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import requests
+import sqlalchemy.exc
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking import MlflowClient
+
+from ccar.errors import TrackingError
+from ccar.store.records import StudyRecord, StudyTrial, TrialRecord
+from ccar.tracking.address import shown
+from ccar.tracking.run_content import (
+    PER_CLASS_FILE,
+    DataDescription,
+    Point,
+    RunContent,
+    milliseconds,
+    run_content,
+)
+from ccar.training.result import TestResult
+
+_RUNS_PER_PAGE = 200  # a page of 1,000 takes as long per run, and 150 MB
+
+# MLflow logs the traceback of every database error before it raises the error that we turn into ours, and
+# tells about the tables that it creates.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+@dataclass(slots=True)
+class _KnownRun:
+    """What the server has of one run, as far as we know."""
+
+    run_id: str
+    artifact_uri: str
+    status: str
+    start_time: int
+    end_time: int | None
+    tags: dict[str, str]
+    has_params: bool = False
+    has_data: bool = False
+    points_sent: int = 0  # by this process; more may be there
+
+    @classmethod
+    def of(cls, run: Run) -> _KnownRun:
+        info = run.info
+        return cls(
+            run_id=info.run_id,
+            artifact_uri=info.artifact_uri,
+            status=info.status,
+            start_time=info.start_time,
+            end_time=info.end_time,
+            tags=dict(run.data.tags),
+            has_params=bool(run.data.params),
+            has_data=bool(run.inputs and run.inputs.dataset_inputs),
+        )
+
+    def has_ended_as(self, content: RunContent) -> bool:
+        return content.end_time is not None and (self.status, self.end_time) == (
+            content.status,
+            content.end_time,
+        )
+
+
+@dataclass(slots=True)
+class _KnownRuns:
+    """The runs of one experiment that are ours."""
+
+    parent: _KnownRun | None = None
+    trials: dict[str, _KnownRun] = field(default_factory=dict)  # by trial key
+
+
+class Projection:
+    """Sends studies to one MLflow store or server. Only one process may do so at a time (see outbox.py)."""
+
+    def __init__(self, tracking_uri: str, artifact_root: str | None) -> None:
+        """Connect; a new SQLite file gets its tables here.
+
+        Args:
+            tracking_uri: a server, or a database that MLflow opens.
+            artifact_root: URI of the folder for the files of runs; None: the server decides.
+
+        Raises:
+            TrackingError: it cannot be opened.
+        """
+        self._uri = tracking_uri
+        self._artifact_root = artifact_root
+        self._studies: dict[str, StudyProjection] = {}
+        with _tracking_errors(tracking_uri), warnings.catch_warnings():
+            # MLflow's own tables use an option that SQLAlchemy is going to drop: nothing a user could mend.
+            warnings.filterwarnings("ignore", "The ``noload`` loader", sqlalchemy.exc.SADeprecationWarning)
+            self._client = MlflowClient(tracking_uri)
+
+    def study(self, study: StudyRecord) -> StudyProjection:
+        """The experiment and the parent run of this study, found or created, and up to date with `study`.
+
+        Raises:
+            TrackingError: MLflow did not take it.
+        """
+        known = self._studies.get(study.name)
+        if known is None:
+            with _tracking_errors(self._uri):
+                experiment = self._find_or_create_experiment(study.name)
+                known = StudyProjection(self._client, self._uri, study.name, experiment.experiment_id)
+            self._studies[study.name] = known
+        known.put_study(study)
+        return known
+
+    def forget(self) -> None:
+        """Look everything up again before the next delivery: somebody else may have written, or it failed."""
+        self._studies.clear()
+
+    def _find_or_create_experiment(self, name: str) -> Experiment:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            location = self._artifact_root and f"{self._artifact_root}/{urllib.parse.quote(name, safe='')}"
+            # The kind makes MLflow's page open on the table of runs instead of asking what this is about.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return self._client.get_experiment(self._client.create_experiment(name, location, tags))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return found
+
+
+class StudyProjection:
+    """One study's experiment: a parent run, and below it one run per trial."""
+
+    def __init__(self, client: MlflowClient, tracking_uri: str, study_name: str, experiment_id: str) -> None:
+        self._client = client
+        self._uri = tracking_uri
+        self._study_name = study_name
+        self._experiment_id = experiment_id
+        self._runs = self._find_runs()
+
+    def put_study(self, study: StudyRecord) -> None:
+        """Find or create the parent run, and let it carry the study's file and plan.
+
+        Raises:
+            TrackingError: MLflow did not take it.
+        """
+        with _tracking_errors(self._uri):
+            if self._runs.parent is None:
+                tags = {"mlflow.runName": study.name, "ccar.kind": "study"}
+                self._runs.parent = self._create_run(milliseconds(study.submitted_at), tags)
+            parent = self._runs.parent
+            plan = json.dumps([asdict(trial) for trial in study.trials], indent=1)
+            version = hashlib.sha256(f"{study.definition}\0{plan}".encode()).hexdigest()
+            if parent.tags.get("ccar.study_version") != version:
+                _put_text(self._uri, parent, {"study.yaml": study.definition, "plan.json": plan})
+                self._client.set_tag(parent.run_id, "ccar.study_version", version)
+                parent.tags["ccar.study_version"] = version
+
+    def deliver(self, trial: StudyTrial, record: TrialRecord, test: TestResult | None) -> int:
+        """Bring one trial's run up to the store's state, in as few calls as MLflow allows.
+
+        Returns:
+            How many points were sent: 0 when the server has them already.
+
+        Raises:
+            TrackingError: MLflow did not take it; call again later, after `Projection.forget`.
+        """
+        content = run_content(trial, record, test)
+        with _tracking_errors(self._uri):
+            return self._deliver(trial.key, content)
+
+    def settle(self, trials: Sequence[StudyTrial]) -> None:
+        """End the parent run if all trials have ended, or open it again if not.
+
+        Raises:
+            TrackingError: MLflow did not take it.
+        """
+        parent = self._runs.parent
+        assert parent is not None, "put_study comes first"
+        runs = [self._runs.trials.get(trial.key) for trial in trials]
+        ended = [run for run in runs if run is not None and run.status != "RUNNING"]
+        with _tracking_errors(self._uri):
+            if len(ended) == len(runs) and ended:
+                failed = any(run.tags.get("ccar.status") == "failed" for run in ended)
+                status = "FAILED" if failed else "FINISHED"
+                end_time = max(run.end_time or 0 for run in ended)
+                if (parent.status, parent.end_time) != (status, end_time):
+                    self._client.set_terminated(parent.run_id, status, end_time)
+                    parent.status, parent.end_time = status, end_time
+            elif parent.status != "RUNNING":
+                self._client.update_run(parent.run_id, status="RUNNING")
+                parent.status = "RUNNING"
+
+    def log_report(self, folder: Path) -> None:
+        """Put the files of a report into the parent run, under report/.
+
+        Raises:
+            TrackingError: MLflow did not take them.
+        """
+        assert self._runs.parent is not None, "put_study comes first"
+        with _tracking_errors(self._uri):
+            self._client.log_artifacts(self._runs.parent.run_id, str(folder), "report")
+
+    def _deliver(self, key: str, content: RunContent) -> int:
+        run = self._runs.trials.get(key)
+        if run is not None and run.start_time != content.start_time:
+            # Somebody deleted the trial from the store, and it was trained anew: other points, other times.
+            self._client.delete_run(run.run_id)
+            run = None
+        if run is None:
+            run = self._create_run(content.start_time, content.tags)
+            self._runs.trials[key] = run
+        complete = run.has_ended_as(content)
+        tags = {name: value for name, value in content.tags.items() if run.tags.get(name) != value}
+        if complete and not tags:
+            return 0
+        if run.status != "RUNNING" and content.status == "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+        if "ccar.error" in run.tags and "ccar.error" not in content.tags:  # it failed before; not any more
+            self._client.delete_tag(run.run_id, "ccar.error")
+            del run.tags["ccar.error"]
+        if not run.has_data:
+            self._client.log_inputs(run.run_id, [_dataset_input(content.data)])
+            run.has_data = True
+        if content.per_class is not None and not complete:
+            _put_text(self._uri, run, {PER_CLASS_FILE: content.per_class})
+        points = content.points[len(content.points) if complete else run.points_sent :]
+        self._client.log_batch(
+            run.run_id,
+            metrics=[_metric(point) for point in points],
+            params=[] if run.has_params else [Param(name, value) for name, value in content.params.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
+        run.has_params, run.points_sent = True, len(content.points)
+        run.tags.update(tags)
+        if content.end_time is not None and not complete:
+            self._client.set_terminated(run.run_id, content.status, content.end_time)
+            run.status, run.end_time = content.status, content.end_time
+        return len(points)
+
+    def _create_run(self, start_time: int, tags: Mapping[str, str]) -> _KnownRun:
+        family = {"ccar.study": self._study_name}
+        if self._runs.parent is not None:
+            family["mlflow.parentRunId"] = self._runs.parent.run_id
+        return _KnownRun.of(self._client.create_run(self._experiment_id, start_time, {**tags, **family}))
+
+    def _find_runs(self) -> _KnownRuns:
+        found = _KnownRuns()
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id], max_results=_RUNS_PER_PAGE, page_token=token
+            )
+            for run in map(_KnownRun.of, page):
+                if run.tags.get("ccar.kind") == "study":
+                    found.parent = run
+                elif "ccar.trial_key" in run.tags:
+                    found.trials[run.tags["ccar.trial_key"]] = run
+            token = page.token
+            if not token:
+                return found
+
+
+def _metric(point: Point) -> Metric:
+    return Metric(point.key, point.value, point.timestamp, point.step)
+
+
+def _dataset_input(data: DataDescription) -> DatasetInput:
+    dataset = Dataset(
+        name=data.name,
+        digest=data.digest,
+        source_type=data.source_type,
+        source=data.source,
+        profile=data.profile,
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _put_text(tracking_uri: str, run: _KnownRun, files: dict[str, str]) -> None:
+    """Write text files into a run. MlflowClient.log_text would read the whole run first: 3 ms more each."""
+    repository = get_artifact_repository(run.artifact_uri, tracking_uri=tracking_uri)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        repository.log_artifacts(folder)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _tracking_errors(tracking_uri: str) -> Iterator[None]:
+    """What MLflow, its database layer and its HTTP client raise, or an artifact folder, as our own error."""
+    try:
+        yield
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise TrackingError(
+            f"MLflow at {shown(tracking_uri)}: {reason}",
+            hint="nothing is lost, the trials are in the store: run `ccar sync` when it is mended",
+        ) from error

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from ccar.store.trial_store import TrialStore
+from ccar.tracking.feeder import Feeder
+from ccar.tracking.outbox import sync
+from tests.tracking.examples import (
+    ALL_POINTS,
+    finished_study,
+    key_of,
+    num_points_in,
+    num_runs_in,
+    put_study,
+    train,
+)
+
+SECONDS = 60
+
+
+@pytest.fixture
+def store(database, tmp_path):
+    """A store for studies; its default tracking URI is the prepared database."""
+    return TrialStore(tmp_path / "store")
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def complete(seeds):
+    return {("study", key_of(seed)): [ALL_POINTS] for seed in seeds}
+
+
+def test_what_a_running_study_commits_arrives_while_it_runs_and_the_rest_at_its_end(store, uri, database):
+    put_study(store, seeds=range(3))
+    feeder = Feeder.start(store, uri, "study")
+    train(store, 0)
+    wait_until(lambda: num_points_in(database) == complete([0]))
+    train(store, 1)
+    train(store, 2)
+
+    assert feeder.finish(SECONDS) == 0
+    assert num_points_in(database) == complete(range(3))
+
+
+def test_killed_in_the_middle_of_delivering_nothing_is_lost_or_doubled(store, uri, database):
+    num_trials = 30
+    finished_study(store.root, seeds=range(num_trials))
+    feeder = Feeder.start(store, uri, "study")
+    wait_until(lambda: num_runs_in(database) > num_trials // 3)
+    feeder._process.kill()
+    feeder.finish(SECONDS)
+    assert num_runs_in(database) <= num_trials, "too late: it was done already"
+
+    sync(store, uri, trust_cursor=True)
+
+    assert num_points_in(database) == complete(range(num_trials))
+
+
+def test_a_server_that_is_away_does_not_hold_the_driver_up(store, uri, database):
+    finished_study(store.root, seeds=range(2))
+    started = time.monotonic()
+    feeder = Feeder.start(store, "http://127.0.0.1:9", "study")
+    assert time.monotonic() - started < 0.5
+
+    assert feeder.finish(SECONDS) == 2
+    assert "http://127.0.0.1:9" in (store.root / "tracking" / "feeder.log").read_text()
+
+    sync(store, uri)
+    assert num_points_in(database) == complete(range(2))
+
+
+def test_a_feeder_that_does_not_get_done_is_ended(store, uri):
+    finished_study(store.root, seeds=range(2))
+    feeder = Feeder.start(store, uri, "study")
+
+    assert feeder.finish(0.1) == 2
+    assert feeder._process.poll() is not None
+
+
+def test_a_driver_that_is_killed_takes_its_feeder_along_after_a_last_pass(store, uri, database):
+    finished_study(store.root, seeds=range(2))
+    driver = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import time; from pathlib import Path; from ccar.store.trial_store import TrialStore;"
+            "from ccar.tracking.feeder import Feeder;"
+            f"feeder = Feeder.start(TrialStore(Path({str(store.root)!r})), {uri!r}, 'study');"
+            "print(feeder._process.pid, flush=True); time.sleep(600)",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    feeder = psutil.Process(int(driver.stdout.readline()))
+    driver.kill()
+    driver.wait()
+    driver.stdout.close()
+
+    wait_until(lambda: not feeder.is_running() or feeder.status() == psutil.STATUS_ZOMBIE)
+    assert num_points_in(database) == complete(range(2))

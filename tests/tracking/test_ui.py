@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+
+import psutil
+import pytest
+from mlflow.tracking import MlflowClient
+
+from ccar.errors import TrackingError, UserError
+from ccar.tracking.address import artifact_root, check_tracking
+from ccar.tracking.outbox import Outbox, deliver_report, sync
+from ccar.tracking.run_content import PER_CLASS_FILE
+from ccar.tracking.ui import Server, _wait_until_it_answers, serve
+from tests.tracking.examples import ALL_POINTS, finished_study, key_of, num_points_in, put_study, train
+
+pytestmark = pytest.mark.xdist_group("mlflow-server")  # one server, whatever the number of test processes
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, empty_database):
+    """A folder with the database of the server below."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(place):
+    """A real MLflow server on loopback: starting one takes seconds, so the tests share it."""
+    uri = f"sqlite:///{place / 'mlflow.db'}"
+    with serve(uri, artifact_root(place, uri)) as running:
+        process = running._process
+        yield running
+    assert process.poll() is not None
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{running.address}/health", timeout=1)
+
+
+def complete(study, seeds):
+    return {(study, key_of(seed)): [ALL_POINTS] for seed in seeds}
+
+
+def points_of(study, database):
+    return {trial: points for trial, points in num_points_in(database).items() if trial[0] == study}
+
+
+def test_a_study_sent_to_a_server_arrives_whole_and_once(server, place, tmp_path):
+    store = finished_study(tmp_path / "store", "by-http", seeds=(0, 1))
+
+    check_tracking(server.address)
+    assert sync(store, server.address).points == 2 * ALL_POINTS
+    assert sync(store, server.address).points == 0
+    assert points_of("by-http", place / "mlflow.db") == complete("by-http", (0, 1))
+
+
+def test_a_run_deleted_on_the_server_between_two_deliveries_is_made_anew(server, place, tmp_path):
+    store = finished_study(tmp_path / "store", "half-wiped", seeds=(0,))
+    study = put_study(store, "half-wiped", seeds=(0, 1))
+    outbox = Outbox(store, server.address)
+    train(store, 1, epochs=2, end="unfinished")
+    outbox.deliver(study)
+    client = MlflowClient(server.address)
+    experiment = client.get_experiment_by_name("half-wiped")
+    [run] = client.search_runs([experiment.experiment_id], f"tags.`ccar.trial_key` = '{key_of(1)}'")
+    client.delete_run(run.info.run_id)
+    train(store, 1)
+
+    with pytest.raises(TrackingError, match="active"):
+        outbox.deliver(study)
+    outbox.deliver(study)
+
+    assert points_of("half-wiped", place / "mlflow.db") == complete("half-wiped", (0, 1))
+
+
+def test_files_reach_the_page_through_the_server(server, tmp_path):
+    store = finished_study(tmp_path / "store", "with-files", seeds=(0,))
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.md").write_text("# It helps")
+    sync(store, server.address)
+    deliver_report(store, server.address, "with-files", tmp_path / "report")
+
+    client = MlflowClient(server.address)
+    experiment = client.get_experiment_by_name("with-files")
+    runs = {run.data.tags["ccar.kind"]: run for run in client.search_runs([experiment.experiment_id])}
+    table = f"{server.address}/get-artifact?path={PER_CLASS_FILE}&run_uuid={runs['trial'].info.run_id}"
+    with urllib.request.urlopen(table, timeout=10) as answer:
+        assert json.load(answer)["columns"] == ["class", "val", "test", "test_best"]
+    report = [file.path for file in client.list_artifacts(runs["study"].info.run_id, "report")]
+    assert report == ["report/report.md"]
+
+
+def test_the_page_shows_what_was_written_to_its_database_directly(server, place, tmp_path):
+    store = finished_study(place, "direct", seeds=(0,))
+    sync(store, f"sqlite:///{place / 'mlflow.db'}")
+
+    client = MlflowClient(server.address)
+    experiment = client.get_experiment_by_name("direct")
+    [run] = client.search_runs([experiment.experiment_id], "tags.`ccar.kind` = 'trial'")
+    table = f"{server.address}/get-artifact?path={PER_CLASS_FILE}&run_uuid={run.info.run_id}"
+    with urllib.request.urlopen(table, timeout=10) as answer:
+        assert len(json.load(answer)["data"]) == 2
+
+
+def test_it_listens_on_loopback_only_and_in_one_worker_process(server):
+    processes = [psutil.Process(server._process.pid), *psutil.Process(server._process.pid).children(True)]
+    listening = {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_the_users_problem(place):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(UserError, match=f"port {port} is taken"),
+            serve("sqlite:///x.db", None, port=port),
+        ):
+            pass
+
+
+def test_a_server_needs_no_second_one():
+    with pytest.raises(UserError, match="is a server already"), serve("http://host:5000", None):
+        pass
+
+
+def test_a_server_that_dies_at_its_start_is_told_with_its_last_words():
+    with tempfile.TemporaryFile() as output:
+        dying = subprocess.Popen([sys.executable, "-c", "print('so long')"], stdout=output)
+        with pytest.raises(TrackingError, match="did not come up: so long"):
+            _wait_until_it_answers(Server(dying, "http://127.0.0.1:9"), output)
