@@ -74,22 +74,24 @@ def _shear_x(images: Tensor, slope: float) -> Tensor:
     )
     cubic = b + t * ((c - a) + t * ((2 * (a - b) + c - d) + t * (b - a + d - c)))
     is_inside = (source >= 0) & (source < width)
-    sheared: Tensor = torch.where(is_inside, cubic.clamp(0, 255), _GREY).to(torch.uint8)
-    return sheared
+    return torch.where(is_inside, cubic.clamp(0, 255), _GREY).to(torch.uint8)
 
 
 def _shear_y(images: Tensor, slope: float) -> Tensor:
-    return _shear_x(images.mT, slope).mT
+    return _shear_x(images.transpose(-1, -2), slope).transpose(-1, -2)
 
 
 def _translate_x(images: Tensor, share: float) -> Tensor:
     """Move left by `share` of the width, to the nearest whole pixel."""
     pixels = math.floor(share * images.shape[-1] + 0.5)
-    return F.affine(images, angle=0.0, translate=[-pixels, 0], scale=1.0, shear=[0.0, 0.0], fill=_GREY)
+    moved: Tensor = F.affine(
+        images, angle=0.0, translate=[-pixels, 0], scale=1.0, shear=[0.0, 0.0], fill=_GREY
+    )
+    return moved
 
 
 def _translate_y(images: Tensor, share: float) -> Tensor:
-    return _translate_x(images.mT, share).mT
+    return _translate_x(images.transpose(-1, -2), share).transpose(-1, -2)
 
 
 # Operations whose levels say nothing (Invert and so on) have top 0.

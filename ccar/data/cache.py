@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ccar.data.image_set import ImageSet, SourceData, fingerprint
@@ -154,8 +155,11 @@ def _write(folder: Path, source: SourceData) -> None:
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
+    array = np.ascontiguousarray(array)
     with path.open("wb") as file:
-        np.save(file, array)
+        # Not np.save: it writes through C's stdio and says nothing when the last bytes find the disk full.
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
+        file.write(array.data)
         _to_disk(file)
 
 

@@ -216,8 +216,8 @@ class _Faults:
         lines = _shown(self.unreadable, "images cannot be read")
         if self.other_sizes:
             lines.append(
-                f"{len(self.other_sizes)} images differ in size from the first: {self.other_sizes[0]}; "
-                "set image_size to bring all to one size"
+                f"images differ in size: {self.other_sizes[0]}, {len(self.other_sizes)} in all differ "
+                "from the first; set image_size to bring them to one size"
             )
         return lines
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ccar.data.config import DatasetName
 
-
 _CHUNK = 4_096  # images at a time: counting needs 8 bytes for each pixel
 
 
