@@ -97,7 +97,7 @@ def identity(listing: Listing, image_size: int | None) -> list[object]:
 
 
 def decode(listing: Listing, image_size: int | None) -> SourceData:
-    """Read every image as 8-bit RGB, in threads.
+    """Read every image as 8-bit RGB, in threads; rotation marks of cameras (EXIF) are not followed.
 
     Args:
         listing: from `list_images`.
@@ -195,7 +195,8 @@ def _unmatched(
     lines = []
     for name in names:
         if name not in others:
-            near = difflib.get_close_matches(name, others, 1)
+            # Only where it is shown: with thousands of classes this comparison takes minutes.
+            near = difflib.get_close_matches(name, others, 1) if len(lines) < _SHOWN else []
             hint = f"; did you mean '{near[0]}'?" if near else ""
             lines.append(f"class '{name}' of {root / part} has no folder in {root / other}{hint}")
     return _shown(lines, f"classes of {root / part} have no folder in {root / other}")
