@@ -192,7 +192,7 @@ def _folder_problems(listing: Listing) -> list[str]:
 def _unmatched(
     root: Path, part: str, names: Collection[str], other: str, others: Collection[str]
 ) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for name in names:
         if name not in others:
             # Only where it is shown: with thousands of classes this comparison takes minutes.
