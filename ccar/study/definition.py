@@ -228,12 +228,6 @@ class _NamedRecipe:
             recipe |= {"iterations": None, "warmup_iterations": None}
         if "iterations" in changes:
             recipe |= {"epochs": None}
-        schedule = changes.get("schedule")
-        if (
-            isinstance(schedule, Mapping)
-            and schedule.get("name", recipe["schedule"]["name"]) == recipe["schedule"]["name"]
-        ):
-            changes = {**changes, "schedule": {**recipe["schedule"], **schedule}}
         return {**recipe, **changes}
 
 

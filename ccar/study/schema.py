@@ -13,8 +13,10 @@ Schema = dict[str, Any]
 
 
 def study_schema_of(model: type[BaseModel]) -> Schema:
-    """The schema that pydantic writes, made exact where a mapping chooses its kind by a constant."""
+    """The schema that pydantic writes, in the terms of a file: kinds are chosen, nothing is null."""
     schema = model.model_json_schema()
+    for part in _objects(schema):
+        _forget_null(part)
     for part in _objects(schema):
         part.pop("title", None)
         for key, value in part.get("properties", {}).items():
@@ -162,6 +164,18 @@ def _bounded(what: str, option: Schema) -> str:
     }
     bounds = " and ".join(f"{words[bound]} {plain(option[bound])}" for bound in words if bound in option)
     return f"{what}{',' if bounds.startswith('at') else ''} {bounds}".strip()
+
+
+def _forget_null(node: Schema) -> None:
+    """A key that may be left out is left out: `null` is no value that a file should have."""
+    if node.get("default", "") is None:
+        del node["default"]
+    members = node.get("anyOf", [])
+    if {"type": "null"} in members:
+        members.remove({"type": "null"})
+        if len(members) == 1:
+            del node["anyOf"]
+            node |= {**members[0], **node}
 
 
 def _objects(node: object) -> Iterator[Schema]:
