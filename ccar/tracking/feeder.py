@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _MIN_AGE_SECONDS = 10.0  # shorter trials are sent once, when they have ended
-_LONGEST_PAUSE_SECONDS = 60.0  # after failures the pauses double up to this
+_LONGEST_PAUSE_SECONDS = 60.0
+_SHARE_OF_A_CORE = 0.2  # at most, where many long trials run at once: each look reads their logs again
 _SECONDS_TO_STOP = 5.0
 _NICE = 10  # training gets the processor first
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -35,12 +37,12 @@ class Feeder:
     """The driver's end of a feeder process."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], store: TrialStore, outbox: Outbox, study: str
+        self, process: subprocess.Popen[bytes], store: TrialStore, tracking_uri: str, study_name: str
     ) -> None:
         self._process = process
         self._store = store
-        self._outbox = outbox
-        self._study = study
+        self._tracking_uri = tracking_uri
+        self._study_name = study_name
 
     @classmethod
     def start(cls, store: TrialStore, tracking_uri: str, study_name: str) -> Feeder:
@@ -49,25 +51,17 @@ class Feeder:
         Raises:
             StoreError: the store cannot be written.
         """
-        outbox = Outbox(store, tracking_uri)
         make_folder(store.root / "tracking")
         with (store.root / "tracking" / "feeder.log").open("ab") as log_file:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "ccar.tracking.feeder",
-                    str(store.root),
-                    outbox.tracking_uri,
-                    study_name,
-                ],
+                [sys.executable, "-m", "ccar.tracking.feeder", str(store.root), tracking_uri, study_name],
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
                 env={**MLFLOW_ENVIRONMENT, **os.environ, **_ONE_THREAD},
                 start_new_session=True,  # Ctrl-C is for the driver; it tells us by closing the pipe
             )
-        return cls(process, store, outbox, study_name)
+        return cls(process, store, tracking_uri, study_name)
 
     def finish(self, timeout: float) -> int:
         """Let it do a last pass and end; after `timeout` seconds end it anyway, which loses nothing.
@@ -81,8 +75,8 @@ class Feeder:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self._end()
-        study = self._store.study(self._study)
-        return 0 if study is None else len(Outbox(self._store, self._outbox.tracking_uri).pending(study))
+        study = self._store.study(self._study_name)
+        return 0 if study is None else len(Outbox(self._store, self._tracking_uri).pending(study))
 
     def _end(self) -> None:
         self._process.terminate()
@@ -99,9 +93,10 @@ def feed(outbox: Outbox, store: TrialStore, study_name: str, driver_is_gone: thr
     Returns:
         Whether everything was delivered.
     """
-    pause = _SECONDS_BETWEEN_LOOKS
+    failures = 0
     known_damage: tuple[str, ...] = ()
     while True:
+        began = time.process_time()
         last_pass = driver_is_gone.is_set()
         try:
             damage = _one_pass(outbox, store, study_name, min_age=0.0 if last_pass else _MIN_AGE_SECONDS)
@@ -109,14 +104,21 @@ def feed(outbox: Outbox, store: TrialStore, study_name: str, driver_is_gone: thr
             log.warning("%s", error)
             if last_pass:
                 return False
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            failures += 1
         else:
-            if damage != known_damage:
-                log.warning("%s", "\n".join(damage))
+            for problem in damage:
+                if problem not in known_damage:
+                    log.warning("%s", problem)
             if last_pass:
                 return not damage
-            pause, known_damage = _SECONDS_BETWEEN_LOOKS, damage
-        driver_is_gone.wait(pause)
+            failures, known_damage = 0, damage
+        driver_is_gone.wait(_pause(failures, time.process_time() - began))
+
+
+def _pause(failures: int, cpu_seconds: float) -> float:
+    """Seconds until the next look: doubled by each failure in a row, and long enough not to take much CPU."""
+    pause = max(_SECONDS_BETWEEN_LOOKS * 2.0 ** min(failures, 10), cpu_seconds / _SHARE_OF_A_CORE)
+    return min(pause, _LONGEST_PAUSE_SECONDS)
 
 
 def _one_pass(outbox: Outbox, store: TrialStore, study_name: str, *, min_age: float) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ _FAILURES_TO_GIVE_UP = 3  # one trial that is refused must not hold up the other
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What one pass over a study has sent. `damaged` says which trials could not be read, and why."""
+    """What one pass over a study has sent: points, of so many trials. `damaged`: what cannot be read."""
 
     trials: int = 0
     points: int = 0
@@ -48,7 +48,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
-    """What `sync` has sent."""
+    """What `sync` has sent: points, of so many trials. `damaged`: what cannot be read, and why."""
 
     studies: int
     trials: int
@@ -175,13 +175,14 @@ class Outbox:
             if record.status == "absent" or _is_young(record, began_before):
                 continue
             try:
-                num_points += view.deliver(trial, record, test)
+                sent = view.deliver(trial, record, test)
             except TrackingError as error:
                 refused.append(error)
                 if len(refused) == _FAILURES_TO_GIVE_UP:
                     break
                 continue
-            num_trials += 1
+            num_trials += sent > 0
+            num_points += sent
             cursor.trials[trial.key] = Delivered(record.num_records, record.status, trial.cell, trial.method)
         if not refused:
             view.settle(_distinct(study.trials))

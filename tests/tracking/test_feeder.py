@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from ccar.store.trial_store import TrialStore
-from ccar.tracking.feeder import Feeder
+from ccar.tracking.feeder import Feeder, _pause
 from ccar.tracking.outbox import sync
 from tests.tracking.examples import (
     ALL_POINTS,
@@ -79,6 +79,11 @@ def test_a_server_that_is_away_does_not_hold_the_driver_up(store, uri, database)
     assert num_points_in(database) == complete(range(2))
 
 
+def test_pauses_grow_with_failures_and_with_work_but_not_for_ever():
+    assert [_pause(failures, 0.0) for failures in (0, 1, 2, 50)] == [2, 4, 8, 60]
+    assert [_pause(0, cpu_seconds) for cpu_seconds in (0.1, 2.0, 100.0)] == [2, 10, 60]
+
+
 def test_a_feeder_that_does_not_get_done_is_ended(store, uri):
     finished_study(store.root, seeds=range(2))
     feeder = Feeder.start(store, uri, "study")
@@ -94,7 +99,7 @@ def test_a_driver_that_is_killed_takes_its_feeder_along_after_a_last_pass(store,
             sys.executable,
             "-c",
             "import time; from pathlib import Path; from ccar.store.trial_store import TrialStore;"
-            "from ccar.tracking.feeder import Feeder;"
+            "from ccar.tracking.feeder import Feeder, _pause;"
             f"feeder = Feeder.start(TrialStore(Path({str(store.root)!r})), {uri!r}, 'study');"
             "print(feeder._process.pid, flush=True); time.sleep(600)",
         ],
