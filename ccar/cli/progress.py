@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from ccar.study.expansion import PlannedTrial
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,6 +16,8 @@ from rich.progress import (
 )
 
 from ccar.cluster.events import TrialProgress
+from ccar.study.expansion import PlannedTrial
+from ccar.study.parts import plain
 
 PLAIN_LINE_SECONDS = 10.0
 
@@ -67,7 +68,7 @@ class ProgressDisplay:
     def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         """The trial has moved on, or has ended."""
         if progress.accuracies is not None:
-            factor = f"{trial.config.data.imbalance_factor:g}"
+            factor = plain(trial.config.data.imbalance_factor)
             candidate = (progress.accuracies["balanced_accuracy"], trial.cell.method)
             self._best[factor] = max(self._best.get(factor, candidate), candidate)
         if progress.ended:
@@ -76,9 +77,7 @@ class ProgressDisplay:
                 self._done += 1
             elif progress.status == "failed":
                 self._failed += 1
-                self._console.print(
-                    _failure_line(trial, progress), style="red", markup=False, highlight=False
-                )
+                self._console.print(_failure_line(trial, progress), style="red", markup=False, highlight=False)
         self._show()
 
     def lost_worker(self, trial: PlannedTrial) -> None:
@@ -89,16 +88,11 @@ class ProgressDisplay:
 
     def _show(self) -> None:
         state = f"{len(self._running)} running" + (f", {self._failed} failed" if self._failed else "")
-        best = "  ".join(
-            f"best at IF {factor}: {value:.3f} {method}"
-            for factor, (value, method) in sorted(self._best.items(), key=lambda item: float(item[0]))
-        )
+        best = "  ".join(f"best at IF {factor}: {value:.3f} {method}" for factor, (value, method) in self._best.items())
         self._bar.update(self._task, completed=self._done, state=state, best=best)
         if not self._console.is_terminal and time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = time.monotonic()
-            line = f"{self._done}/{self._total} trials, {state}{self._time_left()}" + (
-                f", {best}" if best else ""
-            )
+            line = f"{self._done}/{self._total} trials, {state}{self._time_left()}" + (f", {best}" if best else "")
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _time_left(self) -> str:

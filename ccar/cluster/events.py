@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from ccar.study.expansion import PlannedTrial
+from ccar.training.result import EpochResult
 
 OutcomeStatus = Literal["running", "finished", "diverged", "stopped", "failed", "busy", "store_failed"]
 
@@ -27,6 +28,21 @@ class TrialProgress:
     def ended(self) -> bool:
         """Whether the worker is done with this trial."""
         return self.status != "running"
+
+
+def accuracies_of(epoch: EpochResult) -> Mapping[str, float] | None:
+    """The shares that searchers, schedulers and the progress line may look at; None without validation."""
+    validation = epoch.validation
+    if validation is None:
+        return None
+    named = {
+        "accuracy": validation.accuracy,
+        "balanced_accuracy": validation.balanced_accuracy,
+        "many": validation.many,
+        "medium": validation.medium,
+        "few": validation.few,
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 class Listener(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ccar.cluster.events import Listener, RunSummary
 from ccar.cluster.trial_worker import TrialWorker
-from ccar.cluster.values import objective_values
 from ccar.study.search import TrialSource
 
 
@@ -22,7 +21,7 @@ def run_in_process(source: TrialSource, worker: TrialWorker, listener: Listener)
             listener.progressed(trial, progress)
             if progress.ended:
                 summary.count(trial, progress)
-                source.tell(trial, objective_values(progress, source.objectives))
+                source.tell(trial, progress.accuracies if progress.status == "finished" else None)
         if summary.store_error is not None:
             break
     return summary

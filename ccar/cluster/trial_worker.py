@@ -9,12 +9,12 @@ import importlib.metadata
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import torch
 
-from ccar.cluster.events import OutcomeStatus, TrialProgress
+from ccar.cluster.events import OutcomeStatus, TrialProgress, accuracies_of
 from ccar.data.image_set import SourceData
 from ccar.data.long_tail import data_fingerprint, split_long_tailed
 from ccar.data.sources import load_source
@@ -47,7 +47,7 @@ class TrialWorker:
             "versions": {name: importlib.metadata.version(name) for name in ("ccar", "torch", "numpy")},
         }
 
-    def run(self, config: TrialConfig, key: str, *, every_epoch: bool = False) -> Iterator[TrialProgress]:
+    def run(self, config: TrialConfig, key: str, *, every_epoch: bool = False) -> Generator[TrialProgress, None, None]:
         """Train one trial, from its last committed epoch on; yields where it stands, the end last.
 
         Args:
@@ -96,9 +96,7 @@ class TrialWorker:
             text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
             yield self._fail(claim, key, text)
 
-    def _train(
-        self, training: Training, claim: Claim, key: str, *, every_epoch: bool
-    ) -> Iterator[TrialProgress]:
+    def _train(self, training: Training, claim: Claim, key: str, *, every_epoch: bool) -> Iterator[TrialProgress]:
         earlier = claim.epochs
         seconds = sum(epoch.seconds for epoch in earlier)
         if every_epoch:
@@ -147,27 +145,10 @@ class TrialWorker:
 
     def _source(self, data: DataConfig) -> SourceData:
         # Neither the tail nor the validation part changes the decoded images.
-        which = data.model_copy(
-            update={"imbalance_factor": 1, "validation_per_class": 0, "class_order": "label"}
-        )
+        which = data.model_copy(update={"imbalance_factor": 1, "validation_per_class": 0, "class_order": "label"})
         if which not in self._sources:
-            self._sources[which] = load_source(data, self._cache_dir)
+            self._sources[which] = load_source(data, self._cache_dir, verify=True)
         return self._sources[which]
-
-
-def accuracies_of(epoch: EpochResult) -> Mapping[str, float] | None:
-    """The shares that searchers, schedulers and the progress line may look at; None without validation."""
-    validation = epoch.validation
-    if validation is None:
-        return None
-    named = {
-        "accuracy": validation.accuracy,
-        "balanced_accuracy": validation.balanced_accuracy,
-        "many": validation.many,
-        "medium": validation.medium,
-        "few": validation.few,
-    }
-    return {name: value for name, value in named.items() if value is not None}
 
 
 def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> TrialProgress:

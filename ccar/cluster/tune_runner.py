@@ -77,9 +77,7 @@ def run_on_ray(
         adapter = _SourceSearcher(source, place, scheduler, early_stopping is not None, slots, listener)
         tuner = tune.Tuner(
             tune.with_resources(_TrialActor, {"cpu": place.resources.cpus, "gpu": place.resources.gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=adapter, scheduler=scheduler, num_samples=-1, reuse_actors=True
-            ),
+            tune_config=tune.TuneConfig(search_alg=adapter, scheduler=scheduler, num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=scratch,
@@ -173,13 +171,14 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         if trial is None:
             return None
         self.running[trial_id] = trial
-        return {
+        config: dict[str, Any] = {
             "trial": trial.config.model_dump_json(),
             "key": trial.key,
             "method": trial.cell.method,
             "imbalance_factor": trial.config.data.imbalance_factor,
             **self._constants,
         }
+        return config
 
     def _next(self) -> PlannedTrial | None:
         if not self._source.exhausted and (trial := self._source.next()) is not None:
@@ -188,9 +187,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             return self._busy.popleft()[1]
         return None
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self.running.pop(trial_id)
         progress = progress_from(result) if result else None
         if error or progress is None:

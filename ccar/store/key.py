@@ -34,6 +34,7 @@ def key_parts(config: TrialConfig, data_fingerprint: str) -> dict[str, Any]:
     parts: dict[str, Any] = config.model_dump(mode="json")
     for whereabouts in ("root", "download"):
         del parts["data"][whereabouts]
+    del parts["recipe"]["name"]  # what the recipe says counts, not what it is called
     return {**parts, "data_fingerprint": data_fingerprint, "code": code_digest()}
 
 

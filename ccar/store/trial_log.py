@@ -37,9 +37,7 @@ class TrialLog:
     def length(self) -> int:
         """How many records there are."""
         try:
-            return max(
-                (int(path.stem) + 1 for path in self._folder.iterdir() if path.name[0] != "."), default=0
-            )
+            return max((int(path.stem) + 1 for path in self._folder.iterdir() if path.name[0] != "."), default=0)
         except FileNotFoundError:
             return 0
 

@@ -19,7 +19,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -191,10 +191,10 @@ class TrialStore:
         names = sorted(path.stem for path in (self.root / "studies").glob("*.json"))
         return [record for name in names if (record := self.study(name)) is not None]
 
-    def keys(self) -> Iterable[str]:
-        """The keys of all trials that were ever begun."""
+    def all_records(self) -> Iterator[TrialRecord]:
+        """Every trial that was ever begun, in the order of the keys."""
         for path in sorted((self.root / "trials").glob("??/*")):
-            yield path.name
+            yield self.read(path.name)
 
     def _side_file_of_finished(self, key: str, kind: Literal["test", "weights"]) -> bytes | None:
         log = TrialLog(self._folder(key) / "log")

@@ -27,53 +27,69 @@ class _Frozen(BaseModel):
 
 
 class CrossEntropy(_Frozen):
+    """Softmax cross-entropy, the plain baseline."""
+
     name: Literal["cross_entropy"] = "cross_entropy"
 
 
 class Focal(_Frozen):
+    """Softmax focal loss: images that are classified well count less (Lin et al. 2017)."""
+
     name: Literal["focal"] = "focal"
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
 
 class ClassBalanced(_Frozen):
+    """Cross-entropy weighted by the inverse effective number of images (Cui et al. 2019)."""
+
     name: Literal["class_balanced"] = "class_balanced"
     beta: Finite = Field(0.9999, ge=0, lt=1, description="of the effective number (1 - beta^n) / (1 - beta)")
 
 
 class ClassBalancedFocal(_Frozen):
+    """Focal loss with the class-balanced weights (Cui et al. 2019)."""
+
     name: Literal["class_balanced_focal"] = "class_balanced_focal"
     beta: Finite = Field(0.9999, ge=0, lt=1, description="of the effective number (1 - beta^n) / (1 - beta)")
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
 
 class LDAM(_Frozen):
-    """Margins from class sizes, with deferred re-weighting after `drw_start` of the epochs (1: never)."""
+    """Larger margins for rarer classes, then re-weighting (LDAM-DRW; Cao et al. 2019)."""
 
     name: Literal["ldam"] = "ldam"
     max_margin: Finite = Field(0.5, gt=0, description="margin of the rarest class, on cosines")
     scale: Finite = Field(30.0, gt=0, description="multiplies the cosines, no unit")
     drw_start: Finite = Field(
-        0.8, ge=0, le=1, description="share of the epochs after which re-weighting sets in"
+        0.8, ge=0, le=1, description="share of the epochs after which re-weighting sets in; 1: never"
     )
     drw_beta: Finite = Field(0.9999, ge=0, lt=1, description="effective-number beta of those weights")
 
 
 class LogitAdjustment(_Frozen):
+    """Cross-entropy on logits shifted by tau times the log prior (Menon et al. 2021)."""
+
     name: Literal["logit_adjustment"] = "logit_adjustment"
     tau: Finite = Field(1.0, ge=0, description="strength of the class prior: 1 is balanced softmax")
 
 
 class BalancedSoftmax(_Frozen):
+    """Cross-entropy on logits shifted by the log counts (Ren et al. 2020): logit adjustment at tau 1."""
+
     name: Literal["balanced_softmax"] = "balanced_softmax"
 
 
 class FocalLogitAdjustment(_Frozen):
+    """Focal loss on the logits of logit adjustment."""
+
     name: Literal["focal_logit_adjustment"] = "focal_logit_adjustment"
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
     tau: Finite = Field(1.0, ge=0, description="strength of the class prior: 1 is balanced softmax")
 
 
 class FocalBalancedSoftmax(_Frozen):
+    """Focal loss on the logits of balanced softmax."""
+
     name: Literal["focal_balanced_softmax"] = "focal_balanced_softmax"
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 

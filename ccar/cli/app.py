@@ -1,0 +1,285 @@
+"""The commands of `ccar`. Results go to stdout; progress, advice and errors to stderr.
+
+What a command needs is imported when it runs, so that `ccar --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ccar.errors import CcarError, UserError
+
+if TYPE_CHECKING:
+    from ccar.cli.places import Places
+    from ccar.cli.study_view import StudyView
+    from ccar.cluster.events import RunSummary
+    from ccar.study.expansion import PlannedTrial
+
+EXIT_FAILED_TRIALS = 1
+EXIT_WRONG_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ccar",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=(
+        "Which pivot omega, base loss and class-frequency variant help on long-tailed data - and by how much "
+        "more than noise.\n\nTo begin: ccar run studies/digits_lt.yaml"
+    ),
+)
+
+File = Annotated[Path, typer.Argument(help="A study file, e.g. studies/digits_lt.yaml.", show_default=False)]
+Store = Annotated[
+    Path, typer.Option("--store", envvar="CCAR_STORE", help="Folder of trials; shared by studies and people.")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI",
+        help="Where MLflow is; default: an SQLite file in the store.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+DEFAULT_STORE = Path("ccar-store")
+
+talk = Console(stderr=True)
+
+
+@app.command()
+def validate(file: File, store: Store = DEFAULT_STORE) -> None:
+    """Check a study file and the images it names; trains and creates nothing in the store."""
+    view = _open(file, _places(store))
+    trials = view.source().num_trials
+    print(f"{file}: valid: {trials} trials, {len(view.images.class_names)} classes")
+
+
+@app.command()
+def plan(file: File, store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Say how many trials a study has, how many are done, and what the rest takes."""
+    from ccar.cli.plan import plan_of_view, plan_text
+
+    view = _open(file, _places(store))
+    planned = plan_of_view(view)
+    print(json.dumps(planned.to_json(), indent=2) if as_json else plan_text(view.study, planned))
+
+
+@app.command()
+def run(
+    file: File,
+    store: Store = DEFAULT_STORE,
+    tracking_uri: TrackingUri = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.", show_default=False),
+    ] = None,
+) -> None:
+    """Run a study: train what the store does not have, log to MLflow, print and write the comparison."""
+    from ccar.cli.run import run_study
+
+    places = _places(store, tracking_uri)
+    view, summary = run_study(file, places, address, talk)
+    trials = view.source().known
+    written = _report(view, trials, places.report_dir(view.study.name))
+    _deliver_report(view, written)
+    _closing(view, summary, written)
+    if summary.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if summary.failures or summary.store_error:
+        raise typer.Exit(EXIT_FAILED_TRIALS)
+
+
+@app.command()
+def report(
+    file: File,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the report; default: STORE/reports/STUDY.", show_default=False),
+    ] = None,
+    store: Store = DEFAULT_STORE,
+) -> None:
+    """Write the tables and figures of a study from what the store has now."""
+    places = _places(store)
+    view = _open(file, places)
+    folder = out if out is not None else places.report_dir(view.study.name)
+    _report(view, view.source().known, folder)
+    talk.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors to complete and check them."""
+    from ccar.study.definition import study_schema
+
+    print(json.dumps(study_schema(), indent=2))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods, datasets, studies or runs.", show_default=False)],
+    store: Store = DEFAULT_STORE,
+    studies: Annotated[Path, typer.Option(help="Folder of study files.")] = Path("studies"),
+    as_json: Json = False,
+) -> None:
+    """List what a study file can name, the study files in a folder, or what has been run."""
+    from ccar.cli.listing import KINDS, listing
+    from ccar.cli.tables import rows_as_table
+
+    known = next((name for name in KINDS if name == kind), None)
+    if known is None:
+        raise UserError(f"cannot list {kind!r}", hint=f"choose from {', '.join(KINDS)}")
+    rows = listing(known, _places(store).store, studies)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        print(rows_as_table(rows), end="")
+    else:
+        talk.print(f"no {kind} here", markup=False)
+
+
+@app.command()
+def why(
+    file: File,
+    trial: Annotated[
+        str,
+        typer.Argument(help="A trial: its cell and seed, or the beginning of its key.", show_default=False),
+    ],
+    store: Store = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:
+    """Say why a trial would run again: what differs between its key and the nearest finished one."""
+    from ccar.cli.why import find_trial, why_json, why_text
+    from ccar.study.plan import why as why_of
+
+    places = _places(store)
+    view = _open(file, places)
+    planned = find_trial(trial, view.source().known)
+    answer = why_of(planned, places.store.all_records())
+    print(json.dumps(why_json(planned, answer), indent=2) if as_json else why_text(planned, answer))
+
+
+@app.command()
+def sync(
+    study: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of studies; default: all in the store.", show_default=False),
+    ] = None,
+    store: Store = DEFAULT_STORE,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Bring MLflow up to what the store has; rebuilds a tracking server that was lost."""
+    from ccar.tracking.address import check_tracking, shown
+    from ccar.tracking.outbox import deliver_report
+    from ccar.tracking.outbox import sync as sync_studies
+
+    places = _places(store, tracking_uri)
+    check_tracking(places.tracking_uri)
+    done = sync_studies(places.store, places.tracking_uri, study)
+    for name in study or [record.name for record in places.store.studies()]:
+        if places.report_dir(name).is_dir():
+            deliver_report(places.store, places.tracking_uri, name, places.report_dir(name))
+    print(f"{shown(places.tracking_uri)}: {done.studies} studies, {done.trials} trials sent, {done.points} points")
+    for damage in done.damaged:
+        talk.print(damage, style="red", markup=False)
+    if done.damaged:
+        raise typer.Exit(EXIT_FAILED_TRIALS)
+
+
+@app.command()
+def ui(
+    store: Store = DEFAULT_STORE,
+    tracking_uri: TrackingUri = None,
+    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; default: 5000, or a free one.")] = None,
+) -> None:
+    """Open MLflow's web page on what has been run; ends with Ctrl-C."""
+    from ccar.tracking.ui import serve
+
+    places = _places(store, tracking_uri)
+    talk.print("starting the MLflow server ...")
+    with serve(places.tracking_uri, places.artifacts, port=port) as server:
+        print(server.address, flush=True)
+        talk.print("Ctrl-C ends it")
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            talk.print("ended")
+
+
+def main() -> None:
+    """Entry point of the `ccar` command: no traceback for what a user can mend."""
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("ccar").setLevel(logging.INFO)
+    try:
+        app()
+    except CcarError as error:
+        _print_error(error)
+        sys.exit(EXIT_WRONG_INPUT)
+    except BrokenPipeError:  # whoever read our output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _places(store: Path, tracking_uri: str | None = None) -> Places:
+    from ccar.cli.places import Places
+
+    return Places.of(store, tracking_uri)
+
+
+def _open(file: Path, places: Places) -> StudyView:
+    from ccar.cli.study_view import StudyView
+
+    return StudyView.open(file, places)
+
+
+def _report(view: StudyView, trials: tuple[PlannedTrial, ...], folder: Path) -> Path:
+    """Write the report into `folder` and print its short form."""
+    from ccar.reports.terminal import terminal_table
+    from ccar.reports.write import write_report
+
+    content = view.report_input(trials)
+    write_report(folder, content)
+    Console().print(terminal_table(content))
+    return folder
+
+
+def _deliver_report(view: StudyView, folder: Path) -> None:
+    from ccar.errors import TrackingError
+    from ccar.tracking.outbox import deliver_report
+
+    try:
+        deliver_report(view.places.store, view.places.tracking_uri, view.study.name, folder)
+    except TrackingError as error:
+        talk.print(f"the report is not in MLflow yet: {error}; `ccar sync` delivers it", style="yellow", markup=False)
+
+
+def _closing(view: StudyView, summary: RunSummary, folder: Path) -> None:
+    for trial, error in summary.failures:
+        talk.print(f"failed: {trial.name}\n{error.rstrip()}", style="red", markup=False, highlight=False)
+    if summary.store_error:
+        talk.print(f"stopped: {summary.store_error}", style="red", markup=False, highlight=False)
+    if summary.interrupted:
+        talk.print("interrupted; run the same command again to go on from here", style="yellow")
+    lines = [
+        f"report   {folder / 'report.html'}",
+        f"tables   {folder / 'cells.csv'}, {folder / 'trials.csv'}",
+        f"runs     ccar ui --store {view.places.store.root}",
+    ]
+    talk.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_error(error: CcarError) -> None:
+    talk.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    if error.hint:
+        talk.print(f"  hint: {error.hint}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,83 @@
+"""`ccar list`: what can be named in a study file, which study files there are, and what has been run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel
+
+from ccar.data.config import DatasetName
+from ccar.errors import StudyFileError
+from ccar.store.trial_store import TrialStore
+from ccar.study.definition import load_study
+from ccar.training.config import BaseLoss
+
+Kind = Literal["methods", "datasets", "studies", "runs"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+DATASETS: Mapping[DatasetName, str] = {
+    "digits": "1,797 grey images of 8 x 8 pixels, 10 classes; comes with scikit-learn",
+    "cifar10": "60,000 colour images of 32 x 32 pixels, 10 classes; `download: true` fetches it",
+    "cifar100": "60,000 colour images of 32 x 32 pixels, 100 classes; `download: true` fetches it",
+    "image_folder": "your own: ROOT/train/CLASS/*, ROOT/test/CLASS/*; PNG, JPEG or WebP",
+}
+
+
+def listing(kind: Kind, store: TrialStore, studies: Path) -> list[Mapping[str, object]]:
+    """The rows of one list, as plain JSON with the same keys in every row.
+
+    Args:
+        kind: what to list.
+        store: for `runs`.
+        studies: the folder of study files, for `studies`.
+    """
+    match kind:
+        case "methods":
+            return [_method(model) for model in get_args(get_args(BaseLoss)[0])]
+        case "datasets":
+            return [{"data set": name, "what it is": what} for name, what in DATASETS.items()]
+        case "studies":
+            return [_study_file(path) for path in sorted(studies.glob("*.yaml"))]
+        case "runs":
+            return [_run(store, name) for name in sorted(record.name for record in store.studies())]
+
+
+def _method(model: type[BaseModel]) -> Mapping[str, object]:
+    fields = model.model_fields
+    options = {name: field.default for name, field in fields.items() if name != "name"}
+    return {
+        "base loss": fields["name"].default,
+        "options": ", ".join(f"{name}={value:g}" for name, value in options.items()),
+        "what it is": (model.__doc__ or "").strip().splitlines()[0],
+    }
+
+
+def _study_file(path: Path) -> Mapping[str, object]:
+    try:
+        study = load_study(path)
+    except StudyFileError as error:
+        return {"file": str(path), "study": "", "question": f"not valid: {error.problems[0].message}"}
+    return {"file": str(path), "study": study.name, "question": study.question.strip()}
+
+
+def _run(store: TrialStore, name: str) -> Mapping[str, object]:
+    record = store.study(name)
+    assert record is not None
+    trials = [store.read(trial.key) for trial in record.trials]
+    count = Counter(trial.status for trial in trials)
+    latest = max((trial.ended_at for trial in trials if trial.ended_at is not None), default=None)
+    return {
+        "study": name,
+        "trials": len(trials),
+        "finished": count["finished"],
+        "stopped": count["stopped"],
+        "diverged": count["diverged"],
+        "failed": count["failed"],
+        "to go": count["absent"] + count["unfinished"],
+        "hours of training": round(sum(trial.seconds for trial in trials) / 3600, 3),
+        "last activity": datetime.fromtimestamp(latest).astimezone().isoformat(" ", "seconds") if latest else "",
+    }

@@ -1,0 +1,39 @@
+"""Where things are, from the command line and the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccar.store.trial_store import TrialStore
+from ccar.tracking.address import absolute, artifact_root, default_tracking_uri
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The store, the cache of decoded images, and MLflow."""
+
+    store: TrialStore
+    cache_dir: Path
+    tracking_uri: str
+
+    @classmethod
+    def of(cls, store: Path, tracking_uri: str | None) -> Places:
+        """Resolve what the user gave; CCAR_CACHE says where decoded images are kept (default ~/.cache/ccar)."""
+        root = store.expanduser().absolute()
+        cache = os.environ.get("CCAR_CACHE")
+        return cls(
+            store=TrialStore(root),
+            cache_dir=Path(cache).expanduser().absolute() if cache else Path.home() / ".cache" / "ccar",
+            tracking_uri=absolute(tracking_uri) if tracking_uri else default_tracking_uri(root),
+        )
+
+    @property
+    def artifacts(self) -> str | None:
+        """Where MLflow keeps files of runs; None when its server decides."""
+        return artifact_root(self.store.root, self.tracking_uri)
+
+    def report_dir(self, study: str) -> Path:
+        """Where the report of a study goes when nobody says otherwise."""
+        return self.store.root / "reports" / study

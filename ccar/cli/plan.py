@@ -1,0 +1,59 @@
+"""`ccar plan`: the plan of a study on this machine, and its words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ccar.cli.study_view import StudyView
+from ccar.study.definition import Study
+from ccar.study.plan import Capacity, Plan, plan_of
+
+
+def plan_of_view(view: StudyView) -> Plan:
+    """What running the study on this machine takes, by the timings in the store."""
+    source, store = view.source(), view.places.store
+    return plan_of(
+        source.known,
+        view.records(source.known),
+        store.all_records(),
+        resources=view.study.resources,
+        capacity=this_machine(),
+        num_trials=source.num_trials,
+        stopped_is_done=view.study.early_stopping is not None,
+    )
+
+
+def this_machine() -> Capacity:
+    """The CPUs that this process may use, and the NVIDIA GPUs that the kernel shows."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if visible is None else len(visible.split(","))
+    return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=0 if visible == "" else gpus)
+
+
+def plan_text(study: Study, plan: Plan) -> str:
+    """The plan for people, one fact a line."""
+    size = f"{len(study.seeds)} seeds x {plan.total // len(study.seeds)} cells"
+    lines = [
+        f"{study.name}: {plan.total} trials: {size}",
+        f"  done      {plan.done}",
+        f"  to run    {plan.to_run}",
+    ]
+    if plan.slots == 0:
+        lines.append("  at once   0: this machine does not have what `resources` asks for")
+    else:
+        lines.append(f"  at once   {plan.slots} on this machine")
+    lines.append(
+        f"  cost      {_hours(plan.device_hours)} of {plan.device} time, {_hours(plan.wall_clock_hours)} in all"
+    )
+    if plan.device_hours is None:
+        lines.append("            (no trial like these has finished in this store yet)")
+    return "\n".join(lines)
+
+
+def _hours(hours: float | None) -> str:
+    if hours is None:
+        return "unknown"
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.1f} h"

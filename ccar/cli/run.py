@@ -1,0 +1,118 @@
+"""`ccar run`: train what the store does not have yet, feed MLflow meanwhile, and report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from ccar.cli.places import Places
+from ccar.cli.plan import this_machine
+from ccar.cli.progress import ProgressDisplay
+from ccar.cli.study_view import StudyView
+from ccar.cluster.events import RunSummary, TrialProgress
+from ccar.cluster.remaining import RemainingTrials
+from ccar.study.expansion import PlannedTrial
+from ccar.study.search import TrialSource
+from ccar.tracking.address import check_tracking, shown
+from ccar.tracking.feeder import Feeder
+from ccar.tracking.outbox import Outbox
+
+FEEDER_SECONDS = 120.0  # for what MLflow does not have yet at the end of a run
+
+
+def run_study(file: Path, places: Places, address: str | None, talk: Console) -> tuple[StudyView, RunSummary]:
+    """Bring a study to its end, or as far as it gets.
+
+    Args:
+        file: the study file.
+        places: store, cache, MLflow.
+        address: of a Ray cluster; None for this machine.
+        talk: where progress goes.
+
+    Raises:
+        UserError: the file, the store, the tracking server or the cluster cannot be used; nothing was begun.
+    """
+    check_tracking(places.tracking_uri)
+    view = StudyView.open(file, places)
+    places.store.check_writable()
+    source = view.source()
+    view.remember(source.known)
+    stops_early = view.study.early_stopping is not None
+    remaining = RemainingTrials(source, places.store, stopped_is_done=stops_early)
+    if remaining.exhausted:
+        talk.print(f"{view.study.name}: all {source.num_trials} trials are in the store; nothing to train")
+        if _mlflow_lacks_something(view):
+            with _feeding(view, talk):
+                pass
+        return view, RunSummary()
+    talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
+    # An early-stopping rule has to see the finished trials again to go on as if it had never been interrupted.
+    to_hand_out = view.source() if stops_early else remaining
+    from ccar.cluster.tune_runner import Place, run_on_ray  # Ray takes a second to import
+
+    place = Place(
+        store_root=places.store.root,
+        cache_dir=places.cache_dir,
+        resources=view.study.resources,
+        address=address,
+    )
+    done = 0 if stops_early else remaining.num_done
+    with _feeding(view, talk), ProgressDisplay(talk, source.num_trials, done) as display:
+        listener = _RememberNewTrials(display, view, to_hand_out)
+        summary = run_on_ray(to_hand_out, place, view.study.early_stopping, view.study.baseline, listener)
+    return view, summary
+
+
+class _RememberNewTrials:
+    """Passes everything on to the display, and notes in the store the trials that a searcher comes up with."""
+
+    def __init__(self, display: ProgressDisplay, view: StudyView, source: TrialSource) -> None:
+        self._display = display
+        self._view = view
+        self._source = source
+        self._num_known = len(source.known)
+
+    def started(self, trial: PlannedTrial) -> None:
+        if self._source.adaptive and len(self._source.known) != self._num_known:
+            self._num_known = len(self._source.known)
+            self._view.remember(self._source.known)
+        self._display.started(trial)
+
+    def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
+        self._display.progressed(trial, progress)
+
+    def lost_worker(self, trial: PlannedTrial) -> None:
+        self._display.lost_worker(trial)
+
+
+def _mlflow_lacks_something(view: StudyView) -> bool:
+    record = view.places.store.study(view.study.name)
+    return record is None or not Outbox(view.places.store, view.places.tracking_uri).is_current(record)
+
+
+@contextmanager
+def _feeding(view: StudyView, talk: Console) -> Iterator[None]:
+    """Deliver to MLflow, from a process of its own, for as long as the block runs."""
+    places = view.places
+    feeder = Feeder.start(places.store, places.tracking_uri, view.study.name)
+    try:
+        yield
+    finally:
+        missing = feeder.finish(FEEDER_SECONDS)
+        if missing:
+            talk.print(
+                f"MLflow at {shown(places.tracking_uri)} does not have {missing} trials yet; "
+                "nothing is lost, `ccar sync` delivers them",
+                style="yellow",
+                markup=False,
+                highlight=False,
+            )
+
+
+def _opening(view: StudyView, source: TrialSource, remaining: RemainingTrials, address: str | None) -> str:
+    done = f", {remaining.num_done} already done" if remaining.num_done else ""
+    where = f"the Ray cluster at {address}" if address else f"this machine ({this_machine().cpus} CPUs)"
+    return f"{view.study.name}: {source.num_trials} trials{done}, on {where}\n{view.study.question.strip()}"

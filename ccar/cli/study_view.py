@@ -1,0 +1,87 @@
+"""A study as the commands see it: its file, its images, its trials, and what the store has of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccar.cli.places import Places
+from ccar.data.image_set import SourceData
+from ccar.data.long_tail import split_long_tailed
+from ccar.evidence.frames import cost_frame, validation_frame
+from ccar.evidence.test_results import test_frame
+from ccar.reports.report_input import ReportInput
+from ccar.store.records import StudyRecord, StudyTrial, TrialRecord
+from ccar.study.definition import Study, load_study
+from ccar.study.expansion import PlannedTrial, load_data
+from ccar.study.search import TrialSource, trial_source
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """A valid study with its images at hand."""
+
+    study: Study
+    images: SourceData
+    places: Places
+
+    @classmethod
+    def open(cls, file: Path, places: Places) -> StudyView:
+        """Read and check the file and the images that it names.
+
+        Raises:
+            StudyFileError: all that is wrong with them.
+        """
+        study = load_study(file)
+        return cls(study, load_data(study, places.cache_dir), places)
+
+    def source(self) -> TrialSource:
+        """The trials in their order; a search goes on where the store says it was."""
+        return trial_source(self.study, self.images, self.places.store.search_log(self.study.name))
+
+    def records(self, trials: Sequence[PlannedTrial]) -> dict[str, TrialRecord]:
+        """What the store has of these trials, by key."""
+        return {trial.key: self.places.store.read(trial.key) for trial in trials}
+
+    def remember(self, trials: Sequence[PlannedTrial]) -> None:
+        """Note in the store which trials make up the study, for all that starts from the store.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        known = self.places.store.study(self.study.name)
+        record = StudyRecord(
+            name=self.study.name,
+            definition=self.study.text,
+            trials=tuple(
+                StudyTrial(cell=trial.cell.id, method=trial.cell.method, seed=trial.seed, key=trial.key)
+                for trial in trials
+            ),
+            submitted_at=known.submitted_at if known else time.time(),
+        )
+        if record != known:
+            self.places.store.put_study(record)
+
+    def report_input(self, trials: Sequence[PlannedTrial]) -> ReportInput:
+        """What the report is made of, as the store has it now."""
+        records = self.records(trials)
+        tests = {
+            trial.key: self.places.store.read_test(trial.key)
+            for trial in trials
+            if records[trial.key].status == "finished"
+        }
+        labels, seed = self.images.train.labels, self.study.seeds[0]
+        return ReportInput(
+            study=self.study.name,
+            question=self.study.question,
+            baseline=self.study.baseline,
+            validation=validation_frame(trials, records),
+            tests=test_frame(tests),
+            costs=cost_frame(trials, records),
+            class_counts={
+                factor: split_long_tailed(labels, self.study.data.at(factor), seed).class_counts
+                for factor in self.study.data.imbalance_factors
+            },
+        )

@@ -1,0 +1,70 @@
+"""The part of a study that is still to be trained."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from ccar.cluster.events import accuracies_of
+from ccar.store.records import TrialRecord
+from ccar.store.trial_store import TrialStore
+from ccar.study.expansion import PlannedTrial
+from ccar.study.search import TrialSource
+
+
+class RemainingTrials:
+    """A source without the trials that the store has: their results are told, and the next one is handed out."""
+
+    def __init__(self, source: TrialSource, store: TrialStore, *, stopped_is_done: bool) -> None:
+        """Look up what is done.
+
+        Args:
+            source: all trials of the study.
+            store: says which of them have ended.
+            stopped_is_done: whether a trial that was stopped early counts as done: in a study that stops trials.
+        """
+        self._source = source
+        self._store = store
+        self._done = {"finished", "diverged"} | ({"stopped"} if stopped_is_done else set())
+        self._ahead: deque[PlannedTrial] = deque()
+        self.num_done = 0
+        self._look_ahead()
+
+    @property
+    def adaptive(self) -> bool:
+        return self._source.adaptive
+
+    @property
+    def num_trials(self) -> int:
+        return self._source.num_trials
+
+    @property
+    def known(self) -> tuple[PlannedTrial, ...]:
+        return self._source.known
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._ahead and self._source.exhausted
+
+    def next(self) -> PlannedTrial | None:
+        trial = self._ahead.popleft() if self._ahead else None
+        self._look_ahead()
+        return trial
+
+    def tell(self, trial: PlannedTrial, accuracies: Mapping[str, float] | None) -> None:
+        self._source.tell(trial, accuracies)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Keep one trial in hand, so that `exhausted` is true as soon as nothing is left to train."""
+        while not self._ahead and (trial := self._source.next()) is not None:
+            record = self._store.read(trial.key)
+            if record.status in self._done:
+                self.num_done += 1
+                self._source.tell(trial, _reached(record))
+            else:
+                self._ahead.append(trial)
+
+
+def _reached(record: TrialRecord) -> Mapping[str, float] | None:
+    return accuracies_of(record.epochs[-1]) if record.status == "finished" else None
