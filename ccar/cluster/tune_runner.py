@@ -164,7 +164,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.done or self.summary.store_error is not None:
-            return Searcher.FINISHED
+            return str(Searcher.FINISHED)
         if len(self.running) >= self._max_ahead:
             return None
         trial = self._next()
