@@ -16,9 +16,7 @@ class CosineSchedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["cosine"] = "cosine"
     warmup_epochs: int = Field(0, ge=0, description="epochs until the peak learning rate; 0: start at it")
-    warmup_start: float = Field(
-        0.0, ge=0, le=1, description="learning rate of epoch 1, as a share of the peak"
-    )
+    warmup_start: float = Field(0.0, ge=0, le=1, description="learning rate of epoch 1, as a share of the peak")
 
 
 class StepSchedule(BaseModel):
@@ -27,9 +25,7 @@ class StepSchedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["steps"] = "steps"
     warmup_epochs: int = Field(0, ge=0, description="epochs until the full learning rate")
-    milestones: tuple[PositiveInt, ...] = Field(
-        description="after these epochs (1-based) the rate is multiplied"
-    )
+    milestones: tuple[PositiveInt, ...] = Field(description="after these epochs (1-based) the rate is multiplied")
     factor: float = Field(0.1, gt=0, lt=1, description="the multiplier; it accumulates")
 
     @model_validator(mode="after")
@@ -58,9 +54,7 @@ class Recipe(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
     nesterov: bool = Field(False, description="Nesterov momentum")
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="L2, on all parameters")
-    schedule: CosineSchedule | StepSchedule = Field(
-        discriminator="name", description="learning rate over the epochs"
-    )
+    schedule: CosineSchedule | StepSchedule = Field(discriminator="name", description="learning rate over the epochs")
     augmentation: tuple[Augmentation, ...] = Field((), description="applied to training images, in order")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the forward pass (autocast)")
 
@@ -74,9 +68,7 @@ class Recipe(BaseModel):
             if self.schedule.warmup_epochs:
                 raise ValueError("say either warmup_iterations or schedule.warmup_epochs, not both")
             if self.warmup_iterations > self.iterations:
-                raise ValueError(
-                    f"warmup_iterations {self.warmup_iterations} exceed iterations {self.iterations}"
-                )
+                raise ValueError(f"warmup_iterations {self.warmup_iterations} exceed iterations {self.iterations}")
         return self
 
     @model_validator(mode="after")
@@ -84,15 +76,11 @@ class Recipe(BaseModel):
         if self.epochs is None:
             return self
         if self.schedule.warmup_epochs > self.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs {self.schedule.warmup_epochs} exceed the {self.epochs} epochs"
-            )
+            raise ValueError(f"schedule.warmup_epochs {self.schedule.warmup_epochs} exceed the {self.epochs} epochs")
         milestones = self.schedule.milestones if isinstance(self.schedule, StepSchedule) else ()
         if milestones and milestones[-1] >= self.epochs:
             # Silently ignored, a shortened protocol would never lower its rate.
-            raise ValueError(
-                f"schedule.milestones {list(milestones)} must lie before the last of {self.epochs} epochs"
-            )
+            raise ValueError(f"schedule.milestones {list(milestones)} must lie before the last of {self.epochs} epochs")
         return self
 
     @model_validator(mode="after")

@@ -43,11 +43,11 @@ _CIFAR_SMOKE = Recipe(
 # For 8x8 digits and the small network: half a second per trial on one CPU thread.
 _DIGITS_QUICK = Recipe(
     name="digits_quick",
-    epochs=30,
-    batch_size=64,
-    learning_rate=0.2,
+    epochs=20,
+    batch_size=32,
+    learning_rate=0.1,
     weight_decay=5e-4,
-    schedule=CosineSchedule(warmup_epochs=3, warmup_start=0.1),
+    schedule=CosineSchedule(warmup_epochs=2, warmup_start=0.1),
 )
 
 RECIPES: dict[str, Recipe] = {
