@@ -1,0 +1,208 @@
+"""One row per planned trial: what it is, how far it came, what it reached on validation, what it cost.
+
+No column here comes from the test set: those are made in `ccar.evidence.test_results`, which nothing that
+selects imports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NewType
+
+import pandas as pd
+
+from ccar.metrics.accuracy import Evaluation
+from ccar.study.parts import plain, shown_model
+from ccar.training.config import BaseLoss, Reweighting, TrialConfig
+from ccar.training.result import EpochResult
+
+if TYPE_CHECKING:
+    from ccar.store.records import TrialRecord
+    from ccar.study.expansion import PlannedTrial
+
+ValidationFrame = NewType("ValidationFrame", pd.DataFrame)
+"""A frame with the columns of `VALIDATION_DTYPES` and no other; only `validation_frame` makes one."""
+
+EVALUATION_METRICS = ("accuracy", "balanced_accuracy", "many", "medium", "few", "loss")
+SETTING = ["data", "imbalance_factor"]  # results are compared inside one setting, never across
+
+# Fixed dtypes: an all-missing column would otherwise change its type from study to study.
+VALIDATION_DTYPES: dict[str, str] = {
+    "cell": "str",
+    "method": "str",
+    "base": "str",
+    "base_options": "str",  # those that differ from their default, such as "gamma=2"; "" when none does
+    "family": "str",  # base, options and decision rule: what a plain loss and its omegas share
+    "omega": "float64",  # NaN: the plain base loss
+    "frequency": "str",
+    "phase": "str",
+    "confidence": "str",
+    "gradient": "str",
+    "keep_z": "boolean",
+    "effective_number_beta": "float64",  # NaN unless the frequency source uses it
+    "reduction": "str",
+    "imbalance_factor": "str",  # a number, or "natural"
+    "data": "str",
+    "validation_per_class": "int64",
+    "model": "str",
+    "recipe": "str",
+    "seed": "int64",
+    "key": "str",
+    "status": "str",
+    "epochs": "int64",  # committed ones
+    "train_loss": "float64",
+    **{f"val_{metric}": "float64" for metric in EVALUATION_METRICS},  # after the last committed epoch
+    **{f"val_best_{metric}": "float64" for metric in EVALUATION_METRICS},  # of the best epoch so far
+    "val_best_epoch": "float64",  # counts from 1; NaN without a validation part
+    "error": "str",  # first line
+}
+
+COST_DTYPES: dict[str, str] = {
+    "cell": "str",
+    "seed": "int64",
+    "key": "str",
+    "seconds": "float64",  # pure training and validation time
+    "images_per_second": "float64",
+    "host": "str",
+    "device": "str",
+    "started_at": "float64",  # Unix time
+    "ended_at": "float64",
+}
+
+
+def validation_frame(trials: Iterable[PlannedTrial], records: Mapping[str, TrialRecord]) -> ValidationFrame:
+    """What the trials are and what they reached on the validation part.
+
+    Args:
+        trials: the plan, in its order.
+        records: the store's record of each trial, by key; a trial without one counts as absent.
+
+    Returns:
+        One row per trial, in the order of the plan, with the columns of `VALIDATION_DTYPES`. Accuracies are
+        shares in [0, 1]; NaN where a group has no class, where no epoch is committed, or where the study keeps
+        no validation part.
+    """
+    rows = [_validation_row(trial, records.get(trial.key)) for trial in trials]
+    return ValidationFrame(typed_frame(rows, VALIDATION_DTYPES))
+
+
+def cost_frame(trials: Iterable[PlannedTrial], records: Mapping[str, TrialRecord]) -> pd.DataFrame:
+    """What each trial cost and where it ran; the only frame whose numbers differ when a trial is run again."""
+    return typed_frame([_cost_row(trial, records.get(trial.key)) for trial in trials], COST_DTYPES)
+
+
+def evaluation_columns(prefix: str, evaluation: Evaluation | None) -> dict[str, float]:
+    """The metrics of one evaluation as `prefix` + metric; NaN for what there is not."""
+    return {f"{prefix}{metric}": _number(getattr(evaluation, metric, None)) for metric in EVALUATION_METRICS}
+
+
+def typed_frame(rows: Sequence[Mapping[str, Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """A frame with exactly these columns and dtypes, whatever the rows leave out, and also without rows."""
+    return pd.DataFrame(rows, columns=list(dtypes)).astype(dict(dtypes))
+
+
+def rows_of(frame: pd.DataFrame) -> list[Any]:
+    """The rows as named tuples; typed Any, since what a column holds is known by its name alone."""
+    return list(frame.itertuples(index=False, name="Row"))
+
+
+def family_of(config: TrialConfig) -> str:
+    """What a plain base loss shares with its re-weighted forms: loss, options, decision rule.
+
+    The label is the one that the study gives to the plain method, unless its file names it otherwise.
+    """
+    label = shown_model(config.loss)
+    return label if config.post_hoc_tau is None else f"{label}+post_hoc(tau={plain(config.post_hoc_tau)})"
+
+
+def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str, Any]:
+    config = trial.config
+    epochs = record.epochs if record else ()
+    last = epochs[-1] if epochs else None
+    best = best_validation_epoch(epochs)
+    return {
+        "cell": trial.cell.id,
+        "method": trial.cell.method,
+        "base": config.loss.name,
+        "base_options": _options_of(config.loss),
+        "family": family_of(config),
+        **_reweighting_columns(config.reweighting),
+        "reduction": config.reduction,
+        "imbalance_factor": plain(config.data.imbalance_factor),
+        "data": config.data.name,
+        "validation_per_class": config.data.validation_per_class,
+        "model": config.model,
+        "recipe": config.recipe.name,
+        "seed": config.seed,
+        "key": trial.key,
+        "status": record.status if record else "absent",
+        "epochs": len(epochs),
+        "train_loss": _number(last.train_loss if last else None),
+        **evaluation_columns("val_", last.validation if last else None),
+        **evaluation_columns("val_best_", best.validation if best else None),
+        "val_best_epoch": _number(best.epoch if best else None),
+        "error": _first_line(record.error) if record else None,
+    }
+
+
+def best_validation_epoch(epochs: Sequence[EpochResult]) -> EpochResult | None:
+    """The epoch with the highest validation balanced accuracy, the earliest of equals; None without one."""
+    best: EpochResult | None = None
+    highest = -math.inf
+    for epoch in epochs:
+        if epoch.validation is not None and epoch.validation.balanced_accuracy > highest:
+            best, highest = epoch, epoch.validation.balanced_accuracy
+    return best
+
+
+def _cost_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"cell": trial.cell.id, "seed": trial.config.seed, "key": trial.key}
+    if record is None:
+        return row
+    images = sum(epoch.images_per_second * epoch.seconds for epoch in record.epochs)
+    return {
+        **row,
+        "seconds": record.seconds,
+        "images_per_second": images / record.seconds if record.seconds else math.nan,
+        "host": record.worker.get("host"),
+        "device": record.worker.get("device"),
+        "started_at": _number(record.started_at),
+        "ended_at": _number(record.ended_at),
+    }
+
+
+def _reweighting_columns(reweighting: Reweighting | None) -> dict[str, Any]:
+    if reweighting is None:
+        return {}
+    return {
+        "omega": reweighting.omega,
+        "frequency": _frequency_name(reweighting.frequency),
+        "phase": reweighting.phase,
+        "confidence": reweighting.confidence,
+        "gradient": reweighting.gradient,
+        "keep_z": reweighting.keep_z,
+        "effective_number_beta": (
+            reweighting.effective_number_beta if reweighting.frequency == "effective_number" else math.nan
+        ),
+    }
+
+
+def _frequency_name(frequency: str | tuple[float, ...]) -> str:
+    """A custom vector may have thousands of entries: it is named by a digest of them."""
+    if isinstance(frequency, str):
+        return frequency
+    return f"custom-{hashlib.sha256(repr(frequency).encode()).hexdigest()[:6]}"
+
+
+def _options_of(loss: BaseLoss) -> str:
+    return shown_model(loss).removeprefix(loss.name).strip("()")
+
+
+def _first_line(text: str | None) -> str | None:
+    return text.strip().partition("\n")[0] if text and text.strip() else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

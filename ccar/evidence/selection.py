@@ -1,0 +1,64 @@
+"""Which omega to recommend for each base loss: chosen on validation data, by code that cannot see the test set.
+
+This module imports nothing that reads test results, and refuses a frame that carries any.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ccar.evidence.cells import summarise_cells
+from ccar.evidence.frames import SETTING, VALIDATION_DTYPES, ValidationFrame
+
+CRITERION = "val_balanced_accuracy"  # after the last epoch, as are the test results joined to the choice
+_FIELD = [*SETTING, "family"]  # what competes for one recommendation
+CHOICE_COLUMNS = [
+    *_FIELD,
+    "cell",
+    "method",
+    "omega",
+    "candidates",
+    "left_out",
+    f"{CRITERION}_mean",
+    f"{CRITERION}_sd",
+    f"{CRITERION}_n",
+]
+
+
+def select_omega(validation: ValidationFrame) -> pd.DataFrame:
+    """For each base loss and setting, the re-weighted cell with the highest mean validation balanced accuracy.
+
+    The mean goes over the finished seeds; omega and all other switches compete in one field. A cell that
+    has finished fewer seeds than another one of its field is left out: it diverged, failed, was stopped early,
+    or is still to come, and a mean over the seeds that survived would flatter it. Between equal means the
+    steadier cell wins (smaller standard deviation), then the smaller omega, then the earlier one in the study;
+    with a small validation part equal means are common.
+
+    Args:
+        validation: from `validation_frame`.
+
+    Returns:
+        `CHOICE_COLUMNS`; one row per setting and family in the order of the plan. `candidates` competed, `left_out`
+        did not. No row where there are no validation results.
+
+    Raises:
+        ValueError: the frame has a column that `validation_frame` does not make, such as a test result.
+    """
+    foreign = sorted(set(validation.columns) - set(VALIDATION_DTYPES))
+    if foreign:
+        raise ValueError(f"selection reads validation results only: found the columns {', '.join(foreign)}")
+    cells = summarise_cells(validation)
+    cells = cells[cells["omega"].notna()]
+    num_seeds = cells[f"{CRITERION}_n"]
+    fields = cells.assign(
+        competes=(num_seeds > 0) & (num_seeds == cells.groupby(_FIELD)[f"{CRITERION}_n"].transform("max")),
+        # Rounded, so that the order of the summands cannot decide between equal means.
+        rank_mean=cells[f"{CRITERION}_mean"].round(9),
+        rank_sd=cells[f"{CRITERION}_sd"].round(9),
+    )
+    fields["candidates"] = fields.groupby(_FIELD)["competes"].transform("sum")
+    fields["left_out"] = fields.groupby(_FIELD)["competes"].transform("size") - fields["candidates"]
+    ranked = fields[fields["competes"]].sort_values(
+        ["rank_mean", "rank_sd", "omega"], ascending=[False, True, True], kind="stable"
+    )
+    return ranked.drop_duplicates(_FIELD).sort_index()[CHOICE_COLUMNS].reset_index(drop=True)
