@@ -1,0 +1,71 @@
+"""A report before it has a format: title, sentences, tables, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ccar
+from ccar.reports import finding
+from ccar.reports.results import Results
+from ccar.reports.table import Table
+from ccar.reports.tables import tables_of
+
+if TYPE_CHECKING:
+    from ccar.reports.figures.style import ReportFigure
+
+METHOD_NOTE = (
+    "A seed fixes the long-tailed subset, the validation part, the initialisation and the order of batches for all "
+    "methods, so differences are paired by seed. Every accuracy is that of the last epoch; those of the best "
+    "validation epoch are in cells.csv and trials.csv. The test set is read once, after the last epoch, and ω "
+    "is chosen by code that cannot see it. In the CSV files accuracies are shares in [0, 1]; times and hosts are "
+    "in costs.csv alone."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingOf:
+    """What was found at one imbalance factor."""
+
+    headline: str
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """Everything that the written formats show."""
+
+    study: str
+    question: str
+    was_run: str
+    not_finished: str
+    warnings: tuple[str, ...]
+    findings: tuple[FindingOf, ...]
+    multiplicity: str | None
+    tables: tuple[Table, ...]
+    figures: tuple[ReportFigure, ...]
+    method_note: str
+    version: str
+
+
+def content_of(results: Results, figures: Sequence[ReportFigure]) -> Content:
+    """Put a report together."""
+    warnings = (finding.no_choice(results), finding.seeds_warning(results))
+    return Content(
+        study=results.source.study,
+        question=results.source.question,
+        was_run=finding.what_was_run(results),
+        not_finished=finding.what_did_not_finish(results),
+        warnings=tuple(warning for warning in warnings if warning),
+        findings=tuple(
+            FindingOf(headline=headline, details=tuple(finding.details(results, setting)))
+            for setting in results.settings
+            if (headline := finding.headline(results, setting)) is not None
+        ),
+        multiplicity=finding.multiplicity(results),
+        tables=tuple(tables_of(results)),
+        figures=tuple(figures),
+        method_note=METHOD_NOTE,
+        version=ccar.__version__,
+    )

@@ -1,0 +1,85 @@
+"""Accuracy of classes with many, medium and few training images: plain base losses beside their chosen omega."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below
+from ccar.reports.results import Results, Setting
+
+GROUPS = {
+    "many": "many (> 100 images)",
+    "medium": "medium (20 to 100)",
+    "few": "few (< 20)",
+}
+
+
+def group_bars(results: Results) -> ReportFigure | None:
+    """A row of panels per imbalance factor, one panel per group; None without test results."""
+    shown = {setting: _bars(results, setting) for setting in results.settings}
+    shown = {setting: bars for setting, bars in shown.items() if len(bars)}
+    groups = [group for group in GROUPS if any(bars[f"test_{group}_mean"].notna().any() for bars in shown.values())]
+    if not groups:
+        return None
+    heights = [0.55 + 0.26 * len(bars) for bars in shown.values()]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.8), layout="constrained")
+    grid = figure.subplots(len(shown), len(groups), sharex="col", sharey="row", squeeze=False, height_ratios=heights)
+    for row, (setting, bars) in enumerate(shown.items()):
+        for column, group in enumerate(groups):
+            axes = grid[row, column]
+            _draw(axes, bars, group)
+            axes.set_title(f"{setting.label}: {GROUPS[group]}")
+            axes.set_xlabel("test accuracy (%)")
+            axes.xaxis.set_tick_params(labelbottom=True)
+            axes.yaxis.set_tick_params(length=0)
+    for axes in grid[0]:  # after everything is drawn, since the limits are shared by the panels below
+        axes.set_xlim(0, max(axes.dataLim.x1, axes.get_xlim()[1]))
+    handles = [
+        Rectangle((0, 0), 1, 1, facecolor=NEUTRAL, label="plain base loss"),
+        Rectangle((0, 0), 1, 1, facecolor=PALETTE[0], label="with the ω chosen on validation"),
+    ]
+    handles = handles[: 1 + bool(len(results.choices))]
+    legend_below(figure, handles, [str(handle.get_label()) for handle in handles])
+    return ReportFigure(
+        name="groups",
+        caption="Test accuracy by class size (training images per class). Bars and whiskers: mean ± one standard "
+        "deviation over seeds (no whisker: one seed). A panel without bars: no class is of that size."
+        + ("" if len(results.choices) else " No ω was chosen, so only plain base losses are shown."),
+        alt="Accuracy of many-, medium- and few-shot classes for each base loss, plain and with the chosen omega",
+        figure=figure,
+    )
+
+
+def _bars(results: Results, setting: Setting) -> pd.DataFrame:
+    """The cells to show, family by family: the plain one, then the chosen one."""
+    cells = setting.of(results.cells)
+    chosen = set(setting.of(results.choices)["cell"])
+    shown = cells[(cells["omega"].isna() | cells["cell"].isin(chosen)) & (cells["test_accuracy_n"] > 0)]
+    order = {family: place for place, family in enumerate(dict.fromkeys(shown["family"]))}
+    return shown.assign(place=shown["family"].map(order)).sort_values("place", kind="stable")
+
+
+def _draw(axes: Axes, bars: pd.DataFrame, group: str) -> None:
+    y = np.arange(len(bars)) + 0.25 * bars["place"].to_numpy()  # a gap between families
+    mean = 100 * bars[f"test_{group}_mean"].to_numpy()
+    spread = np.nan_to_num(100 * bars[f"test_{group}_sd"].to_numpy())
+    reweighted = bars["omega"].notna().to_numpy()
+    axes.barh(
+        y,
+        mean,
+        height=0.9,
+        color=np.where(reweighted, PALETTE[0], NEUTRAL).tolist(),
+        xerr=spread,
+        error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": "#222222"},
+    )
+    names = [
+        f"ω = {omega:g}" if chosen else family
+        for family, omega, chosen in zip(bars["family"], bars["omega"], reweighted, strict=True)
+    ]
+    axes.set_yticks(y, names)
+    axes.set_ylim(y[-1] + 0.8, -0.8)  # the first on top
+    axes.grid(visible=False, axis="y")

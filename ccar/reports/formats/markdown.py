@@ -1,0 +1,51 @@
+"""report.md: reads well as plain text, and in any Markdown viewer."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from tabulate import tabulate
+
+from ccar.reports.content import Content
+from ccar.reports.neutralise import for_markdown
+from ccar.reports.table import Entry, Table
+
+
+class _Markdown(str):
+    """Text that is Markdown already."""
+
+    __slots__ = ()
+
+
+def render_markdown(content: Content) -> str:
+    """The report as Markdown."""
+    environment = Environment(
+        loader=PackageLoader("ccar.reports"),
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, _Markdown) else for_markdown(str(value)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["identifier"] = _Markdown  # a name of ours, not a user's
+    environment.filters["table"] = lambda table: _Markdown(markdown_table(table))
+    return environment.get_template("report.md.jinja").render(content=content)
+
+
+def markdown_table(table: Table) -> str:
+    """A pipe table; Markdown has one line of headings, so the group stands in front of its columns' headings."""
+    headings = [
+        for_markdown(f"{column.group} {column.heading}" if column.group else column.heading) for column in table.columns
+    ]
+    return tabulate(
+        [[_entry(entry) for entry in row.entries] for row in table.rows],
+        headers=headings,
+        tablefmt="pipe",
+        colalign=["right" if column.numeric else "left" for column in table.columns],
+        disable_numparse=True,
+    )
+
+
+def _entry(entry: Entry) -> str:
+    text = for_markdown(entry.text)
+    return f"**{text}**" if entry.bold else text

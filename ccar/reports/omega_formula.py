@@ -1,0 +1,76 @@
+"""Omega and the gradient factor Psi in numpy, to be drawn: what `ccar.losses` computes while it trains.
+
+With p_t the probability of the true class, gamma = e - f' and f' the class frequency of the phase:
+Omega = gamma^(omega - p_t), and the gradient of Omega * (-ln p_t) on the logits is Psi (p - e_t).
+Source: CCAR, arXiv:2601.15924, equations 10 to 12 and Lemma 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Curve = NDArray[np.float64]
+
+
+def class_frequencies(class_counts: Sequence[int], source: str, *, effective_number_beta: float = 0.99) -> Curve:
+    """f_c of every class, (K,), in [0, 1].
+
+    Raises:
+        KeyError: the source is none of fraction, max_normalised, effective_number, uniform, none.
+    """
+    counts = np.asarray(class_counts, dtype=np.float64)
+    with np.errstate(divide="ignore"):  # ln 0 for beta = 0: every effective number is 1
+        effective = -np.expm1(counts * np.log(effective_number_beta))
+    sources: dict[str, Curve] = {
+        "fraction": counts / counts.sum(),
+        "max_normalised": counts / counts.max(),
+        "effective_number": effective / effective.max(),
+        "uniform": np.full_like(counts, 1 / len(counts)),
+        "none": np.zeros_like(counts),
+    }
+    return sources[source]
+
+
+def omega_weight(p_t: Curve, frequency: float, omega: float, *, phase: str = "dual", keep_z: bool = False) -> Curve:
+    """Omega at confidences `p_t` in (0, 1] for a class of this frequency."""
+    beta = _beta(p_t, frequency, omega, phase)
+    weight = np.exp(beta * (omega - p_t))
+    return weight / (np.exp(beta * omega) * -np.expm1(-beta) / beta) if keep_z else weight
+
+
+def gradient_factor(
+    p_t: Curve,
+    frequency: float,
+    omega: float,
+    *,
+    phase: str = "dual",
+    keep_z: bool = False,
+    gradient: str = "through",
+) -> Curve:
+    """Psi of re-weighted cross-entropy: 1 would be the gradient of plain cross-entropy."""
+    weight = omega_weight(p_t, frequency, omega, phase=phase, keep_z=keep_z)
+    if gradient == "detached":
+        return weight
+    return weight * (1 - p_t * _beta(p_t, frequency, omega, phase) * np.log(p_t))
+
+
+def focal_gradient_factor(p_t: Curve, gamma: float) -> Curve:
+    """Psi of the focal loss (1 - p_t)^gamma (-ln p_t), for gamma >= 1 and p_t in (0, 1]."""
+    return (1 - p_t) ** gamma - gamma * p_t * (1 - p_t) ** (gamma - 1) * np.log(p_t)
+
+
+def _beta(p_t: Curve, frequency: float, omega: float, phase: str) -> Curve:
+    standard, inverted = math.log(math.e - frequency), math.log(math.e - (1 - frequency))
+    phases: dict[str, tuple[float, float]] = {
+        "dual": (standard, inverted),
+        "standard_only": (standard, standard),
+        "inverted_only": (inverted, inverted),
+        "constant": (1.0, 1.0),
+    }
+    below, above = phases[phase]
+    beta: Curve = np.where(p_t < omega, below, above)
+    return beta

@@ -1,0 +1,63 @@
+"""What a report is made of: the frames of one study, and what its file says about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+import ccar
+from ccar.evidence.frames import ValidationFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInput:
+    """All that `write_report` and `terminal_table` read.
+
+    Attributes:
+        study: name of the study.
+        question: what it asks, in the user's words.
+        baseline: label of the method that the others are compared with.
+        validation: from `ccar.evidence.frames.validation_frame`.
+        tests: from `ccar.evidence.test_results.test_frame`.
+        costs: from `ccar.evidence.frames.cost_frame`.
+        class_counts: training images per class at each imbalance factor; where there are none, the curves of Omega
+            are left out.
+    """
+
+    study: str
+    question: str
+    baseline: str
+    validation: ValidationFrame
+    tests: pd.DataFrame
+    costs: pd.DataFrame
+    class_counts: Mapping[float | str, Sequence[int]] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Sha256 of everything that the written report depends on, the code that writes it included."""
+        said = {
+            "study": self.study,
+            "question": self.question,
+            "baseline": self.baseline,
+            "class_counts": [[str(factor), list(counts)] for factor, counts in self.class_counts.items()],
+            "code": _code_digest(),
+        }
+        digest = hashlib.sha256(json.dumps(said).encode())
+        for frame in (self.validation, self.tests, self.costs):
+            digest.update(b"\0" + frame.to_csv(index=False).encode())
+        return digest.hexdigest()
+
+
+def _code_digest() -> str:
+    """Of the two rooms that make a report, so that a new version of them writes it anew."""
+    package = Path(ccar.__file__).parent
+    digest = hashlib.sha256()
+    for room in ("evidence", "reports"):
+        for path in sorted((package / room).rglob("*")):
+            if path.suffix in (".py", ".jinja"):
+                digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,72 @@
+"""The summaries that all parts of a report share, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ccar.evidence.best_omega import best_omegas
+from ccar.evidence.cells import summarise_cells
+from ccar.evidence.frames import SETTING
+from ccar.evidence.test_results import with_test_results
+from ccar.reports.report_input import ReportInput
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One data set at one imbalance factor: results compare inside it, never across."""
+
+    data: str
+    imbalance_factor: str
+    label: str  # "IF 100"; with the data set in front where a report has several
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of this setting."""
+        return frame[(frame["data"] == self.data) & (frame["imbalance_factor"] == self.imbalance_factor)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """A report's numbers.
+
+    Attributes:
+        source: what the report was asked to show.
+        trials: validation and test results side by side, one row per trial.
+        cells: from `summarise_cells`.
+        choices: from `best_omegas`; without rows where nothing could be chosen.
+        settings: in the order of the study.
+    """
+
+    source: ReportInput
+    trials: pd.DataFrame
+    cells: pd.DataFrame
+    choices: pd.DataFrame
+    settings: tuple[Setting, ...]
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether the study holds out images to choose omega on."""
+        return bool((self.trials["validation_per_class"] > 0).any())
+
+
+def summarise(source: ReportInput) -> Results:
+    """Compute what the tables, figures and sentences of a report are made from."""
+    trials = with_test_results(source.validation, source.tests)
+    settings = trials.drop_duplicates(SETTING)[SETTING]
+    several_data_sets = settings["data"].nunique() > 1
+    return Results(
+        source=source,
+        trials=trials,
+        cells=summarise_cells(trials, source.baseline),
+        choices=best_omegas(source.validation, source.tests, source.baseline),
+        settings=tuple(
+            Setting(data, factor, (f"{data}, " if several_data_sets else "") + setting_label(factor))
+            for data, factor in settings.itertuples(index=False, name=None)
+        ),
+    )
+
+
+def setting_label(imbalance_factor: str) -> str:
+    """How a table heads its columns."""
+    return "natural tail" if imbalance_factor == "natural" else f"IF {imbalance_factor}"

@@ -1,0 +1,102 @@
+"""The short form of a report, for the terminal: what was chosen, what it is worth, how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ccar.reports import finding
+from ccar.reports.neutralise import one_line
+from ccar.reports.report_input import ReportInput
+from ccar.reports.results import Results, Setting, summarise
+from ccar.reports.wording import MISSING, percent, points
+
+TITLE = "Test accuracy after the last epoch, %: mean ± sd over seeds (* baseline)"
+_STYLES = {"better": "green", "worse": "red"}
+_SHORT = {"too few seeds to tell": "too few seeds"}
+
+
+def terminal_table(source: ReportInput) -> list[RenderableType]:
+    """One compact table per study, and the sentences that a reader must not miss.
+
+    Rows are base losses, imbalance factor by imbalance factor: test accuracy plain, the omega chosen on validation,
+    test accuracy at it, and the difference between the two, paired by seed. A study without any omega has its methods
+    as rows, with their difference to the baseline. Fits 80 columns for the names that ccar gives; longer ones wrap.
+    """
+    results = summarise(source)
+    parts: list[RenderableType] = [Text(TITLE, style="bold"), Text(), _table(results), Text()]
+    sentences = [
+        finding.what_did_not_finish(results),
+        finding.no_choice(results),
+        finding.seeds_warning(results),
+        finding.multiplicity(results),
+    ]
+    parts += [_text(sentence) for sentence in sentences if sentence]
+    return parts
+
+
+def _table(results: Results) -> Table:
+    has_omegas = bool(results.cells["omega"].notna().any())
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("base loss" if has_omegas else "method", overflow="fold")
+    for heading in ("plain", "omega", "at omega") if has_omegas else ("accuracy",):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("difference" if has_omegas else "to the baseline", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for setting in results.settings:
+        table.add_section()
+        table.add_row(Text(one_line(setting.label), style="bold"))
+        for row in _base_losses(results, setting) if has_omegas else _methods(results, setting):
+            table.add_row(*row)
+    return table
+
+
+def _base_losses(results: Results, setting: Setting) -> Iterator[list[Text]]:
+    cells, choices = setting.of(results.cells), setting.of(results.choices).set_index("family")
+    for family in dict.fromkeys(cells["family"]):
+        plain = cells[(cells["family"] == family) & cells["omega"].isna()].head(1)
+        is_baseline = bool(plain["is_baseline"].any())
+        row = [_name(family, is_baseline=is_baseline), _accuracy(plain.iloc[0]) if len(plain) else Text(MISSING)]
+        if family in choices.index:
+            chosen = choices.loc[family]
+            omega = Text(f"{chosen['omega']:g}")
+            yield [*row, omega, _accuracy(chosen), *_difference(chosen, "versus_plain_")]
+        else:
+            yield [*row, *[Text(MISSING)] * 3, Text("")]
+
+
+def _methods(results: Results, setting: Setting) -> Iterator[list[Text]]:
+    for _, cell in setting.of(results.cells).iterrows():
+        name = _name(cell["method"], is_baseline=bool(cell["is_baseline"]))
+        yield [name, _accuracy(cell), *_difference(cell, "test_accuracy_difference_")]
+
+
+def _accuracy(row: pd.Series[Any]) -> Text:
+    return Text(percent(row["test_accuracy_mean"], row["test_accuracy_sd"]))
+
+
+def _difference(row: pd.Series[Any], prefix: str) -> list[Text]:
+    if not row[f"{prefix}n"]:
+        return [Text(MISSING), Text("")]
+    difference, spread = points(row[f"{prefix}mean"]), row[f"{prefix}sd"]
+    verdict = str(row[f"{prefix}verdict"])
+    return [
+        Text(difference if math.isnan(spread) else f"{difference} ± {100 * spread:.2f}"),
+        Text(_SHORT.get(verdict, verdict), style=_STYLES.get(verdict, "dim")),
+    ]
+
+
+def _name(name: str, *, is_baseline: bool) -> Text:
+    return _text(name) + Text(" *" if is_baseline else "")
+
+
+def _text(text: str) -> Text:
+    """Never as mark-up, never with control characters: names come from users."""
+    return Text(one_line(text))

@@ -1,0 +1,62 @@
+"""Numbers as readers of tables expect them. Accuracies are shares in the frames and per cent on paper."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "–"
+
+
+def percent(mean: float, sd: float = math.nan) -> str:
+    """A share as per cent, with its standard deviation where there is one.
+
+    Example:
+        >>> percent(0.38432, 0.00304), percent(0.5), percent(math.nan)
+        ('38.43 ± 0.30', '50.00', '–')
+    """
+    if math.isnan(mean):
+        return MISSING
+    return f"{100 * mean:.2f}" if math.isnan(sd) else f"{100 * mean:.2f} ± {100 * sd:.2f}"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points, always signed.
+
+    Example:
+        >>> points(0.0042), points(-0.001), points(0.0)
+        ('+0.42', '−0.10', '+0.00')
+    """
+    if math.isnan(difference):
+        return MISSING
+    # + 0.0: what rounds to nothing has no sign of its own
+    return f"{round(100 * difference, 2) + 0.0:+.2f}".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """Both ends of an interval in percentage points; empty where there is none.
+
+    Example:
+        >>> interval(-0.001, 0.0094), interval(math.nan, math.nan)
+        ('−0.10 to +0.94', '')
+    """
+    return "" if math.isnan(low) else f"{points(low)} to {points(high)}"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "seed"), counted(3, "seed"), counted(2, "base loss", "base losses")
+        ('1 seed', '3 seeds', '2 base losses')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(items: list[str]) -> str:
+    """Items as in a sentence.
+
+    Example:
+        >>> listed(["a"]), listed(["a", "b", "c"])
+        ('a', 'a, b and c')
+    """
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

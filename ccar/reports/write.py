@@ -1,0 +1,99 @@
+"""Writes a report: the same study in Markdown, HTML, LaTeX, CSV and figures, from the same numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ccar.errors import UserError
+from ccar.reports.content import content_of
+from ccar.reports.formats.csv_files import render_csv
+from ccar.reports.formats.html import render_html
+from ccar.reports.formats.latex import render_latex
+from ccar.reports.formats.markdown import render_markdown
+from ccar.reports.report_input import ReportInput
+from ccar.reports.results import summarise
+
+MANIFEST = ".written.json"  # what the report was made from, and the digest of every file of it
+
+
+def write_report(out_dir: Path, source: ReportInput) -> list[Path]:
+    """Write `source` as report.md, report.html, report.tex, cells.csv, trials.csv, costs.csv and figures/.
+
+    The same numbers give the same bytes, whenever and wherever the trials ran; what does differ (times, hosts) stands
+    in costs.csv alone. When the folder already holds the report of the same numbers, nothing is written.
+
+    Returns:
+        The files of the report, as they lie in `out_dir`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    digest = source.digest()
+    written = _intact_files(out_dir, digest)
+    if written is None:
+        files = report_files(source)
+        _write(out_dir, files, digest)
+        written = list(files)
+    return [out_dir / name for name in written]
+
+
+def report_files(source: ReportInput) -> dict[str, bytes]:
+    """The content of every file of the report, by its path inside the folder of the report."""
+    from ccar.reports.figures.all_figures import figures_of  # matplotlib takes 0.6 s to import
+    from ccar.reports.figures.style import figure_style
+
+    results = summarise(source)
+    with figure_style():
+        figures = figures_of(results)
+        svgs = {figure.name: figure.svg() for figure in figures}
+        pngs = {figure.name: figure.png() for figure in figures}
+    content = content_of(results, figures)
+    texts = {
+        "report.md": render_markdown(content),
+        "report.html": render_html(content, svgs),
+        "report.tex": render_latex(content),
+        "cells.csv": render_csv(results.cells),
+        "trials.csv": render_csv(results.trials),
+        "costs.csv": render_csv(source.costs),
+    }
+    return {
+        **{name: text.encode() for name, text in texts.items()},
+        **{f"figures/{name}.png": png for name, png in pngs.items()},
+        **{f"figures/{name}.svg": svg for name, svg in svgs.items()},
+    }
+
+
+def _write(out_dir: Path, files: Mapping[str, bytes], digest: str) -> None:
+    manifest = {
+        "input": digest,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    try:
+        (out_dir / "figures").mkdir(parents=True, exist_ok=True)
+        (out_dir / MANIFEST).unlink(missing_ok=True)  # an interrupted report must not look whole
+        for name, content in files.items():
+            (out_dir / name).write_bytes(content)
+        (out_dir / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot write the report to {out_dir}: {error.strerror or error}",
+            hint="choose a folder that this user may write, on a disk with room: --out DIR",
+        ) from error
+
+
+def _intact_files(out_dir: Path, digest: str) -> list[str] | None:
+    """The files of the report that was written from this digest; None when there is none, or a file was touched."""
+    try:
+        manifest: dict[str, Any] = json.loads((out_dir / MANIFEST).read_bytes())
+        if manifest["input"] != digest:
+            return None
+        for name, sha256 in manifest["files"].items():
+            if hashlib.sha256((out_dir / name).read_bytes()).hexdigest() != sha256:
+                return None
+        return list(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
