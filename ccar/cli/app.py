@@ -250,7 +250,7 @@ def _report(view: StudyView, trials: tuple[PlannedTrial, ...], folder: Path) -> 
 
     content = view.report_input(trials)
     write_report(folder, content)
-    Console().print(terminal_table(content))
+    Console().print(*terminal_table(content), sep="\n")
     return folder
 
 

@@ -13,11 +13,11 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -35,11 +35,13 @@ from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
 from ccar.training.config import TrialConfig
 
+if TYPE_CHECKING:
+    from ccar.cluster.trial_worker import TrialWorker
+
 log = logging.getLogger(__name__)
 
 MAX_LOST_WORKERS = 3  # a trial whose process died so often is given up: it is probably the trial's own doing
 BUSY_PAUSE_SECONDS = 2.0  # before asking again for a trial that another driver's worker trains
-MAX_AHEAD = 8  # trials handed to Tune beyond those that can run, so that no worker waits for the driver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ def run_on_ray(
     """
     with ray_session(place.address), tempfile.TemporaryDirectory(prefix="ccar-tune-") as scratch:
         slots = trial_slots(place.resources)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
         scheduler = scheduler_for(early_stopping, baseline)
         adapter = _SourceSearcher(source, place, scheduler, early_stopping is not None, slots, listener)
         tuner = tune.Tuner(
@@ -97,36 +100,41 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types f
     """A warm process: one `TrialWorker` that lives through many trials."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        # Only here, so that the driver, which trains nothing, starts without torch.
-        import torch
-
-        from ccar.cluster.trial_worker import TrialWorker
-
-        store_root, cache_dir = Path(config["store_root"]), Path(config["cache_dir"])
-        cuda = torch.cuda.is_available() and bool(ray.get_gpu_ids())
-        self._worker = TrialWorker(
-            TrialStore(store_root),
-            cache_dir,
-            device=torch.device("cuda" if cuda else "cpu"),
-            threads=max(1, int(config["cpus"])),
-        )
-        self._begin(config)
+        self._worker: TrialWorker | None = None
+        self._progress: Generator[TrialProgress, None, None] | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._progress.close()
-        self._begin(new_config)
+        self.cleanup()
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._progress is None:
+            self._worker = self._worker or _new_worker(self.config)
+            trial = TrialConfig.model_validate_json(self.config["trial"])
+            self._progress = self._worker.run(trial, self.config["key"], every_epoch=self.config["every_epoch"])
         progress = next(self._progress)
         return {**asdict(progress), "objective": _objective(progress), "done": progress.ended}
 
     def cleanup(self) -> None:
-        self._progress.close()
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        trial = TrialConfig.model_validate_json(config["trial"])
-        self._progress = self._worker.run(trial, config["key"], every_epoch=config["every_epoch"])
+
+def _new_worker(config: dict[str, Any]) -> TrialWorker:
+    # Imported here and not above: the driver, which trains nothing, starts without torch. Called from the first
+    # step and not from setup: until setup returns, Tune may give the process up for another one.
+    import torch
+
+    from ccar.cluster.trial_worker import TrialWorker
+
+    cuda = torch.cuda.is_available() and bool(ray.get_gpu_ids())
+    return TrialWorker(
+        TrialStore(Path(config["store_root"])),
+        Path(config["cache_dir"]),
+        device=torch.device("cuda" if cuda else "cpu"),
+        threads=max(1, int(config["cpus"])),
+    )
 
 
 class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for Tune
@@ -151,7 +159,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             "cpus": place.resources.cpus,
             "every_epoch": every_epoch,
         }
-        self._max_ahead = slots if source.adaptive else slots + MAX_AHEAD
+        self._slots = slots
         self._busy: deque[tuple[float, PlannedTrial]] = deque()
         self.listener = listener
         self.running: dict[str, PlannedTrial] = {}
@@ -165,7 +173,9 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.done or self.summary.store_error is not None:
             return str(Searcher.FINISHED)
-        if len(self.running) >= self._max_ahead:
+        # Never more than can run: a trial that waits for its own new process would take over the first warm
+        # one that falls free, its new process would be given up, and short trials would never get a second one.
+        if len(self.running) >= self._slots:
             return None
         trial = self._next()
         if trial is None:
@@ -246,8 +256,9 @@ class _Events(tune.Callback):  # type: ignore[misc]  # Ray ships no types for Tu
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
     ) -> None:
         planned = self._searcher.running.get(trial.trial_id)
-        if planned is not None:
-            self._searcher.listener.progressed(planned, progress_from(result))
+        progress = progress_from(result)
+        if planned is not None and not progress.ended:  # the searcher tells of the end
+            self._searcher.listener.progressed(planned, progress)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         planned = self._searcher.running.get(trial.trial_id)
