@@ -24,10 +24,7 @@ def recipe(**changes):
 
 def rates(recipe, num_images):
     epochs, warmup = num_epochs(recipe, num_images), warmup_epochs(recipe, num_images)
-    return [
-        learning_rate(recipe, epoch, num_epochs=epochs, warmup_epochs=warmup)
-        for epoch in range(1, epochs + 1)
-    ]
+    return [learning_rate(recipe, epoch, num_epochs=epochs, warmup_epochs=warmup) for epoch in range(1, epochs + 1)]
 
 
 @pytest.mark.parametrize(("num_images", "epochs", "warmup", "steps", "total_steps"), [
@@ -40,9 +37,7 @@ def rates(recipe, num_images):
     (13996, 465, 29, 27, 12555),
     (20431, 325, 20, 39, 12675),
 ])  # fmt: skip
-def test_iterations_become_epochs_as_in_the_balanced_softmax_code(
-    num_images, epochs, warmup, steps, total_steps
-):
+def test_iterations_become_epochs_as_in_the_balanced_softmax_code(num_images, epochs, warmup, steps, total_steps):
     assert num_epochs(BALANCED_SOFTMAX, num_images) == epochs
     assert warmup_epochs(BALANCED_SOFTMAX, num_images) == warmup
     assert steps_per_epoch(BALANCED_SOFTMAX, num_images) == steps
@@ -64,11 +59,8 @@ def test_the_balanced_softmax_rate_has_the_published_values_at_if_100(epoch, exp
 
 def test_the_balanced_softmax_rate_follows_its_formula_in_every_epoch():
     for t, rate in enumerate(rates(BALANCED_SOFTMAX, 12608), start=1):
-        if t < 32:
-            expected = 0.05 + 0.05 * (t - 1) / 31
-        else:
-            expected = 0.05 * (1 + math.cos(math.pi * (t - 32) / (520 - 32)))
-        assert rate == pytest.approx(expected, abs=1e-15)
+        warmup, cosine = 0.05 + 0.05 * (t - 1) / 31, 0.05 * (1 + math.cos(math.pi * (t - 32) / (520 - 32)))
+        assert rate == pytest.approx(warmup if t < 32 else cosine, abs=1e-15)
 
 
 def test_the_ldam_drw_rate_follows_its_steps_in_every_epoch():
