@@ -50,22 +50,16 @@ def _omega_comes_from_one_place(study: Study) -> Iterator[Problem]:
     for index, grid in enumerate(grids):
         path = ("methods", "reweighting", index)
         if study.search is None and grid.omega is None:
-            message = (
-                "methods.reweighting.omega is missing: found nothing, expected numbers above 0 and at most 1"
-            )
+            message = "methods.reweighting.omega is missing: found nothing, expected numbers above 0 and at most 1"
             hint = "write omega: [0.25, 0.5, 0.75, 1.0], or let `search` look for it"
             yield study.problem(path, message, hint)
         if study.search is not None and grid.omega is not None:
             values = ", ".join(plain(omega) for omega in grid.omega)
-            message = (
-                f"omega is given and searched: found omega {values} beside search, expected one of the two"
-            )
+            message = f"omega is given and searched: found omega {values} beside search, expected one of the two"
             hint = "delete omega here, or write search: grid"
             yield study.problem((*path, "omega"), message, hint)
     if study.search is not None and not grids:
-        message = (
-            "search has nothing to look for: found methods without reweighting, expected reweighting: {}"
-        )
+        message = "search has nothing to look for: found methods without reweighting, expected reweighting: {}"
         yield study.problem(("search",), message, "add reweighting: {} to methods, or write search: grid")
 
 
@@ -75,9 +69,7 @@ def _searched_range_has_room(study: Study) -> Iterator[Problem]:
             f"search.num_samples is out of range: found {study.search.num_samples}, "
             f"expected at most {study.search.num_omegas}, the omegas in search.omega"
         )
-        yield study.problem(
-            ("search", "num_samples"), message, "widen search.omega, or ask for fewer samples"
-        )
+        yield study.problem(("search", "num_samples"), message, "widen search.omega, or ask for fewer samples")
 
 
 def _validation_is_there(study: Study) -> Iterator[Problem]:
@@ -103,9 +95,7 @@ def _exclusions_match(study: Study) -> Iterator[Problem]:
     for index, exclusion in enumerate(study.methods.exclude):
         if not any(exclusion.matches(known) for known in facts):
             given = ", ".join(f"{name}: {plain(value)}" for name, value in exclusion.given.items())
-            message = (
-                f"methods.exclude[{index}] matches nothing: found {{{given}}}, expected values of this study"
-            )
+            message = f"methods.exclude[{index}] matches nothing: found {{{given}}}, expected values of this study"
             yield study.problem(("methods", "exclude", index), message, _why_nothing(exclusion, facts))
 
 
@@ -113,9 +103,7 @@ def _why_nothing(exclusion: Exclusion, facts: list[dict[str, object]]) -> str:
     for name, value in exclusion.given.items():
         known = list(dict.fromkeys(plain(fact[name]) for fact in facts if name in fact))
         if plain(value) not in known:
-            there = (
-                f"{name} is one of {', '.join(known[:12])} here" if known else f"no method here has {name}"
-            )
+            there = f"{name} is one of {', '.join(known[:12])} here" if known else f"no method here has {name}"
             return (isinstance(value, str) and did_you_mean(value, known)) or there
     return "each value occurs, but never together"
 

@@ -54,9 +54,7 @@ def _expanded(value: object) -> object:
         if found is None:
             name = variable["name"]
             hint = f"export {name}=FOLDER, or write ${{{name}:-FOLDER}} for a default"
-            raise mistake(
-                "names an environment variable that is not set", f"${{{name}}}", "a set one", hint=hint
-            )
+            raise mistake("names an environment variable that is not set", f"${{{name}}}", "a set one", hint=hint)
         return found
 
     # Absolute, since workers may start in another folder.
@@ -66,9 +64,7 @@ def _expanded(value: object) -> object:
 class StudyData(Part):
     """Which images, how long a tail, and how many training images per class are held out for validation."""
 
-    name: DatasetName = Field(
-        description="digits is built in; image_folder is any train/<class>/*, test/<class>/*"
-    )
+    name: DatasetName = Field(description="digits is built in; image_folder is any train/<class>/*, test/<class>/*")
     imbalance_factors: OneOrMore[ImbalanceFactor] = Field(
         description="largest / smallest class count, >= 1, or natural: keep the tail that the data has"
     )
@@ -82,9 +78,7 @@ class StudyData(Part):
         "${NAME} and ${NAME:-default} are filled from the environment",
     )
     download: bool = Field(False, description="cifar10, cifar100: download what is missing")
-    image_size: PositiveInt | None = Field(
-        None, description="image_folder: side length in pixels after resizing"
-    )
+    image_size: PositiveInt | None = Field(None, description="image_folder: side length in pixels after resizing")
     class_order: Literal["label", "reversed", "shuffled"] = Field(
         "label", description="which class is the head of the tail that is cut"
     )
@@ -122,9 +116,7 @@ def rounded_omega(omega: float) -> float:
 class OptunaSearch(Part):
     """Let Optuna choose omega, for every base loss and switch combination at every imbalance factor."""
 
-    algorithm: Literal["tpe", "gp", "random"] = Field(
-        description="Optuna's TPE, Gaussian process or random sampler"
-    )
+    algorithm: Literal["tpe", "gp", "random"] = Field(description="Optuna's TPE, Gaussian process or random sampler")
     num_samples: PositiveInt = Field(
         description="omegas tried per base loss, switch combination and imbalance factor, each over all seeds"
     )
@@ -160,9 +152,7 @@ class OptunaSearch(Part):
 class EarlyStopping(Part):
     """Stop trials that fall behind the others of their imbalance factor; the baseline is never stopped."""
 
-    algorithm: Literal["asha", "median"] = Field(
-        description="asynchronous successive halving, or the median rule"
-    )
+    algorithm: Literal["asha", "median"] = Field(description="asynchronous successive halving, or the median rule")
     grace_epochs: PositiveInt = Field(description="no trial is stopped before so many epochs")
     reduction_factor: int = Field(3, ge=2, description="asha: one in so many goes on at each rung")
 
@@ -183,9 +173,7 @@ class _NoneWord:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         return core_schema.no_info_before_validator_function(self._spelt_out, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         alternatives = handler(schema)["anyOf"]
         named = [member for member in alternatives if member != {"type": "null"}]
         return {"anyOf": [{"const": self.word, "type": "string"}, *named]}
@@ -200,9 +188,7 @@ class _NamedRecipe:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         return core_schema.no_info_before_validator_function(self._resolved, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         whole = handler.resolve_ref_schema(handler(schema))
         name = {"enum": list(RECIPES), "type": "string", "description": "the named recipe to start from"}
         properties = {key: {**part} for key, part in whole["properties"].items()}
@@ -240,9 +226,7 @@ class Study(Part):
         description="name of the study: lower-case letters, digits and hyphens",
         json_schema_extra={"pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"},
     )
-    question: str = Field(
-        min_length=1, description="what the study is to answer; stands at the top of the report"
-    )
+    question: str = Field(min_length=1, description="what the study is to answer; stands at the top of the report")
     data: StudyData = Field(description="images, imbalance factors, validation part")
     model: ModelName = Field(description="network, the same for all methods")
     recipe: Annotated[Recipe, _NamedRecipe()] = Field(

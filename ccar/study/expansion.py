@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from ccar.data.image_set import SourceData
 
 ImbalanceFactorValue = float | Literal["natural"]
-Setting = tuple[
-    ImbalanceFactorValue, int
-]  # imbalance factor and seed: what decides which images a trial sees
+Setting = tuple[ImbalanceFactorValue, int]  # imbalance factor and seed: what decides which images a trial sees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,9 +186,7 @@ def _split_problem(study: Study, index: int, error: DataError) -> Problem:
     return study.problem(("data", "imbalance_factors", index), message, str(error))
 
 
-def _objective_problems(
-    study: Study, factor: ImbalanceFactorValue, class_counts: tuple[int, ...]
-) -> Iterable[Problem]:
+def _objective_problems(study: Study, factor: ImbalanceFactorValue, class_counts: tuple[int, ...]) -> Iterable[Problem]:
     from ccar.metrics.accuracy import group_of_class
 
     groups = set(group_of_class(class_counts))

@@ -24,18 +24,14 @@ from ccar.training.config import (
     Reweighting,
 )
 
-BASE_NAMES: tuple[str, ...] = tuple(
-    member.model_fields["name"].default for member in get_args(get_args(BaseLoss)[0])
-)
+BASE_NAMES: tuple[str, ...] = tuple(member.model_fields["name"].default for member in get_args(get_args(BaseLoss)[0]))
 Base = Annotated[
     BaseLoss,
     Shorthand("name", BASE_NAMES),
     Field(description="a base loss by name, or {name: ..., option: value} to set its options"),
 ]
 Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Label = Annotated[
-    str, Field(pattern=r"^[^/\n]{1,100}$", description="1 to 100 characters on one line, no slash")
-]
+Label = Annotated[str, Field(pattern=r"^[^/\n]{1,100}$", description="1 to 100 characters on one line, no slash")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +71,9 @@ class OpenMethod:
 
 def _one_vector(value: object) -> object:
     """A flat list of numbers is one frequency per class, not a list of frequency sources."""
-    if not isinstance(value, tuple) or not value or not all(isinstance(item, int | float) for item in value):
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    if not all(isinstance(item, int | float) for item in value):
         return value
     for index, frequency in enumerate(value):
         if not 0 <= frequency <= 1:
@@ -86,9 +84,7 @@ def _one_vector(value: object) -> object:
 class Grid(Part):
     """Switches of Omega, each with one value or several: every combination re-weights every base loss."""
 
-    omega: OneOrMore[Omega] | None = Field(
-        None, description="pivot, in (0, 1]; left out when `search` looks for it"
-    )
+    omega: OneOrMore[Omega] | None = Field(None, description="pivot, in (0, 1]; left out when `search` looks for it")
     frequency: Annotated[OneOrMore[FrequencySource], BeforeValidator(_one_vector)] = Field(
         ("fraction",), description="class frequency f_c: a source by name, or one number in [0, 1] per class"
     )
@@ -146,9 +142,7 @@ class ExtraMethod(Part):
 
     label: Label | None = Field(None, description="its name in tables; by default made from what follows")
     base: Base
-    reweighting: ExtraReweighting | None = Field(
-        None, description="switches of Omega, one value each; default: none"
-    )
+    reweighting: ExtraReweighting | None = Field(None, description="switches of Omega, one value each; default: none")
     post_hoc_tau: Finite | None = Field(
         None, gt=0, description="train as usual, predict argmax of logits - tau * log prior"
     )
@@ -171,9 +165,7 @@ class Exclusion(Part):
     base: str | None = Field(None, description="name of the base loss, whatever its options")
     imbalance_factor: ImbalanceFactor | None = Field(None, description="only at this imbalance factor")
     omega: Omega | None = Field(None, description="pivot of the methods to leave out")
-    frequency: FrequencySource | None = Field(
-        None, description="frequency source of the methods to leave out"
-    )
+    frequency: FrequencySource | None = Field(None, description="frequency source of the methods to leave out")
     effective_number_beta: Beta | None = Field(None, description="beta of the methods to leave out")
     phase: Phase | None = Field(None, description="phase of the methods to leave out")
     confidence: Confidence | None = Field(None, description="confidence of the methods to leave out")
@@ -184,9 +176,7 @@ class Exclusion(Part):
     @model_validator(mode="after")
     def _says_something(self) -> Exclusion:
         if not self.given:
-            raise mistake(
-                "says nothing", "{}", "at least one key, such as base", hint="it would leave out everything"
-            )
+            raise mistake("says nothing", "{}", "at least one key, such as base", hint="it would leave out everything")
         return self
 
     @property
@@ -214,9 +204,7 @@ class Methods(Part):
         methods: list[Method] = []
         for base in self.bases:
             methods.append(_method(base))
-            points = (
-                point for grid in self.reweighting or () if grid.omega is not None for point in grid.points()
-            )
+            points = (point for grid in self.reweighting or () if grid.omega is not None for point in grid.points())
             methods.extend(_method(base, *point) for point in dict.fromkeys(points))
         return methods + [extra.method for extra in self.extra]
 

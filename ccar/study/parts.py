@@ -59,9 +59,7 @@ class _Several:
         listed = core_schema.no_info_after_validator_function(self._checked, handler(source))
         return core_schema.no_info_before_validator_function(self._listed, listed) if self.scalar else listed
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         listed = {**handler(schema), "minItems": 1, "uniqueItems": True}
         return {"anyOf": [listed["items"], listed]} if self.scalar else listed
 
@@ -112,9 +110,7 @@ class Shorthand:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         return core_schema.no_info_before_validator_function(self._spelt_out, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"anyOf": [{"enum": list(self.words), "type": "string"}, handler(schema)]}
 
     def _spelt_out(self, value: object) -> object:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from ccar.errors import Fenced
@@ -111,7 +111,7 @@ class _Suggestion:
         complete = [value for value in values if value is not None]
         if len(complete) < len(values):
             return None
-        return tuple(math.fsum(of_one) / len(of_one) for of_one in zip(*complete, strict=True))
+        return tuple(fmean(of_one) for of_one in zip(*complete, strict=True))
 
 
 @dataclass(slots=True)
@@ -120,9 +120,9 @@ class _Group:
 
     cell: OpenCell
     name: str  # in the search log
-    replay: list[float]  # suggestions of earlier runs
     taken: set[float]  # omegas that the study runs in any case
-    suggestions: list[_Suggestion] = field(default_factory=list)
+    suggestions: list[_Suggestion] = field(default_factory=list)  # those of earlier runs first
+    num_given: int = 0  # how many of them were handed out in this run
 
 
 class OptunaSource:
@@ -158,9 +158,12 @@ class OptunaSource:
         self._fixed = tuple(fixed)
         self._fingerprints = fingerprints
         self._log = log
-        self._groups = [_group(study, cell, fixed, log) for cell in cells]
         self._queue = deque(fixed)
         self._suggestion_of: dict[str, _Suggestion] = {}
+        self._groups = [_group(study, cell, fixed) for cell in cells]
+        for group in self._groups:
+            for params in log.asked(group.name)[: self._search.num_samples]:
+                self._add(group, params["omega"])
 
     @property
     def num_trials(self) -> int:
@@ -169,26 +172,17 @@ class OptunaSource:
 
     @property
     def known(self) -> tuple[PlannedTrial, ...]:
-        trials = list(self._fixed)
-        for group in self._groups:
-            trials += [trial for suggestion in group.suggestions for trial in suggestion.trials]
-            trials += [
-                trial
-                for omega in group.replay[len(group.suggestions) : self._search.num_samples]
-                for trial in self._trials(group, omega)
-            ]
-        return tuple(trials)
+        searched = (trial for group in self._groups for suggestion in group.suggestions for trial in suggestion.trials)
+        return (*self._fixed, *searched)
 
     @property
     def exhausted(self) -> bool:
-        return not self._queue and all(
-            len(group.suggestions) == self._search.num_samples for group in self._groups
-        )
+        return not self._queue and all(group.num_given == self._search.num_samples for group in self._groups)
 
     def next(self) -> PlannedTrial | None:
         if not self._queue:
             for group in self._groups:
-                self._suggest(group)
+                self._queue.extend(self._next_of(group))
         return self._queue.popleft() if self._queue else None
 
     def tell(self, trial: PlannedTrial, accuracies: Mapping[str, float] | None) -> None:
@@ -199,27 +193,28 @@ class OptunaSource:
                 values = tuple(accuracies[objective] for objective in self._search.objectives)
             suggestion.told[trial.key] = values
 
-    def _suggest(self, group: _Group) -> None:
-        """Ask for the group's next omega, if it has one left and knows enough for it."""
-        index = len(group.suggestions)
+    def _next_of(self, group: _Group) -> tuple[PlannedTrial, ...]:
+        """The trials of the group's next omega; none when it has no more, or has to learn results first."""
+        index = group.num_given
         if index == self._search.num_samples:
-            return
-        if index < len(group.replay):
-            omega = group.replay[index]
-        else:
+            return ()
+        if index == len(group.suggestions):
             visible = group.suggestions[: max(0, index - self._search.max_concurrent + 1)]
             if not all(suggestion.is_told for suggestion in visible):
-                return
+                return ()
             history = [(suggestion.omega, suggestion.values) for suggestion in visible]
             pending = [suggestion.omega for suggestion in group.suggestions[len(visible) :]]
             wanted = suggest_omega(self._search, group.name, history, pending)
             taken = group.taken | {suggestion.omega for suggestion in group.suggestions}
-            omega = self._recorded(group, index, nearest_free_omega(wanted, self._search, taken))
-        suggestion = _Suggestion(omega, self._trials(group, omega))
+            self._add(group, self._recorded(group, index, nearest_free_omega(wanted, self._search, taken)))
+        group.num_given += 1
+        return group.suggestions[index].trials
+
+    def _add(self, group: _Group, omega: float) -> None:
+        cell = cell_of(self._study, group.cell.method.at(omega), group.cell.imbalance_factor)
+        suggestion = _Suggestion(omega, plan_cells([cell], self._study.seeds, self._fingerprints))
         group.suggestions.append(suggestion)
-        for trial in suggestion.trials:
-            self._suggestion_of[trial.key] = suggestion
-            self._queue.append(trial)
+        self._suggestion_of |= {trial.key: suggestion for trial in suggestion.trials}
 
     def _recorded(self, group: _Group, index: int, omega: float) -> float:
         try:
@@ -227,10 +222,6 @@ class OptunaSource:
         except Fenced:  # another driver of this study is one step ahead: what it asked for counts
             return self._log.asked(group.name)[index]["omega"]
         return omega
-
-    def _trials(self, group: _Group, omega: float) -> tuple[PlannedTrial, ...]:
-        cell = cell_of(self._study, group.cell.method.at(omega), group.cell.imbalance_factor)
-        return plan_cells([cell], self._study.seeds, self._fingerprints)
 
 
 def trial_source(study: Study, source: SourceData, log: SearchLog) -> TrialSource:
@@ -278,18 +269,12 @@ def suggest_omega(
     }
     text = f"{search.seed}/{group}/{len(history) + len(pending)}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-    asked = optuna.create_study(
-        directions=["maximize"] * len(search.objectives), sampler=_sampler(search, seed)
-    )
+    asked = optuna.create_study(directions=["maximize"] * len(search.objectives), sampler=_sampler(search, seed))
     for omega, values in history:
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
-        asked.add_trial(
-            create_trial(state=state, params={"omega": omega}, distributions=distributions, values=values)
-        )
+        asked.add_trial(create_trial(state=state, params={"omega": omega}, distributions=distributions, values=values))
     for omega in pending:
-        asked.add_trial(
-            create_trial(state=TrialState.RUNNING, params={"omega": omega}, distributions=distributions)
-        )
+        asked.add_trial(create_trial(state=TrialState.RUNNING, params={"omega": omega}, distributions=distributions))
     return float(asked.ask(distributions).params["omega"])
 
 
@@ -308,11 +293,12 @@ def _sampler(search: OptunaSearch, seed: int) -> optuna.samplers.BaseSampler:
 def nearest_free_omega(wanted: float, search: OptunaSearch, taken: set[float]) -> float:
     """The nearest omega in steps of the search that was not taken yet: samplers like to repeat themselves."""
     low = round(search.omega[0] * OMEGAS_PER_UNIT)
-    steps = (rounded_omega((low + step) / OMEGAS_PER_UNIT) for step in range(search.num_omegas))
-    return min((omega for omega in steps if omega not in taken), key=lambda omega: abs(omega - wanted))
+    omegas = [rounded_omega((low + step) / OMEGAS_PER_UNIT) for step in range(search.num_omegas)]
+    free = [omega for omega in omegas if omega not in taken]
+    return min(free or omegas, key=lambda omega: abs(omega - wanted))
 
 
-def _group(study: Study, cell: OpenCell, fixed: Sequence[PlannedTrial], log: SearchLog) -> _Group:
+def _group(study: Study, cell: OpenCell, fixed: Sequence[PlannedTrial]) -> _Group:
     """A search that asks for something else is another group and begins anew; more samples or seeds go on."""
     assert study.search is not None
     config = cell_of(study, cell.method.at(1.0), cell.imbalance_factor).config  # 1.0 stands for any omega
@@ -321,7 +307,6 @@ def _group(study: Study, cell: OpenCell, fixed: Sequence[PlannedTrial], log: Sea
         "config": config.model_dump(mode="json", exclude={"data": {"root", "download"}}),
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    name = f"{cell.id}#{digest}"
     taken = set()
     for trial in fixed:
         reweighting = trial.config.reweighting
@@ -329,4 +314,4 @@ def _group(study: Study, cell: OpenCell, fixed: Sequence[PlannedTrial], log: Sea
             anywhere = reweighting.model_copy(update={"omega": 1.0})
             if trial.cell.config.model_copy(update={"reweighting": anywhere}) == config:
                 taken.add(reweighting.omega)
-    return _Group(cell, name, [params["omega"] for params in log.asked(name)], taken)
+    return _Group(cell, f"{cell.id}#{digest}", taken)

@@ -27,9 +27,15 @@ def problems_of(error: ValidationError, source: YamlSource, schema: Schema) -> l
         path = source.written(at_value)
         if details["type"] == "missing":
             path = (*path, details["loc"][-1])
-        by_path.setdefault(
-            path, _problem(details, path, source, schema)
-        )  # one per value, not per union member
+        by_path.setdefault(path, _problem(details, path, source, schema))  # one per value, not per union member
+    # A misspelt key is one mistake, although the right one is missing.
+    for details in error.errors(include_url=False):
+        if details["type"] == "extra_forbidden":
+            *parents, key = details["loc"]
+            meant = nearest(key, keys_of(schema, at(schema, tuple(parents)) or {}))
+            where = source.written(tuple(parents))
+            if meant is not None and source.written((*where, meant)) == where:
+                by_path.pop((*where, meant), None)
     # Of a value that fits no member of a union, only the member that came furthest tells something.
     return [
         problem
@@ -38,13 +44,19 @@ def problems_of(error: ValidationError, source: YamlSource, schema: Schema) -> l
     ]
 
 
-def did_you_mean(found: object, known: Iterable[str]) -> str:
-    """`did you mean 'ldam'?`, or nothing when no known name is near."""
+def nearest(found: object, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant."""
     names = list(known)
     near = difflib.get_close_matches(str(found), names, n=1) or [
         name for name in names if name.lower() == str(found).lower()
     ]
-    return f"did you mean '{near[0]}'?" if near else ""
+    return near[0] if near else None
+
+
+def did_you_mean(found: object, known: Iterable[str]) -> str:
+    """`did you mean 'ldam'?`, or nothing when no known name is near."""
+    near = nearest(found, known)
+    return f"did you mean '{near}'?" if near else ""
 
 
 def dotted(path: KeyPath) -> str:
@@ -121,9 +133,7 @@ def _unknown_key(path: KeyPath, source: YamlSource, schema: Schema, location: Ke
     hint = did_you_mean(key, known)
     if not hint:
         places = places_of(schema, key)
-        hint = (
-            f"'{key}' belongs in {' or '.join(places)}" if places else "delete it, or see docs/study-file.md"
-        )
+        hint = f"'{key}' belongs in {' or '.join(places)}" if places else "delete it, or see docs/study-file.md"
     return Problem(source.file, source.line_of(path), message, hint)
 
 

@@ -84,15 +84,11 @@ def read_yaml(path: Path) -> YamlSource:
         if node is not None and loader.check_node():
             line = loader.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
             problems.append(
-                Problem(
-                    file, line, "a second document: found another '---', expected one", "one study per file"
-                )
+                Problem(file, line, "a second document: found another '---', expected one", "one study per file")
             )
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        message = (
-            f"the file is not text: found the character {chr(error.character)!r}, expected printable text"
-        )
+        message = f"the file is not text: found the character {chr(error.character)!r}, expected printable text"
         raise StudyFileError([Problem(file, line, message, "is this the right file?")]) from error
     except yaml.MarkedYAMLError as error:
         raise StudyFileError([_syntax_problem(file, text, error)]) from error
@@ -150,9 +146,7 @@ def _syntax_problem(file: str, text: str, error: yaml.MarkedYAMLError) -> Proble
     hint = "indent with spaces, not with tabs" if "\\t" in str(error.problem) else str(error.problem)
     if error.context_mark is not None and error.context_mark.line != line:
         hint += f" ({error.context} that begins in line {error.context_mark.line + 1})"
-    return Problem(
-        file, line + 1, f"this is not YAML: found {found}, expected 'key: value' or '- item'", hint
-    )
+    return Problem(file, line + 1, f"this is not YAML: found {found}, expected 'key: value' or '- item'", hint)
 
 
 def _shortened(text: str) -> str:

@@ -1,0 +1,501 @@
+"""Every mistake that a study file can hold: file, line, wording and hint of what the user reads."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from ccar.errors import StudyFileError
+from ccar.study.definition import load_study
+from ccar.study.expansion import load_data, plan_trials
+
+
+def problems_of(path):
+    with pytest.raises(StudyFileError) as caught:
+        load_study(path)
+    return caught.value.problems
+
+
+OMEGA = "omega: [0.5, 0.75]"
+FREQUENCY = "    frequency: fraction\n"
+BASES = "bases: [cross_entropy, focal]"
+FACTORS = "imbalance_factors: [10, 50]"
+SEEDS = "seeds: [0, 1]"
+BASELINE = "baseline: cross_entropy\n"
+NUMBER = "expected a number above 0 and at most 1"
+
+# name: (text, replacement, line, message, hint)
+ONE_MISTAKE = {
+    "a misspelt key": (
+        "  imbalance_factors:", "  imbalance_factor:", 5,
+        "unknown key in data: found 'imbalance_factor', expected one of name, imbalance_factors, ",
+        "did you mean 'imbalance_factors'?",
+    ),
+    "a misspelt key at the top": (
+        "model:", "modle:", 7, "unknown key: found 'modle', expected one of study, question, data, ",
+        "did you mean 'model'?",
+    ),
+    "a key in the wrong place": (
+        SEEDS, f"epochs: 5\n{SEEDS}", 14, "unknown key: found 'epochs', expected one of study, ",
+        "'epochs' belongs in recipe",
+    ),
+    "a key that is missing": (
+        "model: small_cnn\n", "", 1, "model is missing: found nothing, expected one of small_cnn, resnet32", "model: ",
+    ),
+    "a text for a number": (
+        "validation_per_class: 5", "validation_per_class: few", 6,
+        "data.validation_per_class has the wrong type: found 'few', expected a whole number, at least 0",
+        "validation_per_class: ",
+    ),
+    "a quoted number": (
+        OMEGA, 'omega: "0.5"', 12, f"methods.reweighting.omega has the wrong type: found '0.5', {NUMBER}", "omega: ",
+    ),
+    "true for a number": (
+        OMEGA, "omega: true", 12, f"methods.reweighting.omega has the wrong type: found true, {NUMBER}", "omega: ",
+    ),
+    "yes for true": (
+        FREQUENCY, "    keep_z: yes\n", 13,
+        "methods.reweighting.keep_z has the wrong type: found 'yes', expected true or false", "keep_z: ",
+    ),
+    "a share for a whole number": (
+        SEEDS, "seeds: [0, 1.5]", 14, "seeds[1] has the wrong type: found 1.5, expected a whole number", "seeds: ",
+    ),
+    "a number for a list of seeds": (
+        SEEDS, "seeds: 3", 14, "seeds has the wrong type: found 3, expected a list, each a whole number",
+        "seeds: one trial per cell and seed, e.g. [0, 1, 2]",
+    ),
+    "a list for a mapping": (
+        "recipe: digits_quick", "recipe: [digits_quick]", 8,
+        "recipe has the wrong type: found [digits_quick], expected one of ", "recipe: ",
+    ),
+    "omega 0": (
+        OMEGA, "omega: [0, 0.75]", 12, f"methods.reweighting.omega[0] is out of range: found 0, {NUMBER}", "omega: ",
+    ),
+    "omega 1.5": (
+        OMEGA, "omega: 1.5", 12, f"methods.reweighting.omega is out of range: found 1.5, {NUMBER}", "omega: ",
+    ),
+    "omega not a number": (
+        OMEGA, "omega: .nan", 12, f"methods.reweighting.omega is out of range: found nan, {NUMBER}", "omega: ",
+    ),
+    "omega infinite": (
+        OMEGA, "omega: .inf", 12, f"methods.reweighting.omega is out of range: found inf, {NUMBER}", "omega: ",
+    ),
+    "omega twice": (
+        OMEGA, "omega:\n    - 0.5\n    - 0.75\n    - 0.50", 15,
+        "methods.reweighting.omega[2] has a repeat: found 0.5 twice, expected each value once", "delete one of them",
+    ),
+    "no omega": (
+        f"    {OMEGA}\n", "", 11,
+        "methods.reweighting.omega is missing: found nothing, expected numbers above 0 and at most 1",
+        "write omega: [0.25, 0.5, 0.75, 1.0], or let `search` look for it",
+    ),
+    "an imbalance factor below 1": (
+        FACTORS, "imbalance_factors: [10, 0.02]", 5,
+        "data.imbalance_factors[1] is out of range: found 0.02, expected natural or a number, at least 1",
+        "imbalance_factors: largest / smallest class count",
+    ),
+    "an imbalance factor twice": (
+        FACTORS, "imbalance_factors: [10, 10.0]", 5,
+        "data.imbalance_factors[1] has a repeat: found 10 twice, expected each value once", "delete one of them",
+    ),
+    "no imbalance factor": (
+        FACTORS, "imbalance_factors: []", 5,
+        "data.imbalance_factors is empty: found an empty list, expected at least one value", "imbalance_factors: ",
+    ),
+    "an unknown loss": (
+        BASES, "bases: [cross_entropy, focl]", 10,
+        "methods.bases[1] is unknown: found 'focl', expected one of cross_entropy, focal, class_balanced, ",
+        "did you mean 'focal'?",
+    ),
+    "an unknown loss with options": (
+        BASES, "bases:\n  - cross_entropy\n  - {name: ldm, scale: 20}", 12,
+        "methods.bases[1] is unknown: found 'ldm', expected one of cross_entropy, ", "did you mean 'ldam'?",
+    ),
+    "a loss without a name": (
+        BASES, "bases: [cross_entropy, {gamma: 2}]", 10,
+        "methods.bases[1] has no name: found a mapping with gamma, expected one of cross_entropy, ", "bases: ",
+    ),
+    "an option that the loss does not have": (
+        BASES, "bases: [cross_entropy, {name: focal, tau: 2}]", 10,
+        "unknown key in methods.bases[1]: found 'tau', expected one of name, gamma", "'tau' belongs in ",
+    ),
+    "an option out of range": (
+        BASES, "bases: [cross_entropy, {name: focal, gamma: -1}]", 10,
+        "methods.bases[1].gamma is out of range: found -1, expected a number, at least 0", "gamma: ",
+    ),
+    "a loss twice": (
+        BASES, "bases: [cross_entropy, focal, {name: focal, gamma: 1.0}]", 10,
+        "methods.bases[2] has a repeat: found focal twice, expected each value once", "delete one of them",
+    ),
+    "an unknown data set": (
+        "name: digits", "name: digit", 4,
+        "data.name is unknown: found 'digit', expected one of digits, cifar10, cifar100, image_folder",
+        "did you mean 'digits'?",
+    ),
+    "an unknown model": (
+        "small_cnn", "resnet23", 7, "model is unknown: found 'resnet23', expected one of small_cnn, resnet32",
+        "did you mean 'resnet32'?",
+    ),
+    "an unknown recipe": (
+        "digits_quick", "digits-quick", 8, "recipe is unknown: found 'digits-quick', expected one of ",
+        "did you mean 'digits_quick'?",
+    ),
+    "an unknown recipe with changes": (
+        "recipe: digits_quick", "recipe:\n  epochs: 3\n  name: digits_fast", 8,
+        "recipe is unknown: found 'digits_fast', expected one of ", "",
+    ),
+    "a misspelt change of a recipe": (
+        "digits_quick", "{name: digits_quick, epoch: 3}", 8,
+        "unknown key in recipe: found 'epoch', expected one of name, epochs, ", "did you mean 'epochs'?",
+    ),
+    "a recipe with two lengths": (
+        "digits_quick", "{name: digits_quick, epochs: 3, iterations: 50}", 8,
+        "recipe contradicts itself: found a mapping with name, epochs, iterations, expected parts that fit",
+        "say either epochs or iterations, and only one of them",
+    ),
+    "a change of a schedule without its name": (
+        "digits_quick", "{name: digits_quick, schedule: {warmup_epochs: 1}}", 8,
+        "recipe.schedule has no name: found a mapping with warmup_epochs, expected one of cosine, steps", "schedule: ",
+    ),
+    "an unknown phase": (
+        FREQUENCY, "    phase: [dual, standart_only]\n", 13,
+        "methods.reweighting.phase[1] is unknown: found 'standart_only', expected one of dual, standard_only, ",
+        "did you mean 'standard_only'?",
+    ),
+    "an unknown frequency": (
+        FREQUENCY, "    frequency: max_normalized\n", 13,
+        "methods.reweighting.frequency is unknown: found 'max_normalized', expected one of fraction, ",
+        "did you mean 'max_normalised'?",
+    ),
+    "a frequency above 1": (
+        FREQUENCY, "    frequency:\n    - 0.5\n    - 2\n", 15,
+        "methods.reweighting.frequency[1] is out of range: found 2, expected a number from 0 to 1", "frequency: ",
+    ),
+    "a beta that nothing reads": (
+        FREQUENCY, "    effective_number_beta: 0.9\n", 13,
+        "methods.reweighting.effective_number_beta has no effect: found no frequency that reads it, expected ",
+        "add effective_number to frequency, or delete effective_number_beta",
+    ),
+    "a duplicate key": (
+        SEEDS, f"{SEEDS}\nseeds: [0, 1, 2]", 15,
+        "duplicate key: found 'seeds' again, expected it once (first in line 14)", "YAML would silently keep",
+    ),
+    "repeated seeds": (
+        SEEDS, "seeds: [0, 1, 0]", 14, "seeds[2] has a repeat: found 0 twice, expected each value once",
+        "delete one of them",
+    ),
+    "a negative seed": (
+        SEEDS, "seeds: [-1]", 14, "seeds[0] is out of range: found -1, expected a whole number, at least 0", "seeds: ",
+    ),
+    "no seeds": (
+        SEEDS, "seeds: []", 14, "seeds is empty: found an empty list, expected at least one value", "seeds: ",
+    ),
+    "a name with capitals": (
+        "digits-lt", "Digits LT", 1,
+        "study is not a name: found 'Digits LT', expected lower-case letters, digits and hyphens",
+        "did you mean 'digits-lt'?",
+    ),
+    "an empty question": (
+        "Which omega helps?", '""', 2, "question is empty: found '', expected text", "question: ",
+    ),
+    "a folder from a variable that is not set": (
+        "name: digits", "name: image_folder\n  root: ${CCAR_TEST_NOT_SET}/images", 5,
+        "data.root names an environment variable that is not set: found ${CCAR_TEST_NOT_SET}, expected a set one",
+        "export CCAR_TEST_NOT_SET=FOLDER, or write ${CCAR_TEST_NOT_SET:-FOLDER} for a default",
+    ),
+    "a baseline that is no method": (
+        BASELINE, "baseline: cross_entropi\n", 15,
+        "baseline is unknown: found 'cross_entropi', expected one of cross_entropy, ",
+        "did you mean 'cross_entropy'?",
+    ),
+    "a baseline that is left out somewhere": (
+        FREQUENCY, "  exclude: [{method: cross_entropy, imbalance_factor: 50}]\n", 15,
+        "the baseline is left out at imbalance factor 50: found no 'cross_entropy', expected it at every ",
+        "change methods.exclude, or choose another baseline",
+    ),
+    "an exclusion that matches nothing": (
+        FREQUENCY, "  exclude:\n  - {base: focal, omega: 0.9}\n", 14,
+        "methods.exclude[0] matches nothing: found {base: focal, omega: 0.9}, expected values of this study",
+        "omega is one of 0.5, 0.75 here",
+    ),
+    "an exclusion with a misspelt base": (
+        FREQUENCY, "  exclude: [{base: focl}]\n", 13,
+        "methods.exclude[0] matches nothing: found {base: focl}, expected values of this study",
+        "did you mean 'focal'?",
+    ),
+    "an exclusion whose values never meet": (
+        FREQUENCY, "  exclude: [{method: focal, omega: 0.5}]\n", 13,
+        "methods.exclude[0] matches nothing: found {method: focal, omega: 0.5}, expected values of this study",
+        "each value occurs, but never together",
+    ),
+    "an empty exclusion": (
+        FREQUENCY, "  exclude: [{}]\n", 13,
+        "methods.exclude[0] says nothing: found {}, expected at least one key, such as base", "it would leave out",
+    ),
+    "no trials after exclusions": (
+        FREQUENCY, "  exclude: [{base: cross_entropy}, {base: focal}]\n", 13,
+        "no trial is left: found exclusions that match every method, expected at least one method",
+        "delete an exclusion",
+    ),
+    "an extra method that is in the grid": (
+        FREQUENCY, "  extra:\n  - {base: focal, label: mine, reweighting: {omega: 0.5}}\n", 14,
+        "methods.extra[0] trains the same as another method: found 'mine' beside 'focal+ccar(omega=0.5)', ",
+        "delete it",
+    ),
+    "two methods of one label": (
+        FREQUENCY, "  extra:\n  - base: ldam\n    label: focal\n", 15,
+        "two methods have one label: found 'focal' twice, expected different labels", "choose another label",
+    ),
+    "a label with a slash": (
+        FREQUENCY, "  extra: [{base: ldam, label: a/b}]\n", 13,
+        "methods.extra[0].label is not allowed: found 'a/b', expected ", "label: ",
+    ),
+    "a part of a second GPU": (
+        SEEDS, f"resources: {{gpus: 1.5}}\n{SEEDS}", 14,
+        "resources.gpus is out of range: found 1.5, expected a share of one GPU, or a whole number of GPUs", "gpus: ",
+    ),
+    "no CPU": (
+        SEEDS, f"resources: {{cpus: 0}}\n{SEEDS}", 14,
+        "resources.cpus is out of range: found 0, expected a number above 0", "cpus: ",
+    ),
+    "a searcher without settings": (
+        SEEDS, f"search: tpe\n{SEEDS}", 14,
+        "search is unknown: found 'tpe', expected grid or a mapping with algorithm, num_samples, omega, ", "search: ",
+    ),
+    "an unknown searcher": (
+        SEEDS, f"search: {{algorithm: tpi, num_samples: 5, omega: [0.1, 1.0]}}\n{SEEDS}", 14,
+        "search.algorithm is unknown: found 'tpi', expected one of tpe, gp, random", "did you mean 'tpe'?",
+    ),
+    "a search beside a grid of omegas": (
+        SEEDS, f"search: {{algorithm: tpe, num_samples: 5, omega: [0.1, 1.0]}}\n{SEEDS}", 12,
+        "omega is given and searched: found omega 0.5, 0.75 beside search, expected one of the two",
+        "delete omega here, or write search: grid",
+    ),
+    "a search in a range that is none": (
+        SEEDS, f"search: {{algorithm: tpe, num_samples: 5, omega: [0.9, 0.1]}}\n{SEEDS}", 14,
+        "search.omega is no range: found [0.9, 0.1], expected lowest below highest, in steps of 0.001", "omega: ",
+    ),
+    "an early stopping without a grace period": (
+        SEEDS, f"early_stopping: {{algorithm: asha}}\n{SEEDS}", 14,
+        "early_stopping.grace_epochs is missing: found nothing, expected a whole number above 0", "grace_epochs: ",
+    ),
+    "an early stopping that comes too late": (
+        SEEDS, f"early_stopping: {{algorithm: median, grace_epochs: 9999}}\n{SEEDS}", 14,
+        "early_stopping.grace_epochs is out of range: found 9999, expected less than the ", "or write early_stop",
+    ),
+    "a reduction factor for the median rule": (
+        SEEDS, f"early_stopping: {{algorithm: median, grace_epochs: 3, reduction_factor: 2}}\n{SEEDS}", 14,
+        "early_stopping.reduction_factor has no effect: found algorithm: median, expected algorithm: asha beside it",
+        "reduction_factor: ",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONE_MISTAKE)
+def test_one_mistake_gives_one_problem_with_its_place(study_file, name):
+    old, new, line, message, hint = ONE_MISTAKE[name]
+    path = study_file((old, new))
+    (problem,) = problems_of(path)
+    assert problem.file == str(path)
+    assert problem.line == line
+    assert problem.message.startswith(message)
+    assert problem.hint
+    assert problem.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("name", ONE_MISTAKE)
+def test_every_message_is_one_line_of_found_and_expected(study_file, name):
+    old, new, *_ = ONE_MISTAKE[name]
+    path = study_file((old, new))
+    for problem in problems_of(path):
+        first, _, hint = str(problem).partition("\n")
+        assert re.fullmatch(re.escape(str(path)) + r":\d+: .+: found .+, expected .+", first)
+        assert re.fullmatch(r"  hint: .+", hint)
+
+
+def test_all_independent_mistakes_are_told_at_once_in_the_order_of_their_lines(study_file):
+    path = study_file(
+        ("digits-lt", "Digits"),
+        ("validation_per_class: 5", "validation_per_class: -1"),
+        ("small_cnn", "small_cn"),
+        (OMEGA, "omega: [0, 2]"),
+        (SEEDS, "seeds: [1, 1]\nseeds: [2]\nsearch: {algorithm: gp}"),
+        (BASELINE, "baseline: 7\n"),
+    )
+    assert [problem.line for problem in problems_of(path)] == [1, 6, 7, 12, 12, 14, 15, 16, 16, 17]
+
+
+def test_a_mistake_in_one_part_does_not_hide_one_between_the_others(study_file):
+    path = study_file(("small_cnn", "small_cn"), (SEEDS, "seeds: []"), (BASELINE, "baseline: crossentropy\n"))
+    messages = [problem.message for problem in problems_of(path)]
+    assert [message.split(":")[0] for message in messages] == [
+        "model is unknown",
+        "seeds is empty",
+        "baseline is unknown",
+    ]
+
+
+def test_a_misspelt_twin_does_not_hide_what_is_wrong_with_the_key_itself(study_file):
+    path = study_file((OMEGA, f"{OMEGA.replace('0.5', '0')}\n    omegas: 1"))
+    assert [problem.line for problem in problems_of(path)] == [12, 13]
+
+
+def test_a_search_without_anything_to_search(study_file):
+    search = "search: {algorithm: tpe, num_samples: 5, omega: [0.1, 1.0]}"
+    path = study_file((f"  reweighting:\n    {OMEGA}\n{FREQUENCY}", ""), (SEEDS, f"{search}\n{SEEDS}"))
+    (problem,) = problems_of(path)
+    assert problem.message.startswith("search has nothing to look for: found methods without reweighting")
+
+
+def test_a_search_for_more_omegas_than_its_range_has(study_file):
+    search = "search:\n  algorithm: tpe\n  omega: [0.5, 0.504]\n  num_samples: 6"
+    path = study_file((f"    {OMEGA}\n", ""), (SEEDS, f"{search}\n{SEEDS}"))
+    (problem,) = problems_of(path)
+    assert problem.line == 16
+    assert problem.message == (
+        "search.num_samples is out of range: found 6, expected at most 5, the omegas in search.omega"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "omega"),
+    [
+        ("search: {algorithm: tpe, num_samples: 5, omega: [0.1, 1.0]}", ""),
+        ("early_stopping: {algorithm: asha, grace_epochs: 3}", f"    {OMEGA}\n"),
+    ],
+)
+def test_what_looks_at_validation_images_needs_some(study_file, part, omega):
+    path = study_file(
+        ("validation_per_class: 5", "validation_per_class: 0"), (f"    {OMEGA}\n", omega), (SEEDS, f"{part}\n{SEEDS}")
+    )
+    (problem,) = problems_of(path)
+    name = part.partition(":")[0]
+    assert problem.message == (f"{name} looks at validation images: found validation_per_class 0, expected at least 1")
+
+
+def test_a_number_like_1e_3_is_a_number(study_file):
+    study = load_study(study_file((OMEGA, "omega: [1e-3, 5E-1]")))
+    assert study.methods.reweighting[0].omega == (0.001, 0.5)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\x7fELF\x02\x01\x01\x00", b"\xff\xfes\x00"])
+def test_an_empty_or_binary_file_is_one_problem(tmp_path, content):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(content)
+    (problem,) = problems_of(path)
+    assert problem.line == 1
+
+
+def test_tags_and_aliases_are_refused(study_file):
+    tag, anchor, alias = problems_of(
+        study_file((OMEGA, "omega: !!float 0.5"), ("[10, 50]", "&factors [10, 50]"), (SEEDS, "seeds: *factors"))
+    )
+    # In the order of the file.
+    assert [problem.line for problem in (tag, anchor, alias)] == [5, 12, 14]
+
+
+def test_mistakes_are_told_within_two_seconds_however_many(study_file):
+    omegas = ", ".join(["2"] * 500)
+    started = time.perf_counter()
+    found = problems_of(study_file((OMEGA, f"omega: [{omegas}]"), (SEEDS, f"seeds: [{omegas}]")))
+    assert time.perf_counter() - started < 2
+    assert len(found) == 501
+
+
+class TestWithData:
+    """Mistakes that show once the images are known."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        from PIL import Image
+
+        for part in ("train", "test"):
+            for name in ("cat", "dog"):
+                for index in range(4):
+                    path = tmp_path / "images" / part / name / f"{index}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.new("RGB", (4, 4), (index, 0, 0)).save(path)
+        return tmp_path / "images"
+
+    def problems(self, study_file, folder, tmp_path):
+        replacement = f"name: image_folder\n  root: {folder}"
+        path = study_file(("name: digits", replacement), ("[10, 50]", "2"), ("class: 5", "class: 1"))
+        study = load_study(path)
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(study, load_data(study, tmp_path / "cache"))
+        assert {problem.file for problem in caught.value.problems} == {str(path)}
+        assert {problem.line for problem in caught.value.problems} == {5}
+        return [problem.message for problem in caught.value.problems]
+
+    def test_an_empty_class_folder_is_named(self, study_file, folder, tmp_path):
+        for image in (folder / "train" / "cat").iterdir():
+            image.unlink()
+        (message,) = self.problems(study_file, folder, tmp_path)
+        assert message.startswith(f"class folder {folder / 'train' / 'cat'} holds no image: expected ")
+
+    def test_an_unreadable_image_is_named(self, study_file, folder, tmp_path):
+        broken = folder / "test" / "dog" / "1.png"
+        broken.write_bytes(b"no image")
+        (message,) = self.problems(study_file, folder, tmp_path)
+        assert str(broken) in message
+
+    def test_a_test_class_missing_from_train_is_named(self, study_file, folder, tmp_path):
+        for image in (folder / "train" / "dog").iterdir():
+            image.unlink()
+        (folder / "train" / "dog").rmdir()
+        messages = self.problems(study_file, folder, tmp_path)
+        assert any("'dog'" in message for message in messages)
+
+    def test_a_folder_that_is_not_there_is_named(self, study_file, tmp_path):
+        (message,) = self.problems(study_file, tmp_path / "nowhere", tmp_path)
+        assert message.startswith(f"image folder {tmp_path / 'nowhere'} does not exist")
+
+    def test_an_option_that_the_data_set_ignores_is_refused(self, study_file, tmp_path):
+        study = load_study(study_file(("name: digits", "name: digits\n  download: true")))
+        with pytest.raises(StudyFileError) as caught:
+            load_data(study, tmp_path / "cache")
+        (problem,) = caught.value.problems
+        assert problem.line == 3
+        assert problem.message.startswith("download is for cifar10 and cifar100")
+
+    def test_an_imbalance_factor_too_large_for_the_classes(self, study_file, ten_classes):
+        path = study_file((FACTORS, "imbalance_factors:\n  - 50\n  - 116\n  - 1e5"))
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(load_study(path), ten_classes)
+        first, second = caught.value.problems
+        assert str(first).startswith(
+            f"{path}:7: the imbalance factor does not fit the data: found 116, expected an image in every class\n"
+            "  hint: imbalance_factor: 116 leaves a class without a training image; at most 115 works"
+        )
+        assert (second.line, "found 100000" in second.message) == (8, True)
+
+    def test_a_validation_part_that_leaves_nothing_to_train_on(self, study_file, ten_classes):
+        path = study_file(("validation_per_class: 5", "validation_per_class: 120"))
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(load_study(path), ten_classes)
+        (problem,) = caught.value.problems
+        assert problem.line == 6
+        assert problem.message == (
+            "data.validation_per_class does not fit the data: found 120, expected a training image left in every class"
+        )
+
+    def test_a_frequency_vector_of_another_length(self, study_file, ten_classes):
+        path = study_file((FREQUENCY, "    frequency: [fraction, [0.5, 0.25]]\n"))
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(load_study(path), ten_classes)
+        (problem,) = caught.value.problems
+        assert problem.line == 13
+        assert problem.message == "a frequency vector does not fit the data: found 2 numbers, expected 10"
+
+    def test_an_objective_whose_group_has_no_class(self, study_file, ten_classes):
+        search = "search: {algorithm: tpe, num_samples: 5, omega: [0.1, 1.0], objectives: [few, many]}"
+        path = study_file((FACTORS, "imbalance_factors: 2"), (f"    {OMEGA}\n", ""), (SEEDS, f"{search}\n{SEEDS}"))
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(load_study(path), ten_classes)
+        (problem,) = caught.value.problems
+        assert problem.message == (
+            "search.objectives has a group without classes: found few, "
+            "expected one of many, medium at imbalance factor 2"
+        )

@@ -1,0 +1,232 @@
+"""Both members of the family of trial sources, and what a searcher must keep through crashes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccar.errors import Fenced
+from ccar.store.trial_store import TrialStore
+from ccar.study.definition import OptunaSearch
+from ccar.study.expansion import PlannedTrial, plan_trials
+from ccar.study.search import GridSource, TrialSource, nearest_free_omega, suggest_omega, trial_source
+
+from .test_expansion import study_of
+
+METHODS = {"bases": ["cross_entropy", "focal"], "reweighting": {}}
+
+
+class MemoryLog:
+    """The in-memory twin of the store's search log."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, list[dict[str, float]]] = {}
+
+    def asked(self, group: str) -> list[dict[str, float]]:
+        return list(self.params.get(group, []))
+
+    def record(self, group: str, index: int, params: Mapping[str, float]) -> None:
+        known = self.params.setdefault(group, [])
+        if index != len(known):
+            raise Fenced(f"{group} has {len(known)} suggestions")
+        known.append(dict(params))
+
+
+@pytest.fixture(params=["memory", "store"])
+def log(request, tmp_path):
+    return MemoryLog() if request.param == "memory" else TrialStore(tmp_path).search_log("made")
+
+
+def searching(algorithm="tpe", num_samples=14, *, methods=METHODS, seeds=(0, 1), factors=(10,), **options):
+    search = {"algorithm": algorithm, "num_samples": num_samples, "omega": [0.05, 1.0], **options}
+    return study_of(methods=methods, search=search, seeds=seeds, factors=factors)
+
+
+def accuracy_of(trial: PlannedTrial) -> dict[str, float] | None:
+    """Best at omega 0.7, with some noise from the seed; one seed diverges at large omegas."""
+    reweighting = trial.config.reweighting
+    if reweighting is None:
+        return {"balanced_accuracy": 0.5, "accuracy": 0.6}
+    if reweighting.omega > 0.95 and trial.seed == 1:
+        return None
+    accuracy = 0.8 - (reweighting.omega - 0.7) ** 2 + trial.seed * 0.001
+    return {"balanced_accuracy": accuracy, "accuracy": 1 - reweighting.omega}
+
+
+def run(source: TrialSource, *, workers: int = 1, stop_after: int | None = None, order=None) -> list[str]:
+    """Run trials as so many workers would, telling results in a shuffled order; the names as handed out."""
+    order = order or random.Random(0)
+    handed_out: list[str] = []
+    under_way: list[PlannedTrial] = []
+    while not source.exhausted or under_way:
+        trial = source.next() if len(under_way) < workers and not source.exhausted else None
+        if trial is not None:
+            handed_out.append(trial.name)
+            under_way.append(trial)
+            if len(handed_out) == stop_after:
+                break
+            continue
+        assert under_way, "nothing runs and nothing comes: the search is stuck"
+        ended = under_way.pop(order.randrange(len(under_way)))
+        source.tell(ended, accuracy_of(ended))
+    return handed_out
+
+
+def omegas(log: MemoryLog) -> dict[str, list[float]]:
+    return {group: [params["omega"] for params in asked] for group, asked in log.params.items()}
+
+
+def test_a_grid_hands_out_every_trial_once_in_order(ten_classes):
+    study = study_of(methods={"bases": ["focal"], "reweighting": {"omega": [0.5, 1.0]}}, seeds=[0, 1])
+    planned = plan_trials(study, ten_classes)
+    source = trial_source(study, ten_classes, MemoryLog())
+    assert isinstance(source, GridSource)
+    assert (source.known, source.num_trials, source.adaptive) == (planned, 6, False)
+    assert run(source) == [trial.name for trial in planned]
+    assert source.exhausted
+    assert source.next() is None
+
+
+@pytest.mark.parametrize("objectives", [["balanced_accuracy"], ["balanced_accuracy", "accuracy"]])
+@pytest.mark.parametrize("algorithm", ["tpe", "gp", "random"])
+def test_a_search_runs_all_its_samples_over_all_seeds(ten_classes, log, algorithm, objectives):
+    methods = {"bases": ["focal"], "reweighting": {}}
+    study = searching(algorithm, 12, methods=methods, objectives=objectives)
+    source = trial_source(study, ten_classes, log)
+    handed_out = run(source, workers=3)
+    assert len(handed_out) == len(set(handed_out)) == source.num_trials == 2 + 12 * 2
+    assert sorted(trial.name for trial in source.known) == sorted(handed_out)
+    assert len({trial.key for trial in source.known}) == len(handed_out)
+    for trial in source.known[2:]:
+        assert 0.05 <= trial.config.reweighting.omega <= 1.0
+
+
+def test_methods_without_an_omega_to_look_for_come_first(ten_classes):
+    source = trial_source(searching(num_samples=2), ten_classes, MemoryLog())
+    assert [source.next().name for _ in range(4)] == [
+        "if10/cross_entropy seed 0",
+        "if10/cross_entropy seed 1",
+        "if10/focal seed 0",
+        "if10/focal seed 1",
+    ]
+
+
+def test_every_base_and_imbalance_factor_has_a_search_of_its_own(ten_classes):
+    log = MemoryLog()
+    run(trial_source(searching(num_samples=3, factors=[10, 50]), ten_classes, log))
+    assert len(log.params) == 4
+    assert len({tuple(found) for found in omegas(log).values()}) == 4
+
+
+def test_the_searcher_learns_where_the_best_omega_is(ten_classes):
+    log = MemoryLog()
+    study = searching("gp", 20, methods={"bases": ["focal"], "reweighting": {}}, max_concurrent=1)
+    run(trial_source(study, ten_classes, log))
+    ((*_, before_last, last),) = omegas(log).values()
+    assert abs(before_last - 0.7) < 0.05
+    assert abs(last - 0.7) < 0.05
+
+
+@pytest.mark.parametrize("workers", [1, 3, 50])
+def test_suggestions_depend_neither_on_the_workers_nor_on_who_ends_first(ten_classes, workers):
+    study, reference, log = searching(), MemoryLog(), MemoryLog()
+    run(trial_source(study, ten_classes, reference))
+    run(trial_source(study, ten_classes, log), workers=workers, order=random.Random(workers))
+    assert log.params == reference.params
+
+
+def test_another_seed_or_other_results_give_other_suggestions(ten_classes):
+    logs = []
+    for options in ({}, {"seed": 1}, {"objectives": ["accuracy"]}):
+        logs.append(MemoryLog())
+        run(trial_source(searching(**options), ten_classes, logs[-1]))
+    first, other_seed, other_results = [sorted(map(tuple, omegas(log).values())) for log in logs]
+    assert first != other_seed
+    assert first != other_results
+
+
+@given(stops=st.lists(st.integers(1, 30), max_size=4), workers=st.integers(1, 6))
+@settings(max_examples=12, deadline=None)
+def test_a_search_that_is_interrupted_anywhere_goes_on_as_if_it_had_not_been(ten_classes, stops, workers):
+    study, reference, log = searching(), MemoryLog(), MemoryLog()
+    whole = run(trial_source(study, ten_classes, reference))
+    for stop in stops:  # a crash: what was handed out is in the log, and nothing else is remembered
+        run(trial_source(study, ten_classes, log), workers=workers, stop_after=stop)
+    again = run(trial_source(study, ten_classes, log), workers=workers)
+    assert log.params == reference.params
+    assert sorted(again) == sorted(whole)
+
+
+def test_a_finished_search_that_runs_again_suggests_nothing_new(ten_classes, log):
+    study = searching(num_samples=5)
+    first = run(trial_source(study, ten_classes, log))
+    source = trial_source(study, ten_classes, log)
+    assert {trial.name for trial in source.known} == set(first)
+    assert sorted(run(source)) == sorted(first)
+
+
+def test_more_samples_go_on_where_the_search_ended(ten_classes):
+    log, whole = MemoryLog(), MemoryLog()
+    run(trial_source(searching(num_samples=5), ten_classes, log))
+    run(trial_source(searching(num_samples=14), ten_classes, log))
+    run(trial_source(searching(num_samples=14), ten_classes, whole))
+    assert log.params == whole.params
+
+
+def test_more_seeds_repeat_the_omegas_that_were_tried(ten_classes):
+    log = MemoryLog()
+    first = run(trial_source(searching(num_samples=5), ten_classes, log))
+    before = omegas(log)
+    again = run(trial_source(searching(num_samples=5, seeds=(0, 1, 2)), ten_classes, log))
+    assert omegas(log) == before
+    assert set(first) < set(again)
+
+
+def test_another_range_begins_a_search_of_its_own(ten_classes):
+    log = MemoryLog()
+    run(trial_source(searching(num_samples=3), ten_classes, log))
+    narrow = searching(num_samples=3)
+    narrow = narrow.model_copy(update={"search": narrow.search.model_copy(update={"omega": (0.9, 1.0)})})
+    source = trial_source(narrow, ten_classes, log)
+    run(source)
+    assert all(trial.config.reweighting.omega >= 0.9 for trial in source.known[4:])
+
+
+def test_two_drivers_of_one_study_ask_for_the_same(ten_classes, log):
+    study = searching(num_samples=4, max_concurrent=2)
+    first, second = (trial_source(study, ten_classes, log) for _ in range(2))
+    handed_out = [[], []]
+    while not (first.exhausted and second.exhausted):
+        for source, names in ((first, handed_out[0]), (second, handed_out[1])):
+            trial = source.next()
+            if trial is not None:
+                names.append(trial.name)
+                source.tell(trial, accuracy_of(trial))
+    assert handed_out[0] == handed_out[1]
+
+
+def test_an_omega_that_runs_in_any_case_is_not_suggested(ten_classes):
+    fixed = [{"base": "focal", "reweighting": {"omega": omega / 1000}} for omega in range(500, 506)]
+    study = searching("random", 5, methods={"bases": ["focal"], "reweighting": {}, "extra": fixed})
+    study = study.model_copy(update={"search": study.search.model_copy(update={"omega": (0.5, 0.51)})})
+    source = trial_source(study, ten_classes, MemoryLog())
+    handed_out = run(source)
+    assert len(handed_out) == len(set(handed_out)) == source.num_trials
+
+
+def test_an_omega_without_a_result_counts_as_worse_than_any():
+    search = OptunaSearch(algorithm="tpe", num_samples=40, omega=(0.05, 1.0))
+    history = [(number / 100, (0.5,) if number < 50 else None) for number in range(10, 90, 4)]
+    suggested = [suggest_omega(search, f"group {number}", history, []) for number in range(30)]
+    assert sum(omega < 0.55 for omega in suggested) > 20
+
+
+def test_the_nearest_free_omega_stays_in_the_range():
+    search = OptunaSearch(algorithm="tpe", num_samples=3, omega=(0.9, 1.0))
+    assert nearest_free_omega(0.95, search, set()) == 0.95
+    assert nearest_free_omega(0.9999, search, {1.0}) == 0.999
+    assert nearest_free_omega(0.9, search, {0.9, 0.901}) == 0.902
