@@ -143,7 +143,7 @@ def test_why_names_the_nearest_finished_trial_and_what_differs(trials):
     records = [record(trials[0]), record(trials[1]), record(trials[2], "unfinished")]
     recipe = trials[1].config.recipe.model_copy(update={"epochs": 99, "augmentation": ("flip",)})
     changed = trials[1].config.model_copy(update={"recipe": recipe})
-    now = type(trials[1])(cell=trials[1].cell, config=changed, key="k", data_fingerprint=trials[1].data_fingerprint)
+    now = replace(trials[1], config=changed, key="k")
     found = why(now, records)
     assert found.nearest.key == trials[1].key
     before = trials[1].config.recipe.epochs
