@@ -73,7 +73,7 @@ class TrialWorker:
                     "the data or the code of ccar on this worker differ from the driver's",
                     hint="install the same ccar on every node and give all of them the same images",
                 )
-            claim = self._store.claim(config, parts, worker=self._facts)
+            claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self._facts)
             training = Training(config, source, split, device=self._device)
             checkpoint = claim.checkpoint()
             if checkpoint is not None:

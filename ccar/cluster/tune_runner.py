@@ -217,7 +217,9 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         reason = f"stopped after epoch {progress.epoch} of {progress.num_epochs}"
         try:
             record = self._store.read(trial.key)
-            claim = self._store.claim(trial.config, record.parts, worker=record.worker, even_if_busy=True)
+            claim = self._store.claim(
+                trial.config, record.parts, class_counts=record.class_counts, worker=record.worker, even_if_busy=True
+            )
             claim.stop(reason)
         except StoreError as error:
             return TrialProgress(key=trial.key, status="store_failed", error=str(error))

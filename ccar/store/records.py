@@ -25,6 +25,7 @@ class TrialRecord:
     status: TrialStatus
     config: TrialConfig | None = None
     parts: Mapping[str, Any] = field(default_factory=dict)  # what the key digests
+    class_counts: tuple[int, ...] = ()  # training images per class
     epochs: tuple[EpochResult, ...] = ()
     started_at: float | None = None  # Unix time of the first claim
     ended_at: float | None = None  # Unix time of the last record

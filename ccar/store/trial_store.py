@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from ccar.errors import Fenced, StoreError, TrialBusy
 from ccar.store.files import (
@@ -78,10 +78,18 @@ class TrialStore:
         last = log.read(length - 1)
         history = last if last.type in ENDS else _history_of(log, last)
         status = cast(TrialStatus, last.type) if last.type in ENDS else "unfinished"
+        try:
+            config = TrialConfig.model_validate(trial["config"])
+        except ValidationError as error:
+            raise StoreError(
+                f"trial {key[:12]} was stored by another version of ccar: {error.errors()[0]['msg']}",
+                hint="use the version that wrote it, or delete the trial's folder to train it again",
+            ) from error
         return TrialRecord(
             key=key,
             status=status,
-            config=TrialConfig.model_validate(trial["config"]),
+            config=config,
+            class_counts=tuple(trial["class_counts"]),
             parts=trial["parts"],
             epochs=_EPOCHS.validate_python(history.content["epochs"]),
             started_at=history.content["started_at"],
@@ -113,6 +121,7 @@ class TrialStore:
         config: TrialConfig,
         parts: Mapping[str, Any],
         *,
+        class_counts: Sequence[int],
         worker: Mapping[str, Any],
         even_if_busy: bool = False,
     ) -> Claim:
@@ -121,6 +130,7 @@ class TrialStore:
         Args:
             config: what to train.
             parts: what the trial's key digests, from `ccar.store.key.key_parts`.
+            class_counts: training images per class, kept with the trial for those who look at it.
             worker: facts about the place (device, threads, versions), kept with the trial.
             even_if_busy: fence off the worker that holds the claim, even when it is alive.
 
@@ -132,7 +142,11 @@ class TrialStore:
         folder = self._folder(key)
         make_folder(folder / "log")
         if not (folder / "trial.json").exists():
-            stored = {"config": config.model_dump(mode="json"), "parts": dict(parts)}
+            stored = {
+                "config": config.model_dump(mode="json"),
+                "parts": dict(parts),
+                "class_counts": [int(count) for count in class_counts],
+            }
             create_exclusively(folder / "trial.json", sealed(stored))
         log = TrialLog(folder / "log")
         facts = {**this_process(), **worker}

@@ -79,7 +79,7 @@ def run_content(trial: StudyTrial, record: TrialRecord, test: TestResult | None)
         raise ValueError(f"trial {record.key[:12]} has not begun")
     status = STATUS[record.status]
     ended = status != "RUNNING"
-    per_class = _per_class_table(record.epochs, test) if ended else None
+    per_class = _per_class_table(record, test) if ended else None
     return RunContent(
         status=status,
         start_time=milliseconds(record.started_at),
@@ -164,11 +164,11 @@ def _evaluation(part: str, found: Evaluation, timestamp: int, step: int) -> Iter
             yield Point(f"{part}.{group}", value, timestamp, step)
 
 
-def _per_class_table(epochs: tuple[EpochResult, ...], test: TestResult | None) -> str | None:
+def _per_class_table(record: TrialRecord, test: TestResult | None) -> str | None:
     """Accuracy per class, a row each, as pandas writes `orient="split"`: MLflow's own format of tables."""
     columns: dict[str, tuple[float, ...]] = {}
-    if epochs and epochs[-1].validation is not None:
-        columns["val"] = epochs[-1].validation.per_class
+    if record.epochs and record.epochs[-1].validation is not None:
+        columns["val"] = record.epochs[-1].validation.per_class
     if test is not None:
         columns["test"] = test.last_epoch.per_class
         if test.best_epoch is not None:
@@ -176,8 +176,11 @@ def _per_class_table(epochs: tuple[EpochResult, ...], test: TestResult | None) -
     columns = {name: values for name, values in columns.items() if values}
     if not columns:
         return None
-    rows = [[label, *values] for label, values in enumerate(zip(*columns.values(), strict=True))]
-    return json.dumps({"columns": ["class", *columns], "data": rows})
+    rows = [
+        [label, count, *values]
+        for label, (count, *values) in enumerate(zip(record.class_counts, *columns.values(), strict=True))
+    ]
+    return json.dumps({"columns": ["class", "train_images", *columns], "data": rows})
 
 
 def _number(value: float | str) -> str:

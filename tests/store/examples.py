@@ -25,6 +25,7 @@ CONFIG = TrialConfig(
     seed=0,
 )
 PARTS = key_parts(CONFIG, "0" * 64)
+CLASS_COUNTS = (20, 2)
 WORKER = {"device": "cpu", "threads": 1, "versions": {}}
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from ccar.store.key import digest_of_parts
 from ccar.store.trial_store import TrialStore
-from tests.store.examples import CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
+from tests.store.examples import CLASS_COUNTS, CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
 
 KEY = digest_of_parts(PARTS)
 
 
 def train(store: TrialStore) -> None:
     """What a worker does with a trial, from its last commit to its end."""
-    claim = store.claim(CONFIG, PARTS, worker=WORKER)
+    claim = store.claim(CONFIG, PARTS, class_counts=CLASS_COUNTS, worker=WORKER)
     done = len(claim.epochs)
     expected = b"state %d" % done if done else None
     assert claim.checkpoint() == expected, "epochs and state were committed together"

@@ -13,7 +13,7 @@ from ccar.store import liveness
 from ccar.store.key import digest_of_parts
 from ccar.store.records import StudyRecord, StudyTrial
 from ccar.store.trial_store import TrialStore
-from tests.store.examples import CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
+from tests.store.examples import CLASS_COUNTS, CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
 
 KEY = digest_of_parts(PARTS)
 
@@ -25,7 +25,7 @@ def store(tmp_path):
 
 
 def claim(store, **options):
-    return store.claim(CONFIG, PARTS, worker=WORKER, **options)
+    return store.claim(CONFIG, PARTS, class_counts=CLASS_COUNTS, worker=WORKER, **options)
 
 
 def finish(store):
@@ -45,6 +45,7 @@ def test_a_finished_trial_reads_back_as_it_was_committed(store):
     record = store.read(KEY)
     assert record.status == "finished"
     assert record.config == CONFIG
+    assert record.class_counts == CLASS_COUNTS
     assert [e.epoch for e in record.epochs] == [1, 2, 3, 4]
     assert record.epochs[-1] == epoch(NUM_EPOCHS)
     assert record.seconds == pytest.approx(0.5 * NUM_EPOCHS)

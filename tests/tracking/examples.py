@@ -29,7 +29,7 @@ def key_of(seed):
 
 def claim(store, seed):
     config = config_of(seed)
-    return store.claim(config, key_parts(config, "ab" * 32), worker=WORKER)
+    return store.claim(config, key_parts(config, "ab" * 32), class_counts=(20, 2), worker=WORKER)
 
 
 def train(store, seed, *, epochs=NUM_EPOCHS, end="finished"):

@@ -78,6 +78,7 @@ def test_mlflow_reads_the_per_class_table_and_the_data_set_back(store, uri, clie
     table = client.load_table(run.info.experiment_id, PER_CLASS_FILE, [run.info.run_id])
     assert table.to_dict("list") == {
         "class": [0, 1],
+        "train_images": [20, 2],
         "val": [0.4, 0.4],
         "test": [0.4, 0.4],
         "test_best": [0.5, 0.5],

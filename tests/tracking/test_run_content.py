@@ -15,6 +15,7 @@ FINISHED = TrialRecord(
     key=TRIAL.key,
     status="finished",
     config=config_of(7),
+    class_counts=(20, 2),
     parts={"data_fingerprint": "f" * 64, "code": "c" * 64},
     epochs=tuple(epoch(number) for number in range(1, NUM_EPOCHS + 1)),
     started_at=1000.0,
@@ -118,8 +119,8 @@ def test_the_table_has_one_row_per_class():
     table = json.loads(run_content(TRIAL, FINISHED, TEST).per_class)
 
     assert table == {
-        "columns": ["class", "val", "test", "test_best"],
-        "data": [[0, 0.4, 0.4, 0.5], [1, 0.4, 0.4, 0.5]],
+        "columns": ["class", "train_images", "val", "test", "test_best"],
+        "data": [[0, 20, 0.4, 0.4, 0.5], [1, 2, 0.4, 0.4, 0.5]],
     }
 
 
@@ -130,7 +131,7 @@ def test_without_a_validation_part_only_the_last_epoch_is_shown():
     content = run_content(TRIAL, changed(epochs=(bare,)), test)
 
     assert not any(point.key.startswith(("val", "test_best")) for point in content.points)
-    assert json.loads(content.per_class)["columns"] == ["class", "test"]
+    assert json.loads(content.per_class)["columns"] == ["class", "train_images", "test"]
 
 
 def test_tags_say_where_it_ran_but_not_which_process():

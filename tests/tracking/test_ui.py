@@ -91,7 +91,7 @@ def test_files_reach_the_page_through_the_server(server, tmp_path):
     runs = {run.data.tags["ccar.kind"]: run for run in client.search_runs([experiment.experiment_id])}
     table = f"{server.address}/get-artifact?path={PER_CLASS_FILE}&run_uuid={runs['trial'].info.run_id}"
     with urllib.request.urlopen(table, timeout=10) as answer:
-        assert json.load(answer)["columns"] == ["class", "val", "test", "test_best"]
+        assert json.load(answer)["columns"] == ["class", "train_images", "val", "test", "test_best"]
     report = [file.path for file in client.list_artifacts(runs["study"].info.run_id, "report")]
     assert report == ["report/report.md"]
 
