@@ -27,7 +27,8 @@ from ccar.training.resident import Normalisation, ResidentImages
 from ccar.training.result import EpochResult, TestResult
 from ccar.training.schedule import learning_rate, num_epochs, steps_per_epoch, warmup_epochs
 
-EVALUATION_BATCH = 1_000  # images
+# Images. Measured with ResNet-32 on one CPU thread: 1000 at once run at half the speed, out of the caches.
+EVALUATION_BATCH = 250
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +119,8 @@ class Training:
         last = self._evaluate(test, "test")
         if self._best is None:
             return TestResult(last_epoch=last, best_epoch=None, best_epoch_index=None)
+        if self._best.epoch == self.epoch:
+            return TestResult(last_epoch=last, best_epoch=last, best_epoch_index=self.epoch)
         last_weights = copy.deepcopy(self._model.state_dict())
         self._model.load_state_dict(self._best.weights)
         best = self._evaluate(test, "test")
