@@ -4,44 +4,43 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ccar.evidence.cells import plain_cells, reference_cells, summarise_cells
-from ccar.evidence.frames import ValidationFrame
+from ccar.evidence.cells import plain_cells, reference_cells
 from ccar.evidence.paired import paired_differences
-from ccar.evidence.selection import CRITERION, select_omega
-from ccar.evidence.test_results import with_test_results
+from ccar.evidence.selection import CRITERION
 
 TEST_METRICS = ["test_accuracy", "test_balanced_accuracy", "test_many", "test_medium", "test_few"]
 
 
 def best_omegas(
-    validation: ValidationFrame, tests: pd.DataFrame, baseline: str, *, metric: str = "test_accuracy"
+    choices: pd.DataFrame, trials: pd.DataFrame, cells: pd.DataFrame, *, metric: str = "test_accuracy"
 ) -> pd.DataFrame:
-    """The choice of `select_omega`, with its test results and how they differ from what it should beat.
+    """The choices of `select_omega`, with their test results and how they differ from what they should beat.
 
     Args:
-        validation: from `validation_frame`; the only thing that the choice depends on.
-        tests: from `test_frame`.
-        baseline: the method that all others are compared with.
+        choices: from `select_omega`.
+        trials: from `with_test_results`.
+        cells: from `summarise_cells(trials, baseline)`.
         metric: the test metric of the differences; larger is better.
 
     Returns:
-        The columns of `select_omega`, then `plain_cell` (NaN: the study lacks it), mean and standard deviation of
+        The columns of `choices`, then `plain_cell` (NaN: the study lacks it), mean and standard deviation of
         each test metric, the same of `metric` and of the criterion for the plain cell under `plain_*`, and
         `versus_plain_*` and `versus_baseline_*`: mean, sd, n, low, high, verdict of the differences paired by
         seed. A choice that is the baseline itself has no difference to it.
     """
-    choices = select_omega(validation)
-    trials = with_test_results(validation, tests)
-    cells = summarise_cells(trials, baseline).set_index("cell", drop=False)
     chosen = choices["cell"]
+    by_cell = cells.set_index("cell", drop=False)
     plain_of = plain_cells(cells)
-    plain = chosen.map(plain_of)
-    results = {f"{name}_{part}": cells[f"{name}_{part}"] for name in TEST_METRICS for part in ("mean", "sd", "n")}
+    plain = chosen.map(plain_of).astype("str")
     joined = choices.assign(
-        plain_cell=plain.astype("str"),
-        **{name: chosen.map(column) for name, column in results.items()},
+        plain_cell=plain,
         **{
-            f"plain_{name}_{part}": plain.map(cells[f"{name}_{part}"]).astype("float64")
+            f"{name}_{part}": chosen.map(by_cell[f"{name}_{part}"])
+            for name in TEST_METRICS
+            for part in ("mean", "sd", "n")
+        },
+        **{
+            f"plain_{name}_{part}": plain.map(by_cell[f"{name}_{part}"]).astype("float64")
             for name in (metric, CRITERION)
             for part in ("mean", "sd")
         },

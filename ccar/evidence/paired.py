@@ -31,22 +31,21 @@ def paired_differences(trials: pd.DataFrame, metric: str, reference_of: Mapping[
         Indexed by cell, in the order of `reference_of`: `reference`, `mean`, `sd` (of the differences, ddof 1),
         `n` (pairs), `low` and `high` (t interval, 95 %), `verdict`.
     """
-    measured = trials.loc[trials["status"] == "finished", ["cell", "seed", metric]].dropna()
-    compared = measured.assign(reference=measured["cell"].map(dict(reference_of))).dropna()
-    pairs = compared.merge(
-        measured.rename(columns={"cell": "reference", metric: "reference_value"}),
-        on=["reference", "seed"],
-        validate="many_to_one",
+    finished = trials[trials["status"] == "finished"]
+    by_seed = finished.pivot(index="cell", columns="seed", values=metric)
+    references = pd.Series(reference_of, dtype="str")
+    difference = by_seed.reindex(references.index) - by_seed.reindex(references).to_numpy()
+    summary = pd.DataFrame(
+        {
+            "reference": references,
+            "mean": difference.mean(axis="columns"),
+            "sd": difference.std(axis="columns", ddof=1),
+            "n": difference.count(axis="columns"),
+        }
     )
-    difference = (pairs[metric] - pairs["reference_value"]).groupby(pairs["cell"])
-    summary = pd.DataFrame({"mean": difference.mean(), "sd": difference.std(ddof=1), "n": difference.size()}).reindex(
-        list(reference_of)
-    )
-    summary["n"] = summary["n"].fillna(0).astype("int64")
     summary["low"], summary["high"] = t_interval(summary["mean"], summary["sd"], summary["n"])
     verdicts = [verdict(row.mean, row.low, row.high, row.n) for row in rows_of(summary)]
     summary["verdict"] = pd.Series(verdicts, index=summary.index, dtype="str")
-    summary.insert(0, "reference", pd.Series(reference_of, index=summary.index, dtype="str"))
     return summary
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from ccar.evidence.best_omega import best_omegas
 from ccar.evidence.cells import summarise_cells
 from ccar.evidence.frames import SETTING
+from ccar.evidence.selection import select_omega
 from ccar.evidence.test_results import with_test_results
 from ccar.reports.report_input import ReportInput
 
@@ -52,14 +53,16 @@ class Results:
 
 def summarise(source: ReportInput) -> Results:
     """Compute what the tables, figures and sentences of a report are made from."""
+    choices = select_omega(source.validation)  # before anything of the test set is looked at
     trials = with_test_results(source.validation, source.tests)
+    cells = summarise_cells(trials, source.baseline)
     settings = trials.drop_duplicates(SETTING)[SETTING]
     several_data_sets = settings["data"].nunique() > 1
     return Results(
         source=source,
         trials=trials,
-        cells=summarise_cells(trials, source.baseline),
-        choices=best_omegas(source.validation, source.tests, source.baseline),
+        cells=cells,
+        choices=best_omegas(choices, trials, cells),
         settings=tuple(
             Setting(data, factor, (f"{data}, " if several_data_sets else "") + setting_label(factor))
             for data, factor in settings.itertuples(index=False, name=None)

@@ -37,7 +37,7 @@ def write_report(out_dir: Path, source: ReportInput) -> list[Path]:
     if written is None:
         files = report_files(source)
         _write(out_dir, files, digest)
-        written = list(files)
+        written = sorted(files)
     return [out_dir / name for name in written]
 
 
@@ -70,7 +70,7 @@ def report_files(source: ReportInput) -> dict[str, bytes]:
 def _write(out_dir: Path, files: Mapping[str, bytes], digest: str) -> None:
     manifest = {
         "input": digest,
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
     try:
         (out_dir / "figures").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from ccar.evidence.frames import (
+    COST_DTYPES,
+    VALIDATION_DTYPES,
+    best_validation_epoch,
+    cost_frame,
+    validation_frame,
+)
+from ccar.evidence.test_results import TEST_DTYPES, with_test_results
+from ccar.evidence.test_results import test_frame as frame_of_tests
+from tests.evidence.made_up_study import made_up_study
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Two base losses, plain and with two omegas, three seeds."""
+    return made_up_study()
+
+
+def dtypes(frame):
+    return {name: str(dtype) for name, dtype in frame.dtypes.items()}
+
+
+def test_there_is_one_row_per_trial_in_the_order_of_the_plan(study):
+    assert study.validation["key"].tolist() == [trial.key for trial in study.trials]
+
+
+def test_columns_and_their_types_do_not_depend_on_what_the_trials_have(study):
+    nothing_ran = validation_frame(study.trials, {})
+    for frame in (study.validation, nothing_ran, validation_frame([], {})):
+        assert dtypes(frame) == VALIDATION_DTYPES
+    for frame in (study.costs, cost_frame(study.trials, {}), cost_frame([], {})):
+        assert dtypes(frame) == COST_DTYPES
+    for frame in (study.test_results, frame_of_tests({})):
+        assert dtypes(frame) == TEST_DTYPES
+
+
+def test_no_column_of_the_validation_frame_comes_from_the_test_set(study):
+    assert not [name for name in study.validation.columns if name.startswith("test")]
+
+
+def test_a_trial_without_a_record_is_absent_and_stays_in_the_frame(study):
+    frame = validation_frame(study.trials, {})
+    assert set(frame["status"]) == {"absent"}
+    assert frame["val_accuracy"].isna().all()
+
+
+def test_a_row_names_the_switches_that_its_method_has(study):
+    frame = study.validation.set_index("method")
+    plain, reweighted = frame.loc["cross_entropy"].iloc[0], frame.loc["cross_entropy+ccar(omega=0.75)"].iloc[0]
+    assert math.isnan(plain["omega"])
+    assert (reweighted["omega"], reweighted["frequency"], reweighted["phase"]) == (0.75, "fraction", "dual")
+    assert plain["family"] == reweighted["family"] == "cross_entropy"
+
+
+def test_options_and_decision_rule_make_another_family():
+    methods = {
+        "bases": ["cross_entropy", "focal", {"name": "focal", "gamma": 2}],
+        "extra": [{"base": "cross_entropy", "post_hoc_tau": 1.0}],
+    }
+    frame = made_up_study(methods=methods).validation
+    assert frame["family"].unique().tolist() == [
+        "cross_entropy",
+        "focal",
+        "focal(gamma=2)",
+        "cross_entropy+post_hoc(tau=1)",
+    ]
+    assert frame["base_options"].unique().tolist() == ["", "gamma=2"]
+
+
+def test_a_custom_frequency_vector_is_named_by_a_digest():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": [{"omega": 0.5, "frequency": [0.25] * 4}, {"omega": 0.5, "frequency": [0.5] * 4}],
+    }
+    named = made_up_study(methods=methods).validation["frequency"].dropna().unique()
+    assert len(named) == 2
+    assert all(name.startswith("custom-") for name in named)
+
+
+def test_validation_columns_hold_the_last_epoch_and_the_best_one(study):
+    key = study.trials[0].key
+    record = study.records[key]
+    epochs = (record.epochs[0], record.epochs[2], record.epochs[1])  # the best one in the middle
+    frame = validation_frame(study.trials[:1], {key: dataclasses.replace(record, epochs=epochs)})
+    row = frame.iloc[0]
+    assert row["val_accuracy"] == epochs[2].validation.accuracy
+    assert row["val_best_accuracy"] == epochs[1].validation.accuracy > row["val_accuracy"]
+    assert row["val_best_epoch"] == epochs[1].epoch
+
+
+def test_of_equally_good_epochs_the_earliest_is_the_best(study):
+    epochs = study.records[study.trials[0].key].epochs
+    same = [dataclasses.replace(epoch, validation=epochs[0].validation) for epoch in epochs]
+    assert best_validation_epoch(same) == same[0]
+
+
+def test_a_group_without_classes_is_missing_and_not_zero(study):
+    key = study.trials[0].key
+    test = study.tests[key]
+    empty = dataclasses.replace(test, last_epoch=dataclasses.replace(test.last_epoch, few=None), best_epoch=None)
+    row = frame_of_tests({key: empty}).iloc[0]
+    assert math.isnan(row["test_few"])
+    assert math.isnan(row["test_best_accuracy"])
+    assert row["test_many"] == test.last_epoch.many
+
+
+def test_trials_without_test_results_keep_their_row(study):
+    key = study.trials[0].key
+    joined = with_test_results(study.validation, study.ended(key, "failed", "RuntimeError").test_results)
+    assert len(joined) == len(study.trials)
+    assert joined.set_index("key").loc[key, "test_accuracy":"test_loss"].isna().all()
+
+
+def test_costs_hold_pure_time_and_speed_and_place(study):
+    row = study.costs.iloc[0]
+    assert (row["seconds"], row["images_per_second"], row["host"]) == (4.5, 4000.0, "node-1")
+
+
+def test_only_the_first_line_of_an_error_is_kept(study):
+    key = study.trials[0].key
+    frame = study.ended(key, "failed", "RuntimeError: out of memory\nTraceback ...").validation
+    assert frame.set_index("key").loc[key, "error"] == "RuntimeError: out of memory"

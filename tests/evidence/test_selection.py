@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ccar.evidence.best_omega import best_omegas
+from ccar.evidence.cells import summarise_cells
+from ccar.evidence.selection import CRITERION, select_omega
+from ccar.evidence.test_results import with_test_results
+from tests.evidence.made_up_study import made_up_study
+
+METHODS = {"bases": ["cross_entropy", "balanced_softmax"], "reweighting": {"omega": [0.25, 0.5, 0.75]}}
+
+
+@pytest.fixture
+def study():
+    """Two base losses, plain and with three omegas, at two imbalance factors, three seeds."""
+    return made_up_study(methods=METHODS, imbalance_factors=(100, 50))
+
+
+def with_validation(frame, method, values):
+    """The same frame, with other validation accuracies for one method's seeds at the first imbalance factor."""
+    rows = frame.index[(frame["method"] == method) & (frame["imbalance_factor"] == "100")]
+    changed = frame.copy()
+    changed.loc[rows, CRITERION] = values
+    return changed
+
+
+def chosen(frame, family="cross_entropy"):
+    choices = select_omega(frame)
+    return choices[(choices["family"] == family) & (choices["imbalance_factor"] == "100")].iloc[0]
+
+
+def joined(validation, tests):
+    """The choices with their test results, as a report joins them."""
+    choices = select_omega(validation)
+    trials = with_test_results(validation, tests)
+    return best_omegas(choices, trials, summarise_cells(trials, "cross_entropy"))
+
+
+def test_the_highest_mean_validation_balanced_accuracy_wins(study):
+    frame = with_validation(study.validation, "cross_entropy+ccar(omega=0.25)", [0.9, 0.8, 0.7])
+    choice = chosen(frame)
+    assert choice["omega"] == 0.25
+    assert choice[f"{CRITERION}_mean"] == pytest.approx(0.8)
+    assert (choice["candidates"], choice["left_out"]) == (3, 0)
+
+
+def test_there_is_one_choice_per_base_loss_and_imbalance_factor(study):
+    choices = select_omega(study.validation)
+    assert choices[["imbalance_factor", "family"]].values.tolist() == [
+        ["100", "cross_entropy"],
+        ["100", "balanced_softmax"],
+        ["50", "cross_entropy"],
+        ["50", "balanced_softmax"],
+    ]
+
+
+def test_a_plain_base_loss_is_no_candidate(study):
+    frame = with_validation(study.validation, "cross_entropy", [1.0, 1.0, 1.0])
+    assert chosen(frame)["omega"] in (0.25, 0.5, 0.75)
+
+
+def test_the_other_switches_compete_in_the_same_field():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"]},
+    }
+    frame = made_up_study(methods=methods).validation
+    best = with_validation(frame, "cross_entropy+ccar(omega=0.5, frequency=none)", [0.9, 0.9, 0.9])
+    choice = chosen(best)
+    assert choice["method"] == "cross_entropy+ccar(omega=0.5, frequency=none)"
+    assert choice["candidates"] == 4
+
+
+def test_a_cell_that_lost_a_seed_cannot_win(study):
+    key = study.keys("cross_entropy+ccar(omega=0.25)")[0]
+    frame = study.ended(key, "diverged", "nan").validation
+    choice = chosen(with_validation(frame, "cross_entropy+ccar(omega=0.25)", [0.9, 0.9, 0.9]))
+    assert choice["omega"] != 0.25
+    assert (choice["candidates"], choice["left_out"]) == (2, 1)
+
+
+@pytest.mark.parametrize("status", ["stopped", "unfinished", "failed"])
+def test_only_finished_trials_speak_for_a_cell(study, status):
+    broken = study
+    for key in study.keys("cross_entropy+ccar(omega=0.25)"):
+        broken = broken.ended(key, status, "")
+    frame = with_validation(broken.validation, "cross_entropy+ccar(omega=0.25)", [0.9, 0.9, 0.9])
+    assert chosen(frame)["omega"] != 0.25
+
+
+def test_between_equal_means_the_steadier_cell_wins(study):
+    frame = with_validation(study.validation, "cross_entropy+ccar(omega=0.25)", [0.9, 0.8, 0.7])
+    frame = with_validation(frame, "cross_entropy+ccar(omega=0.75)", [0.81, 0.80, 0.79])
+    assert chosen(frame)["omega"] == 0.75
+
+
+def test_between_equally_steady_means_the_smaller_omega_wins_whatever_the_order_of_the_sums(study):
+    frame = with_validation(study.validation, "cross_entropy+ccar(omega=0.5)", [0.7, 0.2 + 0.6, 0.9])
+    frame = with_validation(frame, "cross_entropy+ccar(omega=0.75)", [0.9, 0.8, 0.7])
+    assert chosen(frame)["omega"] == 0.5
+
+
+def test_without_a_validation_part_nothing_is_chosen():
+    study = made_up_study(validation_per_class=0)
+    assert select_omega(study.validation).empty
+    assert joined(study.validation, study.test_results).empty
+
+
+def test_a_frame_with_test_results_is_refused(study):
+    with pytest.raises(ValueError, match="reads validation results only: found the columns test_accuracy"):
+        select_omega(with_test_results(study.validation, study.test_results)[["cell", "test_accuracy"]])
+
+
+def test_scrambling_every_test_result_does_not_change_a_choice(study):
+    honest = joined(study.validation, study.test_results)
+    scrambled = study.test_results
+    numbers = scrambled.columns.drop("key")
+    scrambled[numbers] = np.random.default_rng(0).uniform(size=(len(scrambled), len(numbers)))
+    other = joined(study.validation, scrambled)
+    pd.testing.assert_series_equal(honest["cell"], other["cell"])
+    assert not np.allclose(honest["test_accuracy_mean"], other["test_accuracy_mean"])
+
+
+def test_importing_selection_loads_nothing_that_reads_test_results():
+    seen = "import sys, ccar.evidence.selection; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True).stdout.split()
+    forbidden = {"ccar.evidence.test_results", "ccar.evidence.best_omega", "ccar.store.trial_store", "torch"}
+    assert not forbidden & set(loaded)
+
+
+def test_test_results_are_joined_to_the_choice_afterwards(study):
+    choice = joined(study.validation, study.test_results).iloc[0]
+    keys = study.keys(choice["method"])[:3]
+    tested = [study.tests[key].last_epoch.accuracy for key in keys]
+    plain = [study.tests[key].last_epoch.accuracy for key in study.keys("cross_entropy")[:3]]
+    assert choice["test_accuracy_mean"] == pytest.approx(np.mean(tested))
+    assert choice["versus_plain_mean"] == pytest.approx(np.mean(np.subtract(tested, plain)))
+    assert choice["plain_test_accuracy_mean"] == pytest.approx(np.mean(plain))
+
+
+def test_a_base_loss_that_runs_only_reweighted_has_nothing_plain_beside_it():
+    methods = {
+        "bases": ["cross_entropy"],
+        "extra": [{"base": "focal", "reweighting": {"omega": 0.5}}],
+    }
+    study = made_up_study(methods=methods)
+    choice = joined(study.validation, study.test_results).iloc[0]
+    assert (choice["versus_plain_n"], choice["versus_baseline_n"]) == (0, 3)
+    assert pd.isna(choice["plain_cell"])

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from ccar.reports.figures.all_figures import figures_of
+from ccar.reports.figures.group_bars import group_bars
+from ccar.reports.figures.omega_response import omega_response
+from ccar.reports.figures.style import figure_style
+from ccar.reports.figures.weight_curves import weight_curves
+from ccar.reports.results import summarise
+from tests.evidence.made_up_study import made_up_study
+from tests.reports.conftest import BASES, input_of
+
+GRID = {"omega": [0.25, 0.5, 0.75], "frequency": ["fraction", "max_normalised"], "phase": ["dual", "standard_only"]}
+STUDIES = {
+    "four imbalance factors": {"imbalance_factors": (200, 100, 50, 10)},
+    "many switches": {"methods": {"bases": BASES[:2], "reweighting": GRID}},
+    "all base losses": {
+        "methods": {
+            "bases": [
+                *["cross_entropy", "focal", "class_balanced", "class_balanced_focal", "ldam", "logit_adjustment"],
+                *["balanced_softmax", "focal_logit_adjustment", "focal_balanced_softmax"],
+            ],
+            "reweighting": {"omega": [0.5, 0.75]},
+        },
+    },
+    "one seed, searched omega": {
+        "methods": {"bases": BASES[:2], "reweighting": {"omega": [n / 40 for n in range(2, 40)]}},
+        "seeds": (0,),
+    },
+    "no validation part": {"validation_per_class": 0, "imbalance_factors": ("natural",)},
+}
+
+
+def labels_of(figure, renderer):
+    """Every text that is drawn, with its box; ticks outside the limits of their axes are not drawn."""
+    texts = []
+    for axes in figure.axes:
+        if axes.get_visible():
+            texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
+            for axis in (axes.xaxis, axes.yaxis):
+                low, high = sorted(axis.get_view_interval())
+                texts += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    shown = [text for text in texts if text.get_visible() and text.get_text()]
+    return [(text.get_text(), text.get_window_extent(renderer)) for text in shown] + [
+        ("legend", legend.get_window_extent(renderer)) for legend in figure.legends
+    ]
+
+
+@pytest.mark.parametrize("options", STUDIES.values(), ids=STUDIES)
+def test_no_label_is_clipped_and_none_covers_another(options):
+    results = summarise(input_of(made_up_study(**options)))
+    with figure_style():
+        for shown in figures_of(results):
+            canvas = FigureCanvasAgg(shown.figure)
+            canvas.draw()
+            renderer = canvas.get_renderer()
+            page = shown.figure.bbox.padded(1)
+            labels = labels_of(shown.figure, renderer)
+            for text, box in labels:
+                assert page.containsx(box.x0), f"{shown.name}: {text!r} is clipped"
+                assert page.containsx(box.x1), f"{shown.name}: {text!r} is clipped"
+                assert page.containsy(box.y0), f"{shown.name}: {text!r} is clipped"
+                assert page.containsy(box.y1), f"{shown.name}: {text!r} is clipped"
+            for (text, box), (other, other_box) in itertools.combinations(labels, 2):
+                overlap = box.intersection(box, other_box)
+                assert overlap is None or overlap.width < 1 or overlap.height < 1, f"{shown.name}: {text!r}, {other!r}"
+
+
+@pytest.fixture(scope="module")
+def results(source):
+    """The numbers of the study with one diverged and one failed seed."""
+    return summarise(source)
+
+
+def test_there_is_a_panel_per_imbalance_factor_with_a_line_per_base_loss(results):
+    panels = omega_response(results).figure.axes
+    assert [axes.get_title() for axes in panels] == ["IF 100", "IF 50"]
+    assert panels[0].get_legend_handles_labels()[1] == BASES
+
+
+def test_points_are_means_and_the_plain_base_loss_is_a_level(results):
+    axes = omega_response(results).figure.axes[0]
+    cells = results.cells[results.cells["imbalance_factor"] == "100"].set_index("method")
+    line = axes.get_lines()[0]
+    means = [cells.loc[f"cross_entropy+ccar(omega={omega})", "test_accuracy_mean"] for omega in (0.25, 0.5, 0.75)]
+    assert line.get_ydata() == pytest.approx(100 * np.array(means))
+    levels = [line.get_ydata()[0] for line in axes.get_lines() if list(line.get_xdata()) == [0, 1]]
+    assert levels == pytest.approx(100 * cells.loc[BASES, "test_accuracy_mean"].to_numpy())
+
+
+def test_many_lines_get_a_row_of_panels_per_base_loss():
+    study = made_up_study(methods={"bases": BASES[:2], "reweighting": GRID})
+    panels = omega_response(summarise(input_of(study))).figure.axes
+    assert [axes.get_title() for axes in panels] == ["IF 100: cross_entropy", "IF 100: focal"]
+    assert "max_normalised, standard_only" in panels[0].get_legend_handles_labels()[1]
+
+
+def test_bars_pair_every_base_loss_with_its_chosen_omega(results):
+    axes = group_bars(results).figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][:3] == ["cross_entropy", "ω = 0.75", "focal"]
+    width = axes.patches[0].get_width()
+    assert width == pytest.approx(100 * results.cells.iloc[0]["test_many_mean"])
+
+
+def test_curves_need_class_counts(results, study):
+    assert weight_curves(results) is not None
+    assert weight_curves(summarise(input_of(study, class_counts={}))) is None
+
+
+def test_one_omega_makes_no_response_curve():
+    study = made_up_study(methods={"bases": BASES, "reweighting": {"omega": [0.5]}})
+    assert omega_response(summarise(input_of(study))) is None
+
+
+def test_a_study_that_never_ran_has_no_figure_of_results():
+    study = made_up_study()
+    nothing = summarise(input_of(type(study)(study.trials, {}, {}), class_counts={}))
+    assert figures_of(nothing) == []
+
+
+def test_drawing_leaves_the_settings_of_others_alone(results):
+    before = mpl.rcParams["font.size"], mpl.rcParams["svg.hashsalt"]
+    with figure_style():
+        omega_response(results)
+    assert (mpl.rcParams["font.size"], mpl.rcParams["svg.hashsalt"]) == before

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+from ccar.reports import finding
+from ccar.reports.results import summarise
+from tests.evidence.made_up_study import made_up_study
+from tests.reports.conftest import input_of
+
+
+def results_of(**options):
+    return summarise(input_of(made_up_study(**options)))
+
+
+def test_size_and_subject_are_told(source):
+    told = finding.what_was_run(summarise(source))
+    assert told == (
+        "72 trials: 12 methods of 3 base losses at IF 100 and IF 50, 3 seeds; resnet32 on cifar100 with the recipe "
+        "ldam_drw_cifar. Baseline: cross_entropy."
+    )
+
+
+def test_what_did_not_finish_is_told(source):
+    told = finding.what_did_not_finish(summarise(source))
+    assert told.startswith("70 of 72 trials finished; 1 diverged and 1 failed.")
+
+
+def test_the_headline_counts_the_verdicts_on_the_chosen_omegas(source):
+    results = summarise(source)
+    told = finding.headline(results, results.settings[0])
+    verdicts = results.choices[results.choices["imbalance_factor"] == "100"]["versus_plain_verdict"]
+    assert told.startswith("IF 100: the ω chosen on validation, against its own plain base loss: ")
+    assert told.endswith("of 3 base losses.")
+    for word in verdicts.unique():
+        assert f"{word} for {(verdicts == word).sum()}" in told
+
+
+def test_a_detail_names_choice_effect_interval_seeds_and_verdict(source):
+    results = summarise(source)
+    told = finding.details(results, results.settings[0])[1]
+    assert told.startswith(
+        "focal+ccar(omega=0.75) (best of 2 candidates on validation, 1 left out for missing seeds): "
+    )
+    assert "against plain focal (95 % interval " in told
+    assert ", 3 seeds): " in told
+    assert told.endswith(f"{results.choices.iloc[1]['versus_plain_verdict']}.")
+
+
+def test_with_two_seeds_every_verdict_is_that_nothing_can_be_told():
+    results = results_of(seeds=(0, 1))
+    assert set(results.choices["versus_plain_verdict"]) == {"too few seeds to tell"}
+    assert finding.seeds_warning(results).startswith("With 2 seeds no difference can be told from noise")
+    assert finding.multiplicity(results) is None
+
+
+def test_one_seed_has_a_difference_but_no_interval():
+    told = finding.details(results := results_of(seeds=(0,)), results.settings[0])[0]
+    assert "interval" not in told
+    assert told.endswith("(1 seed): too few seeds to tell.")
+
+
+def test_without_a_validation_part_the_report_says_why_nothing_is_chosen():
+    results = results_of(validation_per_class=0)
+    assert "holds out no validation images (validation_per_class: 0)" in finding.no_choice(results)
+    assert finding.headline(results, results.settings[0]).startswith("IF 100: against the baseline cross_entropy: ")
+
+
+def test_a_study_without_omegas_compares_its_methods_with_the_baseline():
+    results = results_of(methods={"bases": ["cross_entropy", "focal", "ldam"]})
+    assert finding.no_choice(results) == "No ω is chosen: no method of this study is re-weighted."
+    assert finding.headline(results, results.settings[0]).endswith("of 2 methods.")
+
+
+def test_before_anything_has_finished_nothing_is_found():
+    study = made_up_study()
+    results = summarise(input_of(type(study)(study.trials, {}, {})))
+    assert finding.no_choice(results) == "No ω is chosen yet: no re-weighted trial has finished."
+    assert finding.headline(results, results.settings[0]) is None
+    assert finding.what_did_not_finish(results).startswith("0 of 18 trials finished; 18 absent.")
+
+
+@pytest.mark.parametrize(("bases", "expected"), [(1, None), (2, "These 2 comparisons are not corrected")])
+def test_the_number_of_comparisons_is_told(bases, expected):
+    names = ["cross_entropy", "focal"][:bases]
+    told = finding.multiplicity(results_of(methods={"bases": names, "reweighting": {"omega": [0.5, 0.75]}}))
+    assert told is None if expected is None else told.startswith(expected)

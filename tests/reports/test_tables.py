@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ccar.reports.results import summarise
+from ccar.reports.tables import (
+    accuracy_table,
+    best_omega_table,
+    difference_table,
+    incomplete_table,
+    tables_of,
+)
+from tests.evidence.made_up_study import made_up_study
+from tests.reports.conftest import input_of
+
+
+@pytest.fixture(scope="module")
+def results(source):
+    """The numbers of the study with one diverged and one failed seed."""
+    return summarise(source)
+
+
+def texts(table):
+    return {row.entries[0].text: [entry.text for entry in row.entries[1:]] for row in table.rows}
+
+
+def entries(table):
+    return [entry for row in table.rows for entry in row.entries]
+
+
+def test_every_table_is_rectangular(results):
+    for table in tables_of(results):
+        assert all(len(row.entries) == len(table.columns) for row in table.rows)
+
+
+def test_rows_are_methods_and_column_groups_are_imbalance_factors(results):
+    table = accuracy_table(results)
+    assert [heading for heading, _, _ in table.groups()] == ["", "IF 100", "IF 50"]
+    assert list(texts(table))[:2] == ["cross_entropy (baseline)", "cross_entropy+ccar(omega=0.25)"]
+
+
+def test_a_cell_with_fewer_seeds_says_how_many(results):
+    shown = texts(accuracy_table(results))
+    assert shown["focal+ccar(omega=0.5)"][0].endswith("(n = 2)")
+    assert "n =" not in shown["focal+ccar(omega=0.5)"][2]
+
+
+def test_the_best_complete_cell_of_each_column_is_bold(results):
+    table = accuracy_table(results)
+    for place in range(1, len(table.columns)):
+        column = [row.entries[place] for row in table.rows]
+        best = max(column, key=lambda entry: float(entry.text.split()[0]))
+        assert [entry.text for entry in column if entry.bold] == [best.text]
+
+
+def test_a_cell_that_lost_a_seed_is_never_bold(study):
+    best = study
+    for method in ("balanced_softmax+ccar(omega=0.75)", "balanced_softmax+ccar(omega=0.5)"):
+        best = best.ended(study.keys(method)[0], "diverged", "nan")
+    table = accuracy_table(summarise(input_of(best)))
+    assert not [entry for entry in entries(table) if entry.bold and "n =" in entry.text]
+
+
+def test_a_column_of_groups_without_classes_is_left_out(study):
+    tests = study.test_results
+    tests["test_few"] = math.nan
+    table = accuracy_table(summarise(input_of(study, tests=tests)))
+    assert [column.heading for column in table.columns] == ["method", "accuracy", "accuracy"]
+
+
+def test_a_wide_study_leaves_few_shot_accuracy_to_the_csv():
+    study = made_up_study(imbalance_factors=(10, 20, 50, 100))
+    table = accuracy_table(summarise(input_of(study)))
+    assert [column.heading for column in table.columns] == ["method", *["accuracy"] * 4]
+
+
+def test_a_method_that_was_excluded_somewhere_has_a_dash_there():
+    methods = {"bases": ["cross_entropy", "focal"], "exclude": [{"base": "focal", "imbalance_factor": 50}]}
+    study = made_up_study(methods=methods, imbalance_factors=(100, 50))
+    shown = texts(accuracy_table(summarise(input_of(study))))
+    assert shown["focal"][2:] == ["–", "–"]
+
+
+def test_the_best_omega_stands_with_its_differences_and_verdicts(results):
+    row = best_omega_table(results).rows[0]
+    shown = [entry.text for entry in row.entries]
+    choice = results.choices.iloc[0]
+    assert shown[:3] == ["IF 100", "cross_entropy", f"{choice['omega']:g}"]
+    assert shown[5].startswith(f"{100 * choice['versus_plain_mean']:+.2f} (")
+    assert shown[6] == choice["versus_plain_verdict"]
+
+
+def test_the_chosen_method_is_spelt_out_where_omega_does_not_tell_it_apart():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"]},
+    }
+    study = made_up_study(methods=methods)
+    results = summarise(input_of(study))
+    assert best_omega_table(results).rows[0].entries[1].text == results.choices.iloc[0]["method"]
+
+
+def test_a_difference_over_fewer_seeds_says_so(results):
+    shown = texts(difference_table(results))
+    assert "n = 2" in shown["focal+ccar(omega=0.5)"][0]
+    assert shown["focal+ccar(omega=0.5)"][1] == "too few seeds to tell"
+
+
+def test_cells_that_lost_seeds_are_listed_with_counts_and_errors(results):
+    table = incomplete_table(results)
+    assert [column.heading for column in table.columns] == [
+        "cell",
+        "diverged",
+        "failed",
+        "finished",
+        "planned",
+        "first error",
+    ]
+    assert texts(table) == {
+        "if100/focal+ccar(omega=0.5)": ["1", "0", "2", "3", "the training loss is nan"],
+        "if50/focal": ["0", "1", "2", "3", "OSError: gone"],
+    }
+
+
+def test_tables_without_anything_to_say_are_left_out():
+    study = made_up_study(methods={"bases": ["cross_entropy"]})
+    assert [table.name for table in tables_of(summarise(input_of(study)))] == ["accuracy"]
+
+
+def test_a_study_that_never_ran_has_its_table_of_dashes():
+    study = made_up_study()
+    nothing = input_of(type(study)(study.trials, {}, {}))
+    tables = {table.name: table for table in tables_of(summarise(nothing))}
+    assert set(tables) == {"accuracy", "incomplete"}
+    assert {entry.text for row in tables["accuracy"].rows for entry in row.entries[1:]} == {"–"}

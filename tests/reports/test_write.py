@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ccar.errors import UserError
+from ccar.reports.write import MANIFEST, write_report
+from tests.reports.conftest import input_of
+
+FILES = {
+    "report.md",
+    "report.html",
+    "report.tex",
+    "cells.csv",
+    "trials.csv",
+    "costs.csv",
+    *(
+        f"figures/{name}.{ending}"
+        for name in ("omega_response", "groups", "weight_curves")
+        for ending in ("png", "svg")
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(source, tmp_path_factory):
+    """A report of the study with one diverged and one failed seed; tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("report")
+    write_report(folder, source)
+    return folder
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def test_every_file_is_written_and_named(source, folder):
+    assert {path.relative_to(folder).as_posix() for path in write_report(folder, source)} == FILES
+    assert set(contents(folder)) == FILES | {MANIFEST}
+
+
+def test_the_same_numbers_from_other_times_and_hosts_change_the_costs_alone(study, folder, tmp_path):
+    costs = study.costs
+    costs["seconds"] *= 2
+    costs["host"] = "elsewhere"
+    write_report(tmp_path, input_of(study, costs=costs))
+    before, after = contents(folder), contents(tmp_path)
+    assert {name for name in before if before[name] != after[name]} == {"costs.csv", MANIFEST}
+
+
+def test_an_unchanged_report_is_not_written_again(source, folder):
+    written_at = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+    write_report(folder, source)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")} == written_at
+
+
+@pytest.mark.parametrize("damage", ["missing", "edited", "no manifest", "unreadable manifest"])
+def test_a_damaged_report_is_written_again(source, folder, damage, tmp_path, monkeypatch):
+    monkeypatch.setattr("ccar.reports.write.report_files", lambda _: contents_without_manifest)
+    contents_without_manifest = {name: text for name, text in contents(folder).items() if name != MANIFEST}
+    write_report(tmp_path, source)
+    if damage == "missing":
+        (tmp_path / "figures/groups.svg").unlink()
+    elif damage == "edited":
+        (tmp_path / "cells.csv").write_text("cell\n")
+    elif damage == "no manifest":
+        (tmp_path / MANIFEST).unlink()
+        (tmp_path / "cells.csv").write_text("cell\n")
+    else:
+        (tmp_path / MANIFEST).write_text("[]")
+        (tmp_path / "cells.csv").write_text("cell\n")
+    write_report(tmp_path, source)
+    assert contents(tmp_path) == contents(folder)
+
+
+def test_another_question_is_another_report(source, study):
+    assert input_of(study, question="Really?").digest() != source.digest() == input_of(study).digest()
+
+
+def test_a_folder_that_cannot_be_written_is_the_user_s_mistake(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("ccar.reports.write.report_files", lambda _: {"report.md": b""})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write the report to") as raised:
+        write_report(tmp_path / "file" / "report", source)
+    assert "--out" in raised.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_the_user_s_mistake(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("ccar.reports.write.report_files", lambda _: {"report.md": b""})
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"):
+        write_report(tmp_path / "report", source)
+
+
+def test_figures_are_pictures_of_the_promised_resolution(folder):
+    from PIL import Image
+
+    with Image.open(folder / "figures" / "groups.png") as image:
+        assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+    svg = (folder / "figures" / "groups.svg").read_text()
+    assert "<dc:date>" not in svg
+
+
+def test_neither_torch_nor_matplotlib_is_loaded_before_it_is_needed():
+    seen = "import sys, ccar.reports.write, ccar.reports.terminal; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "matplotlib", "ray", "mlflow", "scipy.stats"} & set(loaded.split())
