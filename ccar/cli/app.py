@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -208,13 +209,14 @@ def ui(
 
     places = _places(store, tracking_uri)
     talk.print("starting the MLflow server ...")
-    with serve(places.tracking_uri, places.artifacts, port=port) as server:
-        print(server.address, flush=True)
-        talk.print("Ctrl-C ends it")
-        try:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive us
+    try:
+        with serve(places.tracking_uri, places.artifacts, port=port) as server:
+            print(server.address, flush=True)
+            talk.print("Ctrl-C ends it")
             server.wait()
-        except KeyboardInterrupt:
-            talk.print("ended")
+    except KeyboardInterrupt:
+        talk.print("ended")
 
 
 def main() -> None:

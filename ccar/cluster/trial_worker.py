@@ -119,12 +119,13 @@ class TrialWorker:
                 if not last and (every_epoch or now - last_yield >= 1.0):
                     last_yield = now
                     yield _running(key, epoch, training.num_epochs, seconds)
+            test = training.test()
         except Diverged as error:
             claim.diverge(str(error), uncommitted)
             yield TrialProgress(key=key, status="diverged", seconds=seconds, error=str(error))
             return
         weights = to_bytes({"model": training.state_dict()["model"]})
-        claim.finish(training.test(), weights)
+        claim.finish(test, weights)
         yield TrialProgress(
             key=key,
             status="finished",

@@ -79,17 +79,17 @@ class TrialStore:
         history = last if last.type in ENDS else _history_of(log, last)
         status = cast(TrialStatus, last.type) if last.type in ENDS else "unfinished"
         try:
-            config = TrialConfig.model_validate(trial["config"])
-        except ValidationError as error:
+            config, class_counts = TrialConfig.model_validate(trial["config"]), tuple(trial["class_counts"])
+        except (ValidationError, KeyError) as error:
             raise StoreError(
-                f"trial {key[:12]} was stored by another version of ccar: {error.errors()[0]['msg']}",
+                f"trial {key[:12]} was stored by another version of ccar",
                 hint="use the version that wrote it, or delete the trial's folder to train it again",
             ) from error
         return TrialRecord(
             key=key,
             status=status,
             config=config,
-            class_counts=tuple(trial["class_counts"]),
+            class_counts=class_counts,
             parts=trial["parts"],
             epochs=_EPOCHS.validate_python(history.content["epochs"]),
             started_at=history.content["started_at"],

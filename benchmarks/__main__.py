@@ -1,0 +1,62 @@
+"""Measure everything again and write RESULTS.md: `make bench`, or `python -m benchmarks [NAME ...]`.
+
+Each script prints one section of Markdown; a section that is not measured again stays as it is.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+SCRIPTS = ("loss_step", "orchestration", "tracking", "report")
+RESULTS = Path(__file__).with_name("RESULTS.md")
+HEADER = """\
+# Results
+
+Figures measured by the scripts beside this file, each as its own process; `make bench` measures all of them again.
+Ratios compare things inside one run on one machine. A target is what the project asks of itself.
+"""
+
+
+def main() -> None:
+    sections = read_sections()
+    for name in sys.argv[1:] or SCRIPTS:
+        command = [sys.executable, "-m", f"benchmarks.{name}"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        sections[name] = f"<!-- {name} -->\n{done.stdout.strip()}\n\n{circumstances()}\n"
+        print(sections[name])
+        RESULTS.write_text(HEADER + "\n" + "\n".join(sections[key] for key in SCRIPTS if key in sections))
+
+
+def read_sections() -> dict[str, str]:
+    """The sections of RESULTS.md by the script that wrote them."""
+    if not RESULTS.exists():
+        return {}
+    _, *parts = re.split(r"^<!-- (\w+) -->\n", RESULTS.read_text(), flags=re.MULTILINE)
+    return {name: f"<!-- {name} -->\n{text.rstrip()}\n" for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def circumstances() -> str:
+    """Where, when and with what the figures were measured."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "ray", "mlflow", "pandas"))
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit.stdout.strip() or 'unknown'} on {psutil.cpu_count()} "
+        f"cores ({cpu}), {memory:.0f} GiB, no GPU; Python {platform.python_version()}, {versions}."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What orchestration costs: real studies on digits through `ccar run`, as a user would start them.
+
+Three figures, on all CPUs of this machine:
+
+- 200 trials of about one second: the share of the CPUs' time that was training (floor: start-up of Ray, of the
+  workers and of the report are not training, so 1.0 cannot be reached).
+- the same study again: nothing to train.
+- 2,000 trials of one epoch: what a trial costs that trains next to nothing, first and last ones apart, and how
+  much the driver's memory grows.
+
+    python -m benchmarks.orchestration [--trials 200] [--empty-trials 2000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from ccar.store.trial_store import TrialStore
+
+STUDY = """\
+study: {name}
+question: What does orchestration cost?
+data: {{name: digits, imbalance_factors: [10], validation_per_class: 20}}
+model: small_cnn
+recipe: {recipe}
+methods:
+  bases: [cross_entropy, logit_adjustment]
+  reweighting: {{omega: [0.25, 0.5, 0.75, 1.0]}}
+seeds: [{seeds}]
+baseline: cross_entropy
+"""
+METHODS = 10
+ONE_SECOND = "{name: digits_quick, epochs: 60}"
+NOTHING = "{name: digits_quick, epochs: 1, batch_size: 512, schedule: {name: cosine}}"
+
+
+def main() -> None:
+    """Measure and print Markdown."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--trials", type=int, default=200)
+    arguments.add_argument("--empty-trials", type=int, default=2000)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print("## Orchestration (`python -m benchmarks.orchestration`)\n")
+        print("| figure | measured | target |\n|---|---|---|")
+        one_second_trials(Path(folder), given.trials)
+        empty_trials(Path(folder), given.empty_trials)
+
+
+def one_second_trials(folder: Path, num_trials: int) -> None:
+    """Busy share of a study of one-second trials, and what running it again takes."""
+    study = write_study(folder, "one-second", ONE_SECOND, num_trials)
+    wall, _ = run(study, folder / "store-1")
+    records = list(TrialStore(folder / "store-1").all_records())
+    assert all(record.status == "finished" for record in records)
+    seconds = sorted(record.seconds for record in records)
+    cpus = len(os.sched_getaffinity(0))
+    busy = sum(seconds) / (wall * cpus)
+    spread = f"{seconds[len(seconds) // 10]:.2f} - {seconds[-len(seconds) // 10]:.2f}"
+    name = f"{len(records)} trials of {seconds[len(seconds) // 2]:.2f} s (p10 - p90 {spread}) on {cpus} CPUs"
+    print(f"| {name}: busy share of {wall:.1f} s wall | {busy:.2f} | at least 0.85 |")
+    busy_steady = steady_busy_share(records, cpus)
+    print(f"| the same, from the first trial's start to the last one's end | {busy_steady:.2f} | |")
+    walls = sorted(run(study, folder / "store-1")[0] for _ in range(3))
+    print(f"| the finished study again, whole command, median of 3 (max {walls[-1]:.1f} s) | {walls[1]:.1f} s | 6 s |")
+
+
+def steady_busy_share(records: list, cpus: int) -> float:
+    """Busy share without the start of Ray and the end of the run."""
+    wall = max(record.ended_at for record in records) - min(record.started_at for record in records)
+    return sum(record.seconds for record in records) / (wall * cpus)
+
+
+def empty_trials(folder: Path, num_trials: int) -> None:
+    """Cost of a trial that trains next to nothing, its growth, and the driver's memory."""
+    study = write_study(folder, "nothing", NOTHING, num_trials)
+    wall, samples = run(study, folder / "store-2")
+    records = list(TrialStore(folder / "store-2").all_records())
+    ends = sorted(record.ended_at for record in records)
+    part = max(2, len(ends) // 10)
+    # The very first trials wait for the workers' imports.
+    first = (ends[2 * part - 1] - ends[part // 2]) / (2 * part - 1 - part // 2)
+    last = (ends[-1] - ends[-part]) / (part - 1)
+    steady = (ends[-1] - ends[part // 2]) / (len(ends) - 1 - part // 2)
+    at_first = next(memory for when, memory in samples if when >= ends[part // 2])
+    at_last = [memory for when, memory in samples if when <= ends[-1]][-1]
+    print(f"| {len(ends)} trials of nothing: whole command / trials | {wall / len(ends) * 1e3:.0f} ms | 60 ms |")
+    print(f"| a trial between the first and the last end | {steady * 1e3:.1f} ms | |")
+    ratio = f"{last / first:.2f}"
+    print(
+        f"| last {part} against first {part} after start-up: ms per trial | {last * 1e3:.1f} / {first * 1e3:.1f} "
+        f"= {ratio} | 1.3 |"
+    )
+    print(
+        f"| memory of the driver, growth meanwhile | {(at_last - at_first) / 1e6:.0f} MB "
+        f"({at_first / 1e6:.0f} to {at_last / 1e6:.0f}) | 150 MB |"
+    )
+
+
+def write_study(folder: Path, name: str, recipe: str, num_trials: int) -> Path:
+    """A study of about `num_trials` trials on digits."""
+    seeds = ", ".join(str(seed) for seed in range(max(1, num_trials // METHODS)))
+    path = folder / f"{name}.yaml"
+    path.write_text(STUDY.format(name=name, recipe=recipe, seeds=seeds))
+    return path
+
+
+def run(study: Path, store: Path) -> tuple[float, list[tuple[float, int]]]:
+    """Wall-clock seconds of `ccar run`, and the driver's memory (Unix time, bytes) twice a second."""
+    begun = time.monotonic()
+    command = [str(Path(sys.executable).with_name("ccar")), "run", str(study), "--store", str(store)]
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        driver, samples = psutil.Process(process.pid), []
+        while process.poll() is None:
+            try:
+                samples.append((time.time(), driver.memory_info().rss))
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(0.5)
+        wall = time.monotonic() - begun
+        if process.wait() != 0:
+            output.seek(0)
+            sys.exit(output.read().decode())
+    return wall, samples
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Whole studies through `ccar run`: real training, real Ray, real SQLite for MLflow."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from tests.cli.test_commands import CCAR, ccar
+from tests.tiny_study import write_tiny_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+
+
+def counts(folder):
+    """How many runs MLflow has by kind, and how many points there are and would be without doubles."""
+    with sqlite3.connect(folder / "ccar-store" / "mlflow.db") as database:
+        runs = dict(database.execute("select value, count(*) from tags where key = 'ccar.kind' group by value"))
+        points = database.execute("select count(*) from metrics").fetchone()[0]
+        distinct = database.execute(
+            "select count(*) from (select distinct run_uuid, key, step from metrics)"
+        ).fetchone()[0]
+    return runs, points, distinct
+
+
+def tables(folder):
+    """The tables that must be the same however often the run was interrupted, as bytes."""
+    report = folder / "ccar-store" / "reports" / "tiny"
+    return {name: (report / name).read_bytes() for name in ("cells.csv", "trials.csv", "report.md", "report.tex")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the tiny study has been run once: 8 trials; with what was printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = write_tiny_study(folder, bases="[cross_entropy, ldam]", seeds="[0, 1]")
+    return folder, path, ccar("run", path, cwd=folder)
+
+
+def test_a_run_prints_the_table_on_stdout_and_talks_on_stderr(finished):
+    folder, _, (code, out, err) = finished
+    assert code == 0
+    assert "cross_entropy" in out
+    assert "ldam" in out
+    assert "tiny: 8 trials" in err
+    assert str(folder / "ccar-store" / "reports" / "tiny" / "report.html") in err
+
+
+def test_a_run_writes_the_report_its_tables_and_its_figures(finished):
+    folder, _, _ = finished
+    report = folder / "ccar-store" / "reports" / "tiny"
+    names = {path.name for path in report.iterdir()}
+    assert {"report.md", "report.html", "report.tex", "cells.csv", "trials.csv", "figures"} <= names
+    assert {path.suffix for path in (report / "figures").iterdir()} == {".png", ".svg"}
+    with (report / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert {row["status"] for row in rows} == {"finished"}
+
+
+def test_mlflow_has_one_run_per_trial_under_one_for_the_study_and_no_point_twice(finished):
+    folder, _, _ = finished
+    runs, points, distinct = counts(folder)
+    assert runs == {"study": 1, "trial": 8}
+    assert points == distinct > 0
+
+
+def test_running_it_again_trains_nothing_and_prints_the_same(finished):
+    folder, path, (_, first, _) = finished
+    code, out, err = ccar("run", path, cwd=folder)
+    assert (code, out) == (0, first)
+    assert "nothing to train" in err
+
+
+def test_the_plan_knows_what_is_done_and_what_an_added_omega_takes(finished, tmp_path):
+    folder, path, _ = finished
+    _, out, _ = ccar("plan", path, "--json", cwd=folder)
+    plan = json.loads(out)
+    assert (plan["total"], plan["done"], plan["to_run"]) == (8, 8, 0)
+    more = write_tiny_study(tmp_path, bases="[cross_entropy, ldam]", seeds="[0, 1]", omegas="[0.5, 1.0]")
+    _, out, _ = ccar("plan", more, "--json", "--store", folder / "ccar-store", cwd=tmp_path)
+    plan = json.loads(out)
+    assert (plan["total"], plan["done"], plan["to_run"]) == (12, 8, 4)
+    assert plan["device_hours"] > 0
+
+
+def test_why_names_the_part_of_the_key_that_differs(finished, tmp_path):
+    folder, path, _ = finished
+    _, out, _ = ccar("why", path, "if10/ldam", cwd=folder)
+    assert "would not run again" in out
+    other = write_tiny_study(tmp_path, bases="[cross_entropy, ldam]", omegas="[0.75]")
+    trial = "if10/ldam+ccar(omega=0.75)"
+    _, out, _ = ccar("why", other, trial, "--store", folder / "ccar-store", cwd=tmp_path)
+    assert "reweighting.omega: 0.5 -> 0.75" in out
+    assert len(out.splitlines()) == 3
+
+
+def test_list_runs_shows_the_study(finished):
+    folder, _, _ = finished
+    _, out, _ = ccar("list", "runs", "--json", cwd=folder)
+    (row,) = json.loads(out)
+    assert (row["study"], row["trials"], row["finished"], row["to go"]) == ("tiny", 8, 8, 0)
+
+
+def test_report_goes_where_it_is_told(finished, tmp_path):
+    folder, path, (_, first, _) = finished
+    code, out, _ = ccar("report", path, "--out", tmp_path / "out", cwd=folder)
+    assert (code, out) == (0, first)
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_sync_rebuilds_a_tracking_database_that_was_lost(finished, tmp_path):
+    folder, _, _ = finished
+    before = counts(folder)
+    (folder / "ccar-store" / "mlflow.db").unlink()
+    code, out, _ = ccar("sync", cwd=folder)
+    assert code == 0
+    assert "8 trials" in out
+    assert counts(folder) == before
+
+
+def test_a_trial_that_diverges_is_shown_and_is_no_failure(tmp_path):
+    path = write_tiny_study(tmp_path, learning_rate="1.0e+30")
+    code, out, _ = ccar("run", path, cwd=tmp_path)
+    assert code == 0
+    assert "diverged" in out
+
+
+def test_a_search_for_omega_runs_through_ray_and_is_reported(tmp_path):
+    path = write_tiny_study(
+        tmp_path, more="search: {algorithm: tpe, num_samples: 2, omega: [0.1, 1.0], max_concurrent: 1}"
+    )
+    path.write_text(path.read_text().replace("reweighting: {omega: [0.5]}", "reweighting: {}"))
+    code, out, _ = ccar("run", path, cwd=tmp_path)
+    assert code == 0
+    assert "cross_entropy" in out
+    code, again, err = ccar("run", path, cwd=tmp_path)
+    assert (code, again) == (0, out)
+    assert "nothing to train" in err
+
+
+def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_path):
+    path = write_tiny_study(tmp_path, epochs=4, seeds="[0, 1, 2]")
+    command = [str(CCAR), "run", str(path)]
+    drivers = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [driver.communicate(timeout=110) for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    runs, points, distinct = counts(tmp_path)
+    assert runs == {"study": 1, "trial": 6}
+    assert points == distinct
+    for log in (tmp_path / "ccar-store" / "trials").glob("??/*/log"):
+        records = [json.loads(file.read_text().splitlines()[0]) for file in sorted(log.iterdir())]
+        epochs = [epoch["epoch"] for record in records if record["type"] == "commit" for epoch in record["epochs"]]
+        assert epochs == [1, 2, 3, 4]
+        assert sum(record["type"] == "claim" for record in records) == 1
+
+
+def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(tmp_path):
+    """SIGKILL of the driver or of a worker at random moments, then the study is run to its end."""
+    shape = {"epochs": 25, "bases": "[cross_entropy, logit_adjustment]", "seeds": "[0, 1]"}
+    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
+    for folder in (calm, stormy):
+        folder.mkdir()
+    assert ccar("run", write_tiny_study(calm, **shape), cwd=calm)[0] == 0
+
+    path = write_tiny_study(stormy, **shape)
+    moments = random.Random(0)
+    for victim in ("driver", "worker", "driver"):
+        driver = subprocess.Popen(
+            [str(CCAR), "run", str(path)],
+            cwd=stormy,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        _wait_for_a_commit(stormy, driver)
+        time.sleep(moments.uniform(0.0, 1.0))
+        family = [driver.pid, *(child.pid for child in psutil.Process(driver.pid).children(recursive=True))]
+        if victim == "driver":
+            os.kill(driver.pid, signal.SIGKILL)
+            driver.wait()
+        else:
+            for worker in _workers(family):
+                os.kill(worker, signal.SIGKILL)
+            driver.wait(timeout=100)
+        _end(family)
+    assert ccar("run", path, cwd=stormy)[0] == 0
+    assert tables(stormy) == tables(calm)
+    runs, points, distinct = counts(stormy)
+    assert runs == {"study": 1, "trial": 8}
+    assert points == distinct == counts(calm)[1]
+
+
+def _wait_for_a_commit(folder, driver):
+    """Until this driver's workers have committed something new, or it has ended."""
+    store = folder / "ccar-store" / "trials"
+    before = len(list(store.glob("??/*/log/*")))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and driver.poll() is None:
+        if len(list(store.glob("??/*/log/*"))) > before + 2:
+            return
+        time.sleep(0.05)
+
+
+def _workers(pids):
+    for pid in pids:
+        if psutil.pid_exists(pid) and "TrialActor" in " ".join(psutil.Process(pid).cmdline()):
+            yield pid
+
+
+def _end(pids):
+    """Nothing of a killed driver may outlive it here: what Ray leaves behind after SIGKILL is ended by its number."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        alive = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+        if not alive:
+            return
+        time.sleep(0.2)
+        if time.monotonic() > deadline - 15:
+            for pid in alive:
+                os.kill(pid, signal.SIGKILL)

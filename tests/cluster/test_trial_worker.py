@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ccar.cluster.in_process import run_in_process
+from ccar.cluster.remaining import RemainingTrials
+from ccar.cluster.trial_worker import TrialWorker
+from ccar.errors import StoreError
+from ccar.store.trial_store import Claim, TrialStore
+from ccar.study.definition import load_study
+from ccar.study.expansion import load_data
+from ccar.study.search import trial_source
+from tests.tiny_study import write_tiny_study
+
+
+class Silent:
+    """A listener that only remembers how trials ended."""
+
+    def __init__(self):
+        self.ends = []
+
+    def started(self, trial):
+        pass
+
+    def progressed(self, trial, progress):
+        if progress.ended:
+            self.ends.append(progress)
+
+    def lost_worker(self, trial):
+        pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    return TrialStore(tmp_path / "store")
+
+
+@pytest.fixture
+def cache():
+    """The cache of decoded images that all tests share."""
+    return Path(os.environ["CCAR_CACHE"])
+
+
+@pytest.fixture
+def worker(store, cache):
+    """A worker of `store` in this process."""
+    return TrialWorker(store, cache, device=torch.device("cpu"), threads=1)
+
+
+def source_of(path, store, cache):
+    study = load_study(path)
+    return trial_source(study, load_data(study, cache), store.search_log(study.name))
+
+
+def first_trial(tmp_path, store, cache, **changes):
+    return source_of(write_tiny_study(tmp_path, **changes), store, cache).next()
+
+
+def last(iterator):
+    return list(iterator)[-1]
+
+
+def numbers(record):
+    """What must not depend on interruptions: everything but the times."""
+    return [(e.epoch, e.train_loss, e.learning_rate, e.validation) for e in record.epochs]
+
+
+def test_a_trial_is_trained_to_its_end_and_its_test_results_lie_apart(tmp_path, store, cache, worker):
+    trial = first_trial(tmp_path, store, cache, epochs=3)
+    end = last(worker.run(trial.config, trial.key))
+    assert (end.status, end.epoch, end.num_epochs) == ("finished", 3, 3)
+    record = store.read(trial.key)
+    assert record.status == "finished"
+    assert end.accuracies["balanced_accuracy"] == record.epochs[-1].validation.balanced_accuracy
+    assert store.read_test(trial.key).last_epoch.num_images == 400
+    assert record.class_counts[0] > record.class_counts[-1]
+
+
+def test_the_stored_weights_are_those_that_were_tested(tmp_path, store, cache, worker):
+    trial = first_trial(tmp_path, store, cache)
+    last(worker.run(trial.config, trial.key))
+    weights = torch.load(io.BytesIO(store.read_weights(trial.key)), weights_only=True)["model"]
+    assert all(isinstance(value, torch.Tensor) for value in weights.values())
+
+
+def test_a_finished_trial_is_not_trained_again(tmp_path, store, cache, worker):
+    trial = first_trial(tmp_path, store, cache)
+    last(worker.run(trial.config, trial.key))
+    length = store.read(trial.key).num_records
+    replayed = list(worker.run(trial.config, trial.key, every_epoch=True))
+    assert [progress.epoch for progress in replayed] == [1, 2]
+    assert replayed[-1].status == "finished"
+    assert store.read(trial.key).num_records == length
+
+
+def test_a_trial_that_was_left_in_the_middle_ends_as_if_it_never_had_been(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr("ccar.cluster.trial_worker.COMMIT_SHARE", float("inf"))  # commit every epoch
+    whole, halved = TrialStore(tmp_path / "whole"), TrialStore(tmp_path / "halved")
+    trial = first_trial(tmp_path, whole, cache, epochs=4)
+    last(TrialWorker(whole, cache, device=torch.device("cpu"), threads=1).run(trial.config, trial.key))
+    for _ in range(3):  # three workers that are lost after two epochs each
+        attempt = TrialWorker(halved, cache, device=torch.device("cpu"), threads=1)
+        steps = attempt.run(trial.config, trial.key, every_epoch=True)
+        for _ in range(2):
+            if next(steps).ended:
+                break
+        steps.close()
+    last(TrialWorker(halved, cache, device=torch.device("cpu"), threads=1).run(trial.config, trial.key))
+    assert numbers(halved.read(trial.key)) == numbers(whole.read(trial.key))
+    assert halved.read_test(trial.key) == whole.read_test(trial.key)
+
+
+def test_a_trial_whose_loss_explodes_ends_as_diverged_and_is_not_tried_again(tmp_path, store, cache, worker):
+    trial = first_trial(tmp_path, store, cache, learning_rate="1.0e+30")
+    end = last(worker.run(trial.config, trial.key))
+    assert end.status == "diverged"
+    assert "epoch 1" in end.error
+    assert store.read(trial.key).status == "diverged"
+    assert last(worker.run(trial.config, trial.key)).status == "diverged"
+
+
+def test_a_trial_whose_code_raises_fails_with_its_traceback(tmp_path, store, cache, worker, monkeypatch):
+    trial = first_trial(tmp_path, store, cache)
+
+    def broken(self):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("ccar.training.loop.Training.epochs", broken)
+    end = last(worker.run(trial.config, trial.key))
+    assert end.status == "failed"
+    assert "ZeroDivisionError: a bug" in end.error
+    assert store.read(trial.key).status == "failed"
+    monkeypatch.undo()
+    assert last(worker.run(trial.config, trial.key)).status == "finished"
+
+
+def test_a_trial_that_another_worker_holds_is_busy(tmp_path, store, cache, worker):
+    trial = first_trial(tmp_path, store, cache, epochs=3)
+    other = TrialWorker(store, cache, device=torch.device("cpu"), threads=1)
+    held = other.run(trial.config, trial.key, every_epoch=True)
+    next(held)
+    assert last(worker.run(trial.config, trial.key)).status == "busy"
+    assert last(held).status == "finished"
+
+
+def test_a_worker_with_other_images_than_the_driver_refuses(tmp_path, store, cache, worker):
+    trial = first_trial(tmp_path, store, cache)
+    end = last(worker.run(trial.config, "0" * 64))
+    assert end.status == "failed"
+    assert "differ from the driver's" in end.error
+
+
+def test_a_store_that_cannot_be_written_ends_the_run_and_says_why(tmp_path, store, cache, worker, monkeypatch):
+    def full(self, epochs, checkpoint):
+        raise StoreError("no space left to write x", hint="free some space")
+
+    monkeypatch.setattr(Claim, "commit", full)
+    source = source_of(write_tiny_study(tmp_path), store, cache)
+    summary = run_in_process(source, worker, Silent())
+    assert "no space left" in summary.store_error
+    assert "free some space" in summary.store_error
+    monkeypatch.undo()
+    again = source_of(write_tiny_study(tmp_path), store, cache)
+    assert run_in_process(again, worker, Silent()).finished == 2
+
+
+def test_what_the_store_has_is_not_handed_out_again(tmp_path, store, cache, worker):
+    path = write_tiny_study(tmp_path)
+    run_in_process(source_of(path, store, cache), worker, Silent())
+    more = write_tiny_study(tmp_path, omegas="[0.5, 0.75]", seeds="[0, 1]")
+    remaining = RemainingTrials(source_of(more, store, cache), store, stopped_is_done=False)
+    names = []
+    while not remaining.exhausted:
+        names.append(remaining.next().name)
+    assert remaining.num_done == 2
+    assert names == [
+        "if10/cross_entropy seed 1",
+        "if10/cross_entropy+ccar(omega=0.5) seed 1",
+        "if10/cross_entropy+ccar(omega=0.75) seed 0",
+        "if10/cross_entropy+ccar(omega=0.75) seed 1",
+    ]
+
+
+def test_a_search_that_is_run_again_trains_nothing_and_finds_the_same(tmp_path, store, cache, worker):
+    path = write_tiny_study(
+        tmp_path,
+        more="search: {algorithm: tpe, num_samples: 3, omega: [0.1, 1.0], max_concurrent: 1}",
+    )
+    path.write_text(path.read_text().replace("reweighting: {omega: [0.5]}", "reweighting: {}"))
+    first = source_of(path, store, cache)
+    assert run_in_process(first, worker, Silent()).finished == 4
+    again = RemainingTrials(source_of(path, store, cache), store, stopped_is_done=False)
+    assert again.exhausted
+    assert [trial.name for trial in again.known] == [trial.name for trial in first.known]

@@ -1,0 +1,180 @@
+"""Ray Tune for real: a local Ray for each test, with real trials on digits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from ccar.cluster.in_process import run_in_process
+from ccar.cluster.remaining import RemainingTrials
+from ccar.cluster.trial_worker import TrialWorker
+from ccar.cluster.tune_runner import Place, run_on_ray
+from ccar.errors import UserError
+from ccar.store.trial_store import TrialStore
+from ccar.study.definition import load_study
+from ccar.study.expansion import load_data
+from ccar.study.search import trial_source
+from tests.cluster.test_trial_worker import Silent, numbers
+from tests.tiny_study import write_tiny_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+
+CACHE = "CCAR_CACHE"
+
+
+def run(path, store, listener, *, replays=False):
+    """What `ccar run` does between reading the file and the report."""
+    study = load_study(path)
+    cache = Path(os.environ[CACHE])
+    source = trial_source(study, load_data(study, cache), store.search_log(study.name))
+    if not replays:
+        source = RemainingTrials(source, store, stopped_is_done=study.early_stopping is not None)
+    place = Place(store_root=store.root, cache_dir=cache, resources=study.resources)
+    return run_on_ray(source, place, study.early_stopping, study.baseline, listener)
+
+
+def trials_of(path, store):
+    study = load_study(path)
+    source = trial_source(study, load_data(study, Path(os.environ[CACHE])), store.search_log(study.name))
+    return source.known
+
+
+def trial_processes():
+    """The processes under this one that train."""
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "TrialActor" in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+def test_ray_and_the_in_process_twin_give_the_same_bits(tmp_path):
+    path = write_tiny_study(tmp_path, bases="[cross_entropy, ldam]", seeds="[0, 1]")
+    on_ray, in_process = TrialStore(tmp_path / "ray"), TrialStore(tmp_path / "process")
+    listener = Silent()
+    summary = run(path, on_ray, listener)
+    assert (summary.finished, summary.failures, summary.interrupted) == (8, [], False)
+    assert sorted(end.key for end in listener.ends) == sorted(trial.key for trial in trials_of(path, on_ray))
+
+    study = load_study(path)
+    cache = Path(os.environ[CACHE])
+    source = trial_source(study, load_data(study, cache), in_process.search_log(study.name))
+    worker = TrialWorker(in_process, cache, device=torch.device("cpu"), threads=1)
+    assert run_in_process(source, worker, Silent()).finished == 8
+    for trial in trials_of(path, on_ray):
+        assert numbers(on_ray.read(trial.key)) == numbers(in_process.read(trial.key))
+        assert on_ray.read_test(trial.key) == in_process.read_test(trial.key)
+    # warm actors: as many processes as slots, not as trials
+    assert len({on_ray.read(trial.key).worker["pid"] for trial in trials_of(path, on_ray)}) <= 2
+
+
+def test_a_trial_whose_process_is_killed_goes_on_and_ends_with_the_same_bits(tmp_path):
+    path = write_tiny_study(tmp_path, epochs=60, omegas="[0.5]")
+    undisturbed, disturbed = TrialStore(tmp_path / "undisturbed"), TrialStore(tmp_path / "disturbed")
+    keys = [trial.key for trial in trials_of(path, disturbed)]
+
+    class KillsOneProcess(Silent):
+        def __init__(self):
+            super().__init__()
+            self.lost = 0
+            self.victim = None
+
+        def progressed(self, trial, progress):
+            super().progressed(trial, progress)
+            if self.victim is None and progress.status == "running" and progress.epoch > 1:
+                self.victim = disturbed.read(trial.key).worker["pid"]
+                os.kill(self.victim, signal.SIGKILL)
+
+        def lost_worker(self, trial):
+            self.lost += 1
+
+    listener = KillsOneProcess()
+    summary = run(path, disturbed, listener)
+    assert listener.victim is not None
+    assert listener.lost == 1
+    assert (summary.finished, summary.failures) == (2, [])
+    assert run(path, undisturbed, Silent()).finished == 2
+    for key in keys:
+        assert numbers(disturbed.read(key)) == numbers(undisturbed.read(key))
+        assert disturbed.read_test(key) == undisturbed.read_test(key)
+
+
+def test_early_stopping_stops_what_falls_behind_but_never_the_baseline(tmp_path):
+    path = write_tiny_study(
+        tmp_path,
+        epochs=9,
+        bases="[cross_entropy, focal, logit_adjustment]",
+        omegas="[0.25, 1.0]",
+        more="early_stopping: {algorithm: asha, grace_epochs: 1, reduction_factor: 2}",
+    )
+    store = TrialStore(tmp_path / "store")
+    summary = run(path, store, Silent())
+    assert summary.failures == []
+    assert summary.finished + summary.stopped == 9
+    assert summary.stopped > 0
+    status = {trial.cell.method: store.read(trial.key).status for trial in trials_of(path, store)}
+    assert status["cross_entropy"] == "finished"
+    stopped = [trial for trial in trials_of(path, store) if store.read(trial.key).status == "stopped"]
+    assert all(0 < len(store.read(trial.key).epochs) < 9 for trial in stopped)
+    assert all(store.read_test(trial.key) is None for trial in stopped)
+    # again: what was stopped is done in this study, and is replayed without training
+    records = {trial.key: store.read(trial.key).num_records for trial in trials_of(path, store)}
+    again = run(path, store, Silent(), replays=True)
+    assert (again.finished, again.stopped) == (summary.finished, summary.stopped)
+    assert {key: store.read(key).num_records for key in records} == records
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_returns_and_the_next_one_goes_on(tmp_path, number):
+    path = write_tiny_study(tmp_path, epochs=120, seeds="[0, 1]")
+    store = TrialStore(tmp_path / "store")
+
+    class Interrupts(Silent):
+        def progressed(self, trial, progress):
+            super().progressed(trial, progress)
+            if progress.status == "running" and progress.epoch > 1:
+                os.kill(os.getpid(), number)
+
+    begun = time.monotonic()
+    summary = run(path, store, Interrupts())
+    assert summary.interrupted
+    assert time.monotonic() - begun < 60
+    statuses = [store.read(trial.key).status for trial in trials_of(path, store)]
+    assert "unfinished" in statuses
+    assert set(statuses) <= {"unfinished", "absent", "finished"}
+    deadline = time.monotonic() + 30
+    while trial_processes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert trial_processes() == []
+    before = {t.key: len(store.read(t.key).epochs) for t in trials_of(path, store)}
+    assert run(path, store, Silent()).finished == 4 - statuses.count("finished")
+    assert all(len(store.read(key).epochs) == 120 for key in before)
+
+
+def test_a_trial_held_by_another_driver_is_waited_for(tmp_path):
+    path = write_tiny_study(tmp_path, epochs=2)
+    store = TrialStore(tmp_path / "store")
+    trial = trials_of(path, store)[0]
+    worker = TrialWorker(store, Path(os.environ[CACHE]), device=torch.device("cpu"), threads=1)
+    held = worker.run(trial.config, trial.key, every_epoch=True)
+    next(held)
+    finish = threading.Timer(8, lambda: list(held))
+    finish.start()
+    summary = run(path, store, Silent())
+    finish.join()
+    assert summary.failures == []
+    assert all(store.read(trial.key).status == "finished" for trial in trials_of(path, store))
+    assert [e.epoch for e in store.read(trial.key).epochs] == [1, 2]
+
+
+def test_more_than_any_node_has_is_refused_and_not_waited_for(tmp_path):
+    path = write_tiny_study(tmp_path, more="resources: {cpus: 4096}")
+    with pytest.raises(UserError, match="no node has the 4096 CPUs"):
+        run(path, TrialStore(tmp_path / "store"), Silent())

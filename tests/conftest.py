@@ -1,0 +1,24 @@
+"""Every test has a clean environment: its own store, one cache of decoded images for all, no token of the user's."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+# At import and not in a fixture: Ray reads its part of the environment when a test module imports it.
+_PLACES = tempfile.TemporaryDirectory(prefix="ccar-tests-")
+_TOKEN = Path(_PLACES.name) / "ray_token"
+_TOKEN.write_text(secrets.token_hex(32))
+_TOKEN.chmod(0o600)
+for _name in ("CCAR_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN"):
+    os.environ.pop(_name, None)
+os.environ["CCAR_CACHE"] = str(Path(_PLACES.name) / "cache")
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN_PATH"] = str(_TOKEN)
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side
+
+
+def pytest_unconfigure():
+    _PLACES.cleanup()
