@@ -30,6 +30,11 @@ class Places:
         )
 
     @property
+    def tracks_in_store(self) -> bool:
+        """Whether MLflow's database is the store's own, and so can be written if the store can."""
+        return self.tracking_uri == default_tracking_uri(self.store.root)
+
+    @property
     def artifacts(self) -> str | None:
         """Where MLflow keeps files of runs; None when its server decides."""
         return artifact_root(self.store.root, self.tracking_uri)

@@ -12,6 +12,7 @@ from ccar.cli.places import Places
 from ccar.cli.plan import this_machine
 from ccar.cli.progress import ProgressDisplay
 from ccar.cli.study_view import StudyView
+from ccar.cluster.address import check_address
 from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.cluster.remaining import RemainingTrials
 from ccar.study.expansion import PlannedTrial
@@ -35,8 +36,10 @@ def run_study(file: Path, places: Places, address: str | None, talk: Console) ->
     Raises:
         UserError: the file, the store, the tracking server or the cluster cannot be used; nothing was begun.
     """
-    check_tracking(places.tracking_uri)
     view = StudyView.open(file, places)
+    if not places.tracks_in_store:
+        check_tracking(places.tracking_uri)
+    check_address(address)
     places.store.check_writable()
     source = view.source()
     view.remember(source.known)

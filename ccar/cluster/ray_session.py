@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from ccar.cluster.address import unreachable
 from ccar.errors import UserError
 from ccar.study.definition import Resources
 
@@ -26,7 +27,14 @@ QUIET_SETTINGS = {
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """Ray on this machine for the time of a run, or the cluster at `address`."""
+    """Ray on this machine for the time of a run, or the cluster at `address`.
+
+    Args:
+        address: None for this machine; `auto`, or HOST:PORT of the head of a running cluster.
+
+    Raises:
+        UserError: nobody answers there.
+    """
     os.environ.update(QUIET_SETTINGS)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -36,10 +44,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         else:
             ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"no Ray cluster can be reached at {address or 'this machine'}: {str(error).splitlines()[0]}",
-            hint="start one with `ray start --head` and give its address, or leave --address out",
-        ) from error
+        raise unreachable(address or "this machine", str(error).splitlines()[0]) from error
     try:
         yield
     finally:

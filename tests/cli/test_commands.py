@@ -87,11 +87,10 @@ def test_a_tracking_server_that_does_not_answer_is_refused_before_anything_runs(
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):
     path = write_tiny_study(tmp_path)
-    code, _, err = ccar(
-        "run", path, "--address", "127.0.0.1:9", cwd=tmp_path, RAY_gcs_server_request_timeout_seconds="2"
-    )
+    code, _, err = ccar("run", path, "--address", "127.0.0.1:9", cwd=tmp_path)
     assert code == 2
     assert "no Ray cluster can be reached at 127.0.0.1:9" in err
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("kind", ["methods", "datasets", "studies"])

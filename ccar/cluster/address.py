@@ -1,0 +1,37 @@
+"""The address of a Ray cluster, looked at before Ray is imported."""
+
+from __future__ import annotations
+
+import socket
+
+from ccar.errors import UserError
+
+SECONDS_TO_ANSWER = 2.0
+
+
+def check_address(address: str | None) -> None:
+    """Ask in two seconds what Ray itself would find out in minutes.
+
+    Args:
+        address: None for this machine; `auto`, or HOST:PORT of the head of a running cluster.
+
+    Raises:
+        UserError: nobody answers there.
+    """
+    if address is None or address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"cannot use the cluster address {address!r}", hint="expected HOST:PORT of its head, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise unreachable(address, str(error)) from error
+
+
+def unreachable(where: str, reason: str) -> UserError:
+    """The error for an address at which there is no cluster."""
+    return UserError(
+        f"no Ray cluster can be reached at {where}: {reason}",
+        hint="start one with `ray start --head` and give its address, or leave --address out",
+    )
