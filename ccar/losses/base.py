@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from ccar.losses.checks import check_batch
 from ccar.losses.class_prior import checked_class_counts
-from ccar.losses.phi import Phi, apply_to_log_prob
+from ccar.losses.phi import Phi, Weight
+from ccar.losses.true_class import TrueClass, apply_to_true_class
 
 
 class BaseLoss(nn.Module):
-    """w_y * phi(log p_t), with p the softmax of the adjusted logits: one loss per image.
+    """w_y * modulator(p_t) * (-ln p_t), with p the softmax of the adjusted logits: one loss per image.
 
-    This class itself is cross-entropy. A new loss is a subclass that overrides one or two of `adjust`, `phi`
-    and `image_weights`, and a line in `LOSSES`. Its options are keyword-only and checked once, in `__init__`.
+    This class itself is cross-entropy. A new loss is a subclass that overrides one or two of `adjust`,
+    `modulator` and `image_weights`, and a line in `LOSSES`. Its options are keyword-only and checked once, in
+    `__init__`.
 
     What is derived from the class counts is kept in float64 buffers and rounded to the logits' type in each
     step; a device without float64 takes them after `loss.float()`. The buffers are not part of the
@@ -46,9 +48,9 @@ class BaseLoss(nn.Module):
         """(N, K) logits whose softmax is trained."""
         return logits
 
-    def phi(self, log_p: Tensor) -> Phi:
-        """(N,) loss before class weights, of log p_t: -log p_t, with Psi = 1."""
-        return Phi(-log_p, torch.ones_like(log_p))
+    def modulator(self, true: TrueClass) -> Weight | None:
+        """(N,) factor that depends on the confidence in the true class, or None for no such factor."""
+        return None
 
     def image_weights(self, labels: Tensor) -> Tensor | None:
         """(N,) float64 weight w_y of each image, or None for no weights."""
@@ -66,17 +68,27 @@ class BaseLoss(nn.Module):
         """(N,) losses in nats. logits: (N, K) of any float type; labels: (N,) int64 in [0, K)."""
         check_batch(logits, labels, self.num_classes)
         logits = at_least_float32(logits)
-        return apply_to_log_prob(
+        return apply_to_true_class(
+            lambda true: weighted(self.weight(true, labels), true),
             self.adjust(logits, labels),
             labels,
-            lambda log_p: self.weighted_phi(log_p, labels),
             scale=self.scale,
         )
 
-    def weighted_phi(self, log_p: Tensor, labels: Tensor) -> Phi:
-        """(N,) loss of log p_t, class weights included."""
-        weights = self.image_weights(labels)
-        return self.phi(log_p) if weights is None else self.phi(log_p) * weights.to(log_p.dtype)
+    def weight(self, true: TrueClass, labels: Tensor) -> Weight | None:
+        """Modulator times class weight, or None where there is neither."""
+        modulator, constants = self.modulator(true), self.image_weights(labels)
+        if constants is None:
+            return modulator
+        constants = constants.to(true.cross_entropy.dtype)
+        return Weight(constants, torch.zeros_like(constants)) if modulator is None else modulator * constants
+
+
+def weighted(weight: Weight | None, true: TrueClass) -> Phi:
+    """The cross-entropy of each image, times its weight if there is one."""
+    if weight is None:
+        return Phi(true.cross_entropy, torch.ones_like(true.cross_entropy))
+    return weight.times(true.cross_entropy)
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ccar.losses.balanced_softmax import BalancedSoftmax, FocalBalancedSoftmax
-from ccar.losses.base import BaseLoss, at_least_float32
+from ccar.losses.base import BaseLoss, at_least_float32, weighted
 from ccar.losses.checks import check_batch, check_choice, check_options
 from ccar.losses.class_balanced import ClassBalanced, ClassBalancedFocal
 from ccar.losses.class_prior import checked_class_counts
@@ -16,9 +16,10 @@ from ccar.losses.cross_entropy import CrossEntropy
 from ccar.losses.focal import Focal
 from ccar.losses.ldam import LDAM
 from ccar.losses.logit_adjustment import FocalLogitAdjustment, LogitAdjustment
-from ccar.losses.phi import Phi, apply_to_log_prob
+from ccar.losses.phi import Phi
 from ccar.losses.reduction import Reduction
 from ccar.losses.reweighting import Reweighting
+from ccar.losses.true_class import TrueClass, apply_to_true_class
 
 LOSSES: dict[str, type[BaseLoss]] = {
     "cross_entropy": CrossEntropy,
@@ -81,9 +82,7 @@ def build_loss(
     weight = None
     if reweighting is not None:
         if not isinstance(reweighting, Mapping):
-            raise ValueError(
-                f"reweighting must be None or a mapping such as {{'omega': 0.75}}, not {reweighting!r}"
-            )
+            raise ValueError(f"reweighting must be None or a mapping such as {{'omega': 0.75}}, not {reweighting!r}")
         check_options("reweighting", reweighting, Reweighting)
         weight = Reweighting(counts, **reweighting)
     return Loss(base, weight, Reduction(reduction), num_classes=len(counts))
@@ -108,9 +107,9 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         check_batch(logits, labels, self.num_classes)
-        base, reweighting = self.base, self.reweighting
+        base, reweighting, reduction = self.base, self.reweighting, self.reduction
         if isinstance(base, BaseLoss) and (reweighting is None or reweighting.confidence == "adjusted"):
-            return self._on_one_softmax(base, reweighting, at_least_float32(logits), labels)
+            return _on_one_softmax(base, reweighting, reduction, at_least_float32(logits), labels)
 
         loss = base(logits, labels)
         if loss.shape != labels.shape:
@@ -120,24 +119,30 @@ class Loss(nn.Module):
             )
         weights = base.mean_weights(labels, loss.dtype) if isinstance(base, BaseLoss) else None
         if reweighting is None:
-            return self.reduction.of(loss, None, weights)
-        omega = apply_to_log_prob(
+            return reduction.of(loss, None, weights)
+        omega = apply_to_true_class(
+            lambda true: reweighting.weight(true, labels).as_phi(),
             at_least_float32(logits),
             labels,
-            lambda log_p: reweighting.phi(log_p, labels),
             scale=base.scale if isinstance(base, BaseLoss) else 1.0,
         )
-        return self.reduction.of(omega * loss, omega, weights)
+        return reduction.of(omega * loss, omega, weights)
 
-    def _on_one_softmax(
-        self, base: BaseLoss, reweighting: Reweighting | None, logits: Tensor, labels: Tensor
-    ) -> Tensor:
-        """The usual case: Omega and base loss see the same p_t, so everything is one Phi of log p_t."""
 
-        def reduced(log_p: Tensor) -> Phi:
-            loss = base.weighted_phi(log_p, labels)
-            omega = None if reweighting is None else reweighting.phi(log_p, labels)
-            weighted = loss if omega is None else omega * loss
-            return self.reduction.of(weighted, omega, base.mean_weights(labels, log_p.dtype))
+def _on_one_softmax(
+    base: BaseLoss, reweighting: Reweighting | None, reduction: Reduction, logits: Tensor, labels: Tensor
+) -> Tensor:
+    """The usual case: Omega and base loss see the same p_t, so all is one weight on the cross-entropy."""
 
-        return apply_to_log_prob(base.adjust(logits, labels), labels, reduced, scale=base.scale)
+    def reduced(true: TrueClass) -> Phi:
+        weight, omega = base.weight(true, labels), None
+        if reweighting is not None:
+            omega = reweighting.weight(true, labels)
+            weight = omega if weight is None else omega * weight
+        return reduction.of(
+            weighted(weight, true),
+            omega.as_phi() if omega is not None and reduction.uses_omega else None,
+            base.mean_weights(labels, true.cross_entropy.dtype),
+        )
+
+    return apply_to_true_class(reduced, base.adjust(logits, labels), labels, scale=base.scale)

@@ -10,7 +10,8 @@ from ccar.losses.base import BaseLoss
 from ccar.losses.checks import check_number
 from ccar.losses.class_prior import effective_number
 from ccar.losses.focal import checked_gamma, focal_modulator
-from ccar.losses.phi import Phi
+from ccar.losses.phi import Weight
+from ccar.losses.true_class import TrueClass
 
 
 class ClassBalanced(BaseLoss):
@@ -56,14 +57,12 @@ class ClassBalancedFocal(ClassBalanced):
         tensor([0.0973, 0.5959])
     """
 
-    def __init__(
-        self, class_counts: Sequence[int] | Tensor, *, beta: float = 0.9999, gamma: float = 1.0
-    ) -> None:
+    def __init__(self, class_counts: Sequence[int] | Tensor, *, beta: float = 0.9999, gamma: float = 1.0) -> None:
         super().__init__(class_counts, beta=beta)
         self.gamma = checked_gamma(gamma)
 
-    def phi(self, log_p: Tensor) -> Phi:
-        return super().phi(log_p) * focal_modulator(log_p, self.gamma)
+    def modulator(self, true: TrueClass) -> Weight:
+        return focal_modulator(true, self.gamma)
 
 
 def checked_beta(name: str, beta: object) -> float:

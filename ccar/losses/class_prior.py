@@ -26,9 +26,7 @@ def checked_class_counts(class_counts: Sequence[int] | Tensor) -> Tensor:
     try:
         counts = torch.as_tensor(class_counts, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"class_counts must be whole numbers, one per class, not {class_counts!r}"
-        ) from error
+        raise ValueError(f"class_counts must be whole numbers, one per class, not {class_counts!r}") from error
     if counts.ndim != 1 or len(counts) == 0:
         raise ValueError(f"class_counts must be one number per class, not of shape {tuple(counts.shape)}")
     if counts.dtype == torch.bool or counts.is_complex():
@@ -89,9 +87,7 @@ def class_frequency(
     if not isinstance(source, str):
         return _own_frequency(source, num_classes=len(class_counts))
     check_choice("frequency", source, FREQUENCY_SOURCES)
-    beta = check_number(
-        "effective_number_beta", effective_number_beta, "at least 0 and below 1", lambda b: 0 <= b < 1
-    )
+    beta = check_number("effective_number_beta", effective_number_beta, "at least 0 and below 1", lambda b: 0 <= b < 1)
     if source == "fraction":
         return class_counts / class_counts.sum()
     if source == "max_normalised":

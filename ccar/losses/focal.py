@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ccar.losses.base import BaseLoss
 from ccar.losses.checks import check_number
-from ccar.losses.phi import Phi
+from ccar.losses.phi import Weight
+from ccar.losses.true_class import TrueClass
 
 
 class Focal(BaseLoss):
@@ -22,6 +22,7 @@ class Focal(BaseLoss):
     Source: Lin et al., ICCV 2017, arXiv:1708.02002 (there with K sigmoids); softmax form as in LDAM's code.
 
     Example:
+        >>> import torch
         >>> Focal([9, 1], gamma=1.0)(torch.zeros(1, 2), torch.tensor([1]))
         tensor([0.3466])
     """
@@ -30,8 +31,8 @@ class Focal(BaseLoss):
         super().__init__(class_counts)
         self.gamma = checked_gamma(gamma)
 
-    def phi(self, log_p: Tensor) -> Phi:
-        return super().phi(log_p) * focal_modulator(log_p, self.gamma)
+    def modulator(self, true: TrueClass) -> Weight:
+        return focal_modulator(true, self.gamma)
 
 
 def checked_gamma(gamma: object) -> float:
@@ -39,8 +40,8 @@ def checked_gamma(gamma: object) -> float:
     return check_number("gamma", gamma, "at least 0", lambda g: g >= 0)
 
 
-def focal_modulator(log_p: Tensor, gamma: float) -> Phi:
-    """(1 - p_t)^gamma, with Psi = gamma p_t (1 - p_t)^(gamma - 1)."""
-    # With gamma < 1, Psi grows without bound as p_t -> 1, where the loss it will be multiplied by is 0.
-    rest = (-torch.expm1(log_p)).clamp_(min=torch.finfo(log_p.dtype).tiny)
-    return Phi(rest.pow(gamma), gamma * log_p.exp() * rest.pow(gamma - 1))
+def focal_modulator(true: TrueClass, gamma: float) -> Weight:
+    """(1 - p_t)^gamma, whose logarithm has the slope gamma p_t / (1 - p_t)."""
+    # Where 1 - p_t underflows the slope would be infinite; the cross-entropy that it is multiplied by is 0.
+    rest = true.rest.clamp_(min=1e-30)
+    return Weight(rest.pow(gamma), gamma * true.p / rest)

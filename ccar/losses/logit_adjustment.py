@@ -10,7 +10,8 @@ from ccar.losses.base import BaseLoss, at_least_float32
 from ccar.losses.checks import check_number
 from ccar.losses.class_prior import checked_class_counts, log_prior
 from ccar.losses.focal import checked_gamma, focal_modulator
-from ccar.losses.phi import Phi
+from ccar.losses.phi import Weight
+from ccar.losses.true_class import TrueClass
 
 
 class LogitAdjustment(BaseLoss):
@@ -57,8 +58,8 @@ class FocalLogitAdjustment(LogitAdjustment):
         super().__init__(class_counts, tau=tau)
         self.gamma = checked_gamma(gamma)
 
-    def phi(self, log_p: Tensor) -> Phi:
-        return super().phi(log_p) * focal_modulator(log_p, self.gamma)
+    def modulator(self, true: TrueClass) -> Weight:
+        return focal_modulator(true, self.gamma)
 
 
 def checked_tau(tau: object) -> float:
@@ -66,9 +67,7 @@ def checked_tau(tau: object) -> float:
     return check_number("tau", tau, "at least 0", lambda t: t >= 0)
 
 
-def post_hoc_logit_adjustment(
-    logits: Tensor, class_counts: Sequence[int] | Tensor, tau: float = 1.0
-) -> Tensor:
+def post_hoc_logit_adjustment(logits: Tensor, class_counts: Sequence[int] | Tensor, tau: float = 1.0) -> Tensor:
     """z - tau * log prior: corrects the predictions of a network trained with plain cross-entropy.
 
     The sibling of `LogitAdjustment`, which adds the same offset during training instead; use one of the two.
@@ -91,8 +90,6 @@ def post_hoc_logit_adjustment(
     """
     offset = checked_tau(tau) * log_prior(checked_class_counts(class_counts))
     if logits.ndim != 2 or logits.shape[1] != len(offset):
-        raise ValueError(
-            f"logits must be (N, {len(offset)}), one column per class, not {tuple(logits.shape)}"
-        )
+        raise ValueError(f"logits must be (N, {len(offset)}), one column per class, not {tuple(logits.shape)}")
     logits = at_least_float32(logits)
     return logits - offset.to(logits)

@@ -40,20 +40,19 @@ class Reduction(nn.Module):
         super().__init__()
         check_choice("reduction", name, REDUCTIONS)
         self.name = name
+        self.uses_omega = name in ("weight_normalised", "scale_matched")
         if name == "scale_matched":
             self.running_omega: Tensor
             self.num_batches: Tensor
             self.register_buffer("running_omega", torch.ones((), dtype=torch.float64))
             self.register_buffer("num_batches", torch.zeros((), dtype=torch.float64))
 
-    def of(
-        self, loss: Differentiable, omega: Differentiable | None, weights: Tensor | None
-    ) -> Differentiable:
+    def of(self, loss: Differentiable, omega: Differentiable | None, weights: Tensor | None) -> Differentiable:
         """One number for the batch; one per image for `none`.
 
         Args:
             loss: (N,) per image, Omega and class weight included.
-            omega: (N,) Omega per image, or None when there is none.
+            omega: (N,) Omega per image, or None when there is none or `uses_omega` is false.
             weights: (N,) class weights that the mean divides by, or None to divide by N.
         """
         if self.name == "none":

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ccar.losses.checks import check_choice, check_number
 from ccar.losses.class_prior import FrequencySource, class_frequency
-from ccar.losses.phi import Phi
+from ccar.losses.phi import Weight
+from ccar.losses.true_class import TrueClass
 
 Phase = Literal["dual", "standard_only", "inverted_only", "constant"]
 PHASES: tuple[str, ...] = ("dual", "standard_only", "inverted_only", "constant")
@@ -116,34 +117,39 @@ class Reweighting(nn.Module):
         keep_z: bool = False,
     ) -> None:
         super().__init__()
-        # A tensor, because arithmetic with a tensor is twice as fast as with a Python number.
-        self.omega: Tensor
-        self.register_buffer(
-            "omega", torch.tensor(_checked_omega(omega), dtype=torch.float64), persistent=False
-        )
+        pivot = _checked_omega(omega)
         check_choice("phase", phase, PHASES)
         check_choice("confidence", confidence, CONFIDENCES)
         check_choice("gradient", gradient, GRADIENTS)
         if not isinstance(keep_z, bool):
             raise ValueError(f"keep_z must be true or false, not {keep_z!r}")
-        self.confidence, self.gradient, self.keep_z = confidence, gradient, keep_z
-        f = class_frequency(class_counts, frequency, effective_number_beta=effective_number_beta)
-        self.beta_below: Tensor
-        self.beta_above: Tensor
-        for name, beta in zip(("beta_below", "beta_above"), betas(f, phase), strict=True):
-            self.register_buffer(name, beta, persistent=False)
+        self.confidence, self.gradient, self.keep_z, self.phase = confidence, gradient, keep_z, phase
 
-    def phi(self, log_p: Tensor, labels: Tensor) -> Phi:
-        """Omega of each image and its Psi, beta p_t Omega. log_p: (N,) log p_t; labels: (N,) int64."""
-        p = log_p.exp()
-        beta = torch.where(
-            p < self.omega, self.beta_below.index_select(0, labels), self.beta_above.index_select(0, labels)
-        ).to(p.dtype)
-        weight = torch.exp(beta * (self.omega - p))
+        self.omega: Tensor
+        self.frequency: Tensor
+        self.register_buffer("omega", torch.tensor(pivot, dtype=torch.float64), persistent=False)
+        f = class_frequency(class_counts, frequency, effective_number_beta=effective_number_beta)
+        self.register_buffer("frequency", f, persistent=False)
+        # Nearly every step computes in float32. To look up in float64 and convert would cost it 5 %.
+        self.float32_omega: Tensor
+        self.float32_beta_below: Tensor
+        self.float32_beta_above: Tensor
+        below, above = betas(f, phase)
+        for name, value in (("omega", self.omega), ("beta_below", below), ("beta_above", above)):
+            self.register_buffer(f"float32_{name}", value.float(), persistent=False)
+
+    def weight(self, true: TrueClass, labels: Tensor) -> Weight:
+        """Omega of each image; the slope of ln(Omega) is beta p_t. labels: (N,) int64."""
+        p = true.p
+        if p.dtype == torch.float32:
+            omega, below, above = self.float32_omega, self.float32_beta_below, self.float32_beta_above
+        else:
+            omega, (below, above) = self.omega, betas(self.frequency, self.phase)
+        beta = torch.where(p < omega, below.index_select(0, labels), above.index_select(0, labels))
+        value = torch.exp(beta * (omega - p))
         if self.keep_z:
-            weight = weight / normaliser(beta, self.omega)
-        omega = Phi(weight, beta * p * weight)
-        return omega.detach() if self.gradient == "detached" else omega
+            value = value / normaliser(beta, omega)
+        return Weight(value, torch.zeros_like(p) if self.gradient == "detached" else beta * p)
 
 
 def _checked_omega(omega: object) -> float:

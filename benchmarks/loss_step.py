@@ -1,0 +1,163 @@
+"""What a loss costs in a training step: forward and backward, against `F.cross_entropy`, on one CPU thread.
+
+    python -m benchmarks.loss_step [--json] [--seconds 50]
+
+Each loss is timed in turn with cross-entropy on the same logits, A B A B, and a ratio is taken of neighbours, so that
+load from elsewhere falls on both. Freed memory is kept: otherwise page faults for the (N, K) buffers decide at
+K = 1000 and above, and they flatter us, since cross-entropy needs three such buffers and we need two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from math import e
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tabulate import tabulate
+from torch import Tensor
+
+from ccar.losses import LOSSES, build_loss
+
+SHAPES = ((128, 10), (512, 100), (256, 1000), (256, 8142))
+REWEIGHTING = {"omega": 0.75}
+CCAR = "cross_entropy + CCAR"
+# At most this many times cross-entropy.
+TARGETS = {(512, 100, CCAR): 1.8, (256, 1000, CCAR): 1.15, (256, 8142, CCAR): 1.15}
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def long_tail(num_classes: int) -> Tensor:
+    """(K,) images per class: 500 down to 5, as CIFAR-100-LT with imbalance factor 100."""
+    return (500 * 0.01 ** torch.linspace(0, 1, num_classes, dtype=torch.float64)).floor().long()
+
+
+def obvious_ccar(class_counts: Tensor, omega: float = 0.75) -> Loss:
+    """CCAR over cross-entropy as one would write it first, with autograd doing the rest."""
+    frequency = (class_counts / class_counts.sum()).float()
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        log_p = F.log_softmax(logits, dim=1).gather(1, labels.unsqueeze(1)).squeeze(1)
+        p = log_p.exp()
+        f = frequency[labels]
+        gamma = e - torch.where(p < omega, f, 1 - f)
+        return (gamma ** (omega - p) * -log_p).mean()
+
+    return loss
+
+
+def candidates(num_classes: int) -> dict[str, Loss]:
+    counts = long_tail(num_classes)
+    losses: dict[str, Loss] = {"F.cross_entropy": F.cross_entropy, "obvious autograd CCAR": obvious_ccar(counts)}
+    for name in LOSSES:
+        losses[f"{name} + CCAR"] = build_loss(name, counts, reweighting=REWEIGHTING)
+    for reduction in ("weight_normalised", "scale_matched"):
+        losses[f"{CCAR}, {reduction}"] = build_loss(
+            "cross_entropy", counts, reweighting=REWEIGHTING, reduction=reduction
+        )
+    for name in LOSSES:
+        losses[name] = build_loss(name, counts)
+    return losses
+
+
+def measure(loss: Loss, logits: Tensor, labels: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
+    """Seconds per step of `loss` and of cross-entropy, (n,) float64 each, taken in turn."""
+    pairs: list[tuple[float, float]] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(pairs) < 20:
+        pair = []
+        for step in (F.cross_entropy, loss):
+            logits.grad = None
+            start = time.perf_counter()
+            step(logits, labels).backward()
+            pair.append(time.perf_counter() - start)
+        pairs.append((pair[0], pair[1]))
+    kept = torch.tensor(pairs[len(pairs) // 10 :], dtype=torch.float64)  # the first ones warm up
+    return kept[:, 1], kept[:, 0]
+
+
+def rows_of(shape: tuple[int, int], seconds: float) -> list[dict[str, Any]]:
+    """One row per loss at one shape, taking about `seconds` together."""
+    generator = torch.Generator().manual_seed(0)
+    random = 3 * torch.randn(shape, generator=generator)
+    labels = torch.randint(shape[1], shape[:1], generator=generator)
+    losses, rows = candidates(shape[1]), []
+    for name, loss in losses.items():
+        # LDAM multiplies by 30 what should be cosines
+        logits = (random / 30 if name.startswith("ldam") else random.clone()).requires_grad_()
+        times, floor = measure(loss, logits, labels, seconds / len(losses))
+        low, median, high = (times / floor).quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
+        row = {"shape": list(shape), "loss": name, "ratio": median, "ratio_p10": low, "ratio_p90": high}
+        row |= {"microseconds": 1e6 * times.median().item(), "floor_microseconds": 1e6 * floor.median().item()}
+        row |= {"n": len(times), "target": TARGETS.get((*shape, name))}
+        rows.append(row)
+    return rows
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to give no memory back to the system; False where there is no glibc."""
+    if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        return False
+    trim_threshold, mmap_threshold, never = -1, -3, 2**31 - 1  # numbers of <malloc.h>
+    return bool(libc.mallopt(trim_threshold, never) and libc.mallopt(mmap_threshold, never))
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    rows = [
+        {
+            "(N, K)": tuple(row["shape"]),
+            "loss": row["loss"],
+            "us": f"{row['microseconds']:.0f}",
+            "cross-entropy us": f"{row['floor_microseconds']:.0f}",
+            "ratio": f"{row['ratio']:.2f}",
+            "p10-p90": f"{row['ratio_p10']:.2f}-{row['ratio_p90']:.2f}",
+            "n": row["n"],
+            "target": f"<= {row['target']}" if row["target"] else "",
+        }
+        for row in report["rows"]
+    ]
+    kept = "freed memory kept" if report["freed_memory_kept"] else "freed memory given back"
+    header = f"torch {report['torch']}, {report['cpu']}, {report['threads']} thread, float32, {kept}; medians"
+    return f"{header}\n\n{tabulate(rows, headers='keys', tablefmt='github', disable_numparse=True)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a Markdown table")
+    parser.add_argument("--seconds", type=float, default=50.0, help="time in all (default: %(default)s)")
+    options = parser.parse_args(arguments)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        report = {
+            "torch": torch.__version__,
+            "cpu": cpu_model(),
+            "threads": torch.get_num_threads(),
+            "freed_memory_kept": keep_freed_memory(),
+            "rows": [row for shape in SHAPES for row in rows_of(shape, options.seconds / len(SHAPES))],
+        }
+    finally:
+        torch.set_num_threads(threads)
+    print(json.dumps(report) if options.json else as_markdown(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The probability of the true class, and the way back from it to the logits: all work on (N, K) numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import e, log2
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from ccar.losses.phi import Phi
+
+_LOG2_E = log2(e)
+
+
+class TrueClass:
+    """What the softmax says of the true class of each image, with all digits both where p_t -> 0 and p_t -> 1.
+
+    Attributes:
+        cross_entropy: (N,) -ln p_t, at least 0 and finite.
+    """
+
+    __slots__ = ("_exp", "_exp_others", "_exp_sum", "cross_entropy")
+
+    def __init__(self, cross_entropy: Tensor, exp: Tensor, exp_others: Tensor, exp_sum: Tensor) -> None:
+        self.cross_entropy = cross_entropy
+        self._exp, self._exp_others, self._exp_sum = exp, exp_others, exp_sum
+
+    @property
+    def p(self) -> Tensor:
+        """(N,) probability of the true class."""
+        return self._exp / self._exp_sum
+
+    @property
+    def rest(self) -> Tensor:
+        """(N,) 1 - p_t, as the sum of the other probabilities."""
+        return self._exp_others / self._exp_sum
+
+
+def apply_to_true_class(
+    function: Callable[[TrueClass], Phi], logits: Tensor, labels: Tensor, *, scale: float = 1.0
+) -> Tensor:
+    """`function(true_class).value` under p = softmax(scale * logits), with the gradient scale * Psi * (p - e_t).
+
+    Args:
+        function: from the true class of each image to Phi. Runs once, without autograd.
+        logits: (N, K) float32 or float64, finite; however far apart, values and gradients are finite.
+        labels: (N,) int64 in [0, K).
+        scale: inverse temperature, no unit, > 0.
+
+    Returns:
+        (N,) or (), as `function` says.
+
+    Raises:
+        NotImplementedError: in the backward pass, when a second derivative is asked for.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 0.0]], requires_grad=True)
+        >>> probability = lambda true: Phi(true.p, psi=-true.p)
+        >>> apply_to_true_class(probability, logits, torch.tensor([1])).backward()
+        >>> logits.grad
+        tensor([[-0.2500,  0.2500]])
+    """
+    value: Tensor = _ApplyToTrueClass.apply(function, logits, labels, scale)
+    return value
+
+
+class _ApplyToTrueClass(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        function: Callable[[TrueClass], Phi],
+        logits: Tensor,
+        labels: Tensor,
+        scale: float,
+    ) -> Tensor:
+        true = labels.unsqueeze(1)
+        exps = logits - logits.amax(1, keepdim=True)  # the one (N, K) buffer; everything below is in place
+        gap = exps.gather(1, true).squeeze(1)
+        if scale != 1:
+            gap.mul_(scale)
+        # Two logits can lie further apart than the largest float; far from that limit, sums stay finite too.
+        gap.clamp_(min=torch.finfo(logits.dtype).min * 1e-8)
+        # exp2, not exp: torch hands exp to a library that is four times slower on some CPUs.
+        exps.mul_(scale * _LOG2_E).exp2_()
+        exps.scatter_(1, true, torch.zeros_like(gap).unsqueeze(1))
+        exp_others = exps.sum(1)
+        # Now exps / exp_sum is p - e_t, without cancellation where p_t -> 1.
+        exps.scatter_(1, true, -exp_others.unsqueeze(1))
+        exp_true = gap.exp()
+        exp_sum = exp_true + exp_others
+        # -ln p_t from the log-odds; above the threshold softplus(x) is x, which is exact for float64 too.
+        cross_entropy = F.softplus(exp_others.log() - gap, threshold=50.0)
+        phi = function(TrueClass(cross_entropy, exp_true, exp_others, exp_sum))
+        length = phi.psi / exp_sum
+        ctx.save_for_backward(exps, length if scale == 1 else length * scale)
+        return phi.value
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:  # noqa: ANN401  as in torch
+        if torch.is_grad_enabled():  # create_graph=True: what is saved here knows no logits to go back to
+            raise NotImplementedError("the losses of ccar have no second derivative; use create_graph=False")
+        (grad,) = grads
+        exps, length = ctx.saved_tensors
+        return None, exps * (grad * length).unsqueeze(1), None, None
