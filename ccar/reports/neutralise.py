@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_INVISIBLE = ("Cc", "Cf", "Cn", "Co", "Cs")  # Unicode's categories of what a terminal obeys or nobody sees
+_MARK = "\N{REPLACEMENT CHARACTER}"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _MARKDOWN_BLOCK = re.compile(r"^(\d+[.)]|[-+#=])(?=\s|$|[-=#])")
@@ -39,10 +41,10 @@ _LATEX = {
 
 def one_line(text: str) -> str:
     """`text` on one line, with a visible mark for each control, bidirectional or unassigned character."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in ("Cc", "Cf", "Cn", "Co", "Cs") else character
-        for character in " ".join(text.split())
-    )
+    line = " ".join(text.split())
+    if line.isprintable():  # nearly always, and much faster than to look at every character
+        return line
+    return "".join(_MARK if unicodedata.category(character) in _INVISIBLE else character for character in line)
 
 
 def for_csv(text: str) -> str:

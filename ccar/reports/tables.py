@@ -24,8 +24,8 @@ _PERCENT_LEVEL = f"{LEVEL:.0%}".replace("%", " %")
 def tables_of(results: Results) -> list[Table]:
     """All tables that have something to say, in the order of the report."""
     makers: list[Callable[[Results], Table | None]] = [
+        best_omega_table,  # the answer first: the others may have hundreds of rows
         accuracy_table,
-        best_omega_table,
         difference_table,
         incomplete_table,
     ]

@@ -82,4 +82,5 @@ def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
 def _saved(figure: Figure, **options: Any) -> bytes:  # noqa: ANN401  (what matplotlib's savefig takes)
     buffer = io.BytesIO()
     figure.savefig(buffer, **options)
+    figure.set_layout_engine("none")  # it is laid out now; to do so again would take as long as drawing it
     return buffer.getvalue()

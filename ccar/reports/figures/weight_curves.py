@@ -20,7 +20,8 @@ from ccar.reports.omega_formula import (
     gradient_factor,
     omega_weight,
 )
-from ccar.reports.results import Results
+from ccar.reports.results import Results, setting_label
+from ccar.study.parts import plain
 
 MAX_OMEGAS = 5
 MAX_VARIANTS = 4
@@ -57,7 +58,7 @@ def weight_curves(results: Results) -> ReportFigure | None:
         name="weight_curves",
         caption="The weight Ω of an image and the factor Ψ by which it scales the gradient of cross-entropy, over the "
         "confidence in the true class; both without unit. A panel's title gives the frequency source and the "
-        f"phase. Class frequencies of this study at imbalance factor {factor}: solid the largest class "
+        f"phase. Class frequencies of this study at {setting_label(plain(factor))}: solid the largest class "
         f"({max(counts):,} images), dotted the smallest ({min(counts):,}); where they coincide, class frequency "
         "has no visible effect. Ψ jumps at the pivot where the two phases differ."
         + (f" {left_out} more combinations of switches are not drawn." if left_out > 0 else ""),

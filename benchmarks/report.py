@@ -1,0 +1,129 @@
+"""How long `ccar report` takes over 200 and 2,000 finished trials, imports included.
+
+    python -m benchmarks.report [TRIALS ...]
+
+The trials are written to a real store first, as training would have left them, and are not counted. Each timing
+is the whole command in a process of its own: read the study, its data and the store, make the frames, write tables
+and figures. `unchanged` is the same command again, which finds its report intact.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ccar.metrics.accuracy import Evaluation
+from ccar.store.key import key_parts
+from ccar.store.trial_store import TrialStore
+from ccar.study.definition import load_study
+from ccar.study.expansion import PlannedTrial, load_data, plan_trials
+from ccar.training.result import EpochResult, TestResult
+
+NUM_EPOCHS = 20
+NUM_CLASSES = 10
+REPETITIONS = 5
+STUDY = """\
+study: bench-{trials}
+question: How long does a report take?
+data: {{name: digits, imbalance_factors: [10, 50], validation_per_class: 20}}
+model: small_cnn
+recipe: digits_quick
+methods:
+  bases: [cross_entropy, focal, ldam, logit_adjustment, balanced_softmax]
+  reweighting: {{omega: {omegas}, frequency: {frequencies}}}
+seeds: [0, 1, 2, 3, 4]
+baseline: cross_entropy
+"""
+GRIDS = {  # trials: 5 base losses x (plain + omegas x frequencies) x 2 imbalance factors x 5 seeds
+    200: ([0.25, 0.5, 0.75], ["fraction"]),
+    2000: ([round(0.05 + 0.075 * step, 3) for step in range(13)], ["fraction", "max_normalised", "none"]),
+}
+
+
+def evaluation(share: float) -> Evaluation:
+    return Evaluation(
+        num_images=899,
+        loss=1.0 - share,
+        accuracy=share,
+        balanced_accuracy=share,
+        many=share,
+        medium=share - 0.1,
+        few=share - 0.2,
+        per_class=(share,) * NUM_CLASSES,
+    )
+
+
+def put_finished_trial(store: TrialStore, trial: PlannedTrial, random: np.random.Generator) -> None:
+    """One trial with made-up numbers."""
+    level = 0.7 + 0.01 * float(random.standard_normal())
+    parts = key_parts(trial.config, trial.data_fingerprint)
+    worker = {"device": "cpu", "threads": 1, "versions": {}}
+    claim = store.claim(trial.config, parts, class_counts=[10] * NUM_CLASSES, worker=worker)
+    epochs = [
+        EpochResult(
+            epoch=number,
+            train_loss=1 / number,
+            learning_rate=0.1,
+            seconds=0.05,
+            images_per_second=1234.5,
+            finished_at=time.time(),
+            validation=evaluation(level * number / NUM_EPOCHS),
+        )
+        for number in range(1, NUM_EPOCHS + 1)
+    ]
+    claim.commit(epochs, b"state")
+    last = evaluation(level)
+    claim.finish(TestResult(last_epoch=last, best_epoch=last, best_epoch_index=NUM_EPOCHS), b"weights")
+
+
+def measure(num_trials: int, folder: Path) -> None:
+    """Write the store, then time the command on it: first report, and the same again."""
+    omegas, frequencies = GRIDS[num_trials]
+    file = folder / f"bench-{num_trials}.yaml"
+    file.write_text(STUDY.format(trials=num_trials, omegas=omegas, frequencies=frequencies), encoding="utf-8")
+    study = load_study(file)
+    trials = plan_trials(study, load_data(study, folder / "cache"))
+    assert len(trials) == num_trials
+    store, random = TrialStore(folder / "store"), np.random.default_rng(0)
+    for trial in trials:
+        put_finished_trial(store, trial, random)
+    first, again = [], []
+    for repetition in range(REPETITIONS):
+        out = folder / f"report-{num_trials}-{repetition}"
+        first.append(seconds_of_report(file, folder, out))
+        again.append(seconds_of_report(file, folder, out))
+    print(f"| ccar report, {num_trials:,} finished trials | {spread(first)} s | unchanged: {spread(again)} s |")
+
+
+def seconds_of_report(file: Path, folder: Path, out: Path) -> float:
+    command = [sys.executable, "-m", "ccar", "report", str(file), "--out", str(out), "--store", str(folder / "store")]
+    environment = {**os.environ, "CCAR_CACHE": str(folder / "cache")}
+    started = time.perf_counter()
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}, n = {len(values)})"
+
+
+def main() -> None:
+    sizes = [int(argument) for argument in sys.argv[1:]] or list(GRIDS)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
+    with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
+        for num_trials in sizes:
+            own = Path(folder) / str(num_trials)  # the studies share trials, so each has a store of its own
+            own.mkdir()
+            measure(num_trials, own)
+
+
+if __name__ == "__main__":
+    main()
