@@ -20,9 +20,9 @@ from ccar.errors import CcarError, UserError
 
 if TYPE_CHECKING:
     from ccar.cli.places import Places
+    from ccar.cli.run import RunOutcome
     from ccar.cli.study_view import StudyView
-    from ccar.cluster.events import RunSummary
-    from ccar.study.expansion import PlannedTrial
+    from ccar.reports.report_input import ReportInput
 
 EXIT_FAILED_TRIALS = 1
 EXIT_WRONG_INPUT = 2
@@ -90,15 +90,12 @@ def run(
     """Run a study: train what the store does not have, log to MLflow, print and write the comparison."""
     from ccar.cli.run import run_study
 
-    places = _places(store, tracking_uri)
-    view, summary = run_study(file, places, address, talk)
-    trials = view.source().known
-    written = _report(view, trials, places.report_dir(view.study.name))
-    _deliver_report(view, written)
-    _closing(view, summary, written)
-    if summary.interrupted:
+    outcome = run_study(file, _places(store, tracking_uri), address, talk)
+    _print_short_form(outcome.content)
+    _closing(outcome)
+    if outcome.summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-    if summary.failures or summary.store_error:
+    if outcome.summary.failures or outcome.summary.store_error:
         raise typer.Exit(EXIT_FAILED_TRIALS)
 
 
@@ -112,10 +109,14 @@ def report(
     store: Store = DEFAULT_STORE,
 ) -> None:
     """Write the tables and figures of a study from what the store has now."""
+    from ccar.reports.write import write_report
+
     places = _places(store)
     view = _open(file, places)
     folder = out if out is not None else places.report_dir(view.study.name)
-    _report(view, view.source().known, folder)
+    content = view.report_input(view.source().known)
+    write_report(folder, content)
+    _print_short_form(content)
     talk.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -245,28 +246,15 @@ def _open(file: Path, places: Places) -> StudyView:
     return StudyView.open(file, places)
 
 
-def _report(view: StudyView, trials: tuple[PlannedTrial, ...], folder: Path) -> Path:
-    """Write the report into `folder` and print its short form."""
+def _print_short_form(content: ReportInput) -> None:
     from ccar.reports.terminal import terminal_table
-    from ccar.reports.write import write_report
 
-    content = view.report_input(trials)
-    write_report(folder, content)
     Console().print(*terminal_table(content), sep="\n")
-    return folder
 
 
-def _deliver_report(view: StudyView, folder: Path) -> None:
-    from ccar.errors import TrackingError
-    from ccar.tracking.outbox import deliver_report
-
-    try:
-        deliver_report(view.places.store, view.places.tracking_uri, view.study.name, folder)
-    except TrackingError as error:
-        talk.print(f"the report is not in MLflow yet: {error}; `ccar sync` delivers it", style="yellow", markup=False)
-
-
-def _closing(view: StudyView, summary: RunSummary, folder: Path) -> None:
+def _closing(outcome: RunOutcome) -> None:
+    """What failed, and where to look next."""
+    summary = outcome.summary
     for trial, error in summary.failures:
         talk.print(f"failed: {trial.name}\n{error.rstrip()}", style="red", markup=False, highlight=False)
     if summary.store_error:
@@ -274,9 +262,9 @@ def _closing(view: StudyView, summary: RunSummary, folder: Path) -> None:
     if summary.interrupted:
         talk.print("interrupted; run the same command again to go on from here", style="yellow")
     lines = [
-        f"report   {folder / 'report.html'}",
-        f"tables   {folder / 'cells.csv'}, {folder / 'trials.csv'}",
-        f"runs     ccar ui --store {view.places.store.root}",
+        f"report   {outcome.report_dir / 'report.html'}",
+        f"tables   {outcome.report_dir / 'cells.csv'}, {outcome.report_dir / 'trials.csv'}",
+        f"runs     ccar ui --store {outcome.view.places.store.root}",
     ]
     talk.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

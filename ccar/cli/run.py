@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,8 @@ from ccar.cli.study_view import StudyView
 from ccar.cluster.address import check_address
 from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.cluster.remaining import RemainingTrials
+from ccar.reports.report_input import ReportInput
+from ccar.reports.write import write_report
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
 from ccar.tracking.address import check_tracking, shown
@@ -24,8 +27,18 @@ from ccar.tracking.outbox import Outbox
 FEEDER_SECONDS = 120.0  # for what MLflow does not have yet at the end of a run
 
 
-def run_study(file: Path, places: Places, address: str | None, talk: Console) -> tuple[StudyView, RunSummary]:
-    """Bring a study to its end, or as far as it gets.
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What came of a run."""
+
+    view: StudyView
+    summary: RunSummary
+    content: ReportInput
+    report_dir: Path
+
+
+def run_study(file: Path, places: Places, address: str | None, talk: Console) -> RunOutcome:
+    """Bring a study to its end, or as far as it gets, and write its report.
 
     Args:
         file: the study file.
@@ -47,26 +60,38 @@ def run_study(file: Path, places: Places, address: str | None, talk: Console) ->
     remaining = RemainingTrials(source, places.store, stopped_is_done=stops_early)
     if remaining.exhausted:
         talk.print(f"{view.study.name}: all {source.num_trials} trials are in the store; nothing to train")
+        outcome = _reported(view, RunSummary(), source)
         if _mlflow_lacks_something(view):
             with _feeding(view, talk):
                 pass
-        return view, RunSummary()
+        return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
-    # An early-stopping rule has to see the finished trials again to go on as if it had never been interrupted.
-    to_hand_out = view.source() if stops_early else remaining
+    with _feeding(view, talk):
+        # An early-stopping rule has to see the finished trials again, to go on as if it had not been interrupted.
+        to_train = view.source() if stops_early else remaining
+        summary = _train(view, to_train, 0 if stops_early else remaining.num_done, address, talk)
+        return _reported(view, summary, to_train)
+
+
+def _train(view: StudyView, source: TrialSource, num_done: int, address: str | None, talk: Console) -> RunSummary:
     from ccar.cluster.tune_runner import Place, run_on_ray  # Ray takes a second to import
 
     place = Place(
-        store_root=places.store.root,
-        cache_dir=places.cache_dir,
+        store_root=view.places.store.root,
+        cache_dir=view.places.cache_dir,
         resources=view.study.resources,
         address=address,
     )
-    done = 0 if stops_early else remaining.num_done
-    with _feeding(view, talk), ProgressDisplay(talk, source.num_trials, done) as display:
-        listener = _RememberNewTrials(display, view, to_hand_out)
-        summary = run_on_ray(to_hand_out, place, view.study.early_stopping, view.study.baseline, listener)
-    return view, summary
+    with ProgressDisplay(talk, source.num_trials, num_done) as display:
+        listener = _RememberNewTrials(display, view, source)
+        return run_on_ray(source, place, view.study.early_stopping, view.study.baseline, listener)
+
+
+def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunOutcome:
+    content = view.report_input(source.known)
+    folder = view.places.report_dir(view.study.name)
+    write_report(folder, content)
+    return RunOutcome(view, summary, content, folder)
 
 
 class _RememberNewTrials:
@@ -100,7 +125,8 @@ def _mlflow_lacks_something(view: StudyView) -> bool:
 def _feeding(view: StudyView, talk: Console) -> Iterator[None]:
     """Deliver to MLflow, from a process of its own, for as long as the block runs."""
     places = view.places
-    feeder = Feeder.start(places.store, places.tracking_uri, view.study.name)
+    report_dir = places.report_dir(view.study.name)
+    feeder = Feeder.start(places.store, places.tracking_uri, view.study.name, report_dir)
     try:
         yield
     finally:

@@ -45,7 +45,10 @@ class BaseLoss(nn.Module):
         self.num_classes = len(self.class_counts)
 
     def adjust(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(N, K) logits whose softmax is trained."""
+        """(N, K) logits whose softmax is trained, in memory of their own or unchanged.
+
+        May add constants only: it runs without autograd, and the gradient goes to the logits as it is.
+        """
         return logits
 
     def modulator(self, true: TrueClass) -> Weight | None:
@@ -67,11 +70,11 @@ class BaseLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N,) losses in nats. logits: (N, K) of any float type; labels: (N,) int64 in [0, K)."""
         check_batch(logits, labels, self.num_classes)
-        logits = at_least_float32(logits)
         return apply_to_true_class(
             lambda true: weighted(self.weight(true, labels), true),
-            self.adjust(logits, labels),
+            at_least_float32(logits),
             labels,
+            adjust=self.adjust,
             scale=self.scale,
         )
 

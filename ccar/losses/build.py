@@ -145,4 +145,4 @@ def _on_one_softmax(
             base.mean_weights(labels, true.cross_entropy.dtype),
         )
 
-    return apply_to_true_class(reduced, base.adjust(logits, labels), labels, scale=base.scale)
+    return apply_to_true_class(reduced, logits, labels, adjust=base.adjust, scale=base.scale)

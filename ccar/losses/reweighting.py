@@ -146,7 +146,7 @@ class Reweighting(nn.Module):
         else:
             omega, (below, above) = self.omega, betas(self.frequency, self.phase)
         beta = torch.where(p < omega, below.index_select(0, labels), above.index_select(0, labels))
-        value = torch.exp(beta * (omega - p))
+        value = (omega - p).mul_(beta).exp_()
         if self.keep_z:
             value = value / normaliser(beta, omega)
         return Weight(value, torch.zeros_like(p) if self.gradient == "detached" else beta * p)

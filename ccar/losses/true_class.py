@@ -41,14 +41,21 @@ class TrueClass:
 
 
 def apply_to_true_class(
-    function: Callable[[TrueClass], Phi], logits: Tensor, labels: Tensor, *, scale: float = 1.0
+    function: Callable[[TrueClass], Phi],
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    adjust: Callable[[Tensor, Tensor], Tensor] | None = None,
+    scale: float = 1.0,
 ) -> Tensor:
-    """`function(true_class).value` under p = softmax(scale * logits), with the gradient scale * Psi * (p - e_t).
+    """`function(true_class).value`, with the gradient scale * Psi * (p - e_t), p = softmax(scale * adjusted logits).
 
     Args:
         function: from the true class of each image to Phi. Runs once, without autograd.
         logits: (N, K) float32 or float64, finite; however far apart, values and gradients are finite.
         labels: (N,) int64 in [0, K).
+        adjust: from logits and labels to (N, K) logits that are shifted by constants, or the same tensor. Runs
+            without autograd; what it returns is overwritten.
         scale: inverse temperature, no unit, > 0.
 
     Returns:
@@ -64,7 +71,7 @@ def apply_to_true_class(
         >>> logits.grad
         tensor([[-0.2500,  0.2500]])
     """
-    value: Tensor = _ApplyToTrueClass.apply(function, logits, labels, scale)
+    value: Tensor = _ApplyToTrueClass.apply(function, logits, labels, adjust, scale)
     return value
 
 
@@ -75,10 +82,14 @@ class _ApplyToTrueClass(torch.autograd.Function):
         function: Callable[[TrueClass], Phi],
         logits: Tensor,
         labels: Tensor,
+        adjust: Callable[[Tensor, Tensor], Tensor] | None,
         scale: float,
     ) -> Tensor:
         true = labels.unsqueeze(1)
-        exps = logits - logits.amax(1, keepdim=True)  # the one (N, K) buffer; everything below is in place
+        # One (N, K) buffer, and everything below is in place.
+        exps = logits if adjust is None else adjust(logits, labels)
+        highest = exps.amax(1, keepdim=True)
+        exps = exps - highest if exps is logits else exps.sub_(highest)
         gap = exps.gather(1, true).squeeze(1)
         if scale != 1:
             gap.mul_(scale)
@@ -86,23 +97,23 @@ class _ApplyToTrueClass(torch.autograd.Function):
         gap.clamp_(min=torch.finfo(logits.dtype).min * 1e-8)
         # exp2, not exp: torch hands exp to a library that is four times slower on some CPUs.
         exps.mul_(scale * _LOG2_E).exp2_()
-        exps.scatter_(1, true, torch.zeros_like(gap).unsqueeze(1))
+        exps.scatter_(1, true, torch.zeros_like(highest))
         exp_others = exps.sum(1)
         # Now exps / exp_sum is p - e_t, without cancellation where p_t -> 1.
         exps.scatter_(1, true, -exp_others.unsqueeze(1))
         exp_true = gap.exp()
         exp_sum = exp_true + exp_others
         # -ln p_t from the log-odds; above the threshold softplus(x) is x, which is exact for float64 too.
-        cross_entropy = F.softplus(exp_others.log() - gap, threshold=50.0)
+        cross_entropy = F.softplus(exp_others.log().sub_(gap), threshold=50.0)
         phi = function(TrueClass(cross_entropy, exp_true, exp_others, exp_sum))
         length = phi.psi / exp_sum
         ctx.save_for_backward(exps, length if scale == 1 else length * scale)
         return phi.value
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:  # noqa: ANN401  as in torch
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None, None]:  # noqa: ANN401  as in torch
         if torch.is_grad_enabled():  # create_graph=True: what is saved here knows no logits to go back to
             raise NotImplementedError("the losses of ccar have no second derivative; use create_graph=False")
         (grad,) = grads
         exps, length = ctx.saved_tensors
-        return None, exps * (grad * length).unsqueeze(1), None, None
+        return None, exps * (grad * length).unsqueeze(1), None, None, None

@@ -1,6 +1,6 @@
 """Delivers a study to MLflow while it runs, from a process of its own that training does not wait for.
 
-    python -m ccar.tracking.feeder STORE TRACKING_URI STUDY
+    python -m ccar.tracking.feeder STORE TRACKING_URI STUDY [REPORT_FOLDER]
 
 It ends when its standard input does (the driver closes it, or is gone), after one last pass.
 """
@@ -36,17 +36,21 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 class Feeder:
     """The driver's end of a feeder process."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], store: TrialStore, tracking_uri: str, study_name: str
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], store: TrialStore, tracking_uri: str, study_name: str) -> None:
         self._process = process
         self._store = store
         self._tracking_uri = tracking_uri
         self._study_name = study_name
 
     @classmethod
-    def start(cls, store: TrialStore, tracking_uri: str, study_name: str) -> Feeder:
+    def start(cls, store: TrialStore, tracking_uri: str, study_name: str, report_dir: Path | None = None) -> Feeder:
         """Start delivering; returns at once. What goes wrong in there stands in STORE/tracking/feeder.log.
+
+        Args:
+            store: the truth.
+            tracking_uri: where MLflow is.
+            study_name: the study that runs.
+            report_dir: goes to MLflow with the last pass, if there is a report in it by then.
 
         Raises:
             StoreError: the store cannot be written.
@@ -54,7 +58,15 @@ class Feeder:
         make_folder(store.root / "tracking")
         with (store.root / "tracking" / "feeder.log").open("ab") as log_file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ccar.tracking.feeder", str(store.root), tracking_uri, study_name],
+                [
+                    sys.executable,
+                    "-m",
+                    "ccar.tracking.feeder",
+                    str(store.root),
+                    tracking_uri,
+                    study_name,
+                    *([str(report_dir)] if report_dir else []),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
@@ -143,11 +155,16 @@ def _end_of_standard_input() -> threading.Event:
 
 def main(arguments: Sequence[str]) -> int:
     """Run as a program: exit code 0 when everything was delivered, 1 when not."""
-    root, tracking_uri, study_name = arguments
+    root, tracking_uri, study_name, *report_dir = arguments
     os.nice(_NICE)
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {study_name}: %(message)s")
     store = TrialStore(Path(root))
-    return 0 if feed(Outbox(store, tracking_uri), store, study_name, _end_of_standard_input()) else 1
+    outbox = Outbox(store, tracking_uri)
+    everything = feed(outbox, store, study_name, _end_of_standard_input())
+    study = store.study(study_name)
+    if everything and study is not None and report_dir and Path(report_dir[0]).is_dir():
+        outbox.deliver_report(study, Path(report_dir[0]))
+    return 0 if everything else 1
 
 
 if __name__ == "__main__":

@@ -260,9 +260,7 @@ class StudyProjection:
         found = _KnownRuns()
         token: str | None = None
         while True:
-            page = self._client.search_runs(
-                [self._experiment_id], max_results=_RUNS_PER_PAGE, page_token=token
-            )
+            page = self._client.search_runs([self._experiment_id], max_results=_RUNS_PER_PAGE, page_token=token)
             for run in map(_KnownRun.of, page):
                 if run.tags.get("ccar.kind") == "study":
                     found.parent = run

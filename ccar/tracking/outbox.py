@@ -229,9 +229,7 @@ class Outbox:
             prepare_mlflow()
             from ccar.tracking.mlflow_projection import Projection
 
-            self._projection = Projection(
-                self.tracking_uri, artifact_root(self._store.root, self.tracking_uri)
-            )
+            self._projection = Projection(self.tracking_uri, artifact_root(self._store.root, self.tracking_uri))
         return self._projection
 
     def _last_deliverer(self) -> str | None:
@@ -258,9 +256,7 @@ class Outbox:
 
 
 def _is_young(record: TrialRecord, began_before: float) -> bool:
-    return (
-        record.status == "unfinished" and record.started_at is not None and record.started_at > began_before
-    )
+    return record.status == "unfinished" and record.started_at is not None and record.started_at > began_before
 
 
 def _named(store: TrialStore, name: str) -> StudyRecord:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from ccar.metrics.accuracy import Evaluation
 from ccar.store.records import StudyTrial, TrialRecord, TrialStatus
-from ccar.training.result import EpochResult, TestResult
+from ccar.training.result import TestResult
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 

@@ -31,9 +31,7 @@ def photos() -> torch.Tensor:
 
 def many_copies(size: int, count: int = 20_000) -> torch.Tensor:
     """(count, 1, size, size): the same image whose pixels are all different where they can be, none 0."""
-    return (
-        (torch.arange(size * size).reshape(size, size) % 255 + 1).to(torch.uint8).expand(count, 1, size, size)
-    )
+    return (torch.arange(size * size).reshape(size, size) % 255 + 1).to(torch.uint8).expand(count, 1, size, size)
 
 
 def is_uniform(counts: list[int]) -> bool:
@@ -95,9 +93,7 @@ def test_a_crop_is_a_uniform_shift_with_black_coming_in(size, pad):
 def test_half_of_the_images_are_mirrored():
     images = many_copies(4)
     flipped = augment(images, ("flip",), generator())
-    kept, mirrored = (
-        (flipped == expected).all(dim=(1, 2, 3)).sum().item() for expected in (images, images.flip(-1))
-    )
+    kept, mirrored = ((flipped == expected).all(dim=(1, 2, 3)).sum().item() for expected in (images, images.flip(-1)))
     assert kept + mirrored == len(images)
     assert is_uniform([kept, mirrored])
 

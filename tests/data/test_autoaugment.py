@@ -18,9 +18,7 @@ GREY = (128, 128, 128)
 def images() -> torch.Tensor:
     """(12, 3, 32, 32): smooth pictures, dull ones, noise, and one of a single colour."""
     draw = torch.Generator().manual_seed(0)
-    smooth = F.interpolate(torch.rand(8, 3, 6, 6, generator=draw) * 255, (32, 32), mode="bicubic").clamp(
-        0, 255
-    )
+    smooth = F.interpolate(torch.rand(8, 3, 6, 6, generator=draw) * 255, (32, 32), mode="bicubic").clamp(0, 255)
     smooth[4:] = 60 + smooth[4:] / 4
     noise = torch.rand(3, 3, 32, 32, generator=draw) * 255
     plain = torch.full((1, 3, 32, 32), 99.0)

@@ -20,9 +20,7 @@ from ccar.errors import DataError
 
 def small_source(seed: int = 0) -> SourceData:
     rng = np.random.default_rng(seed)
-    train, test = (
-        ImageSet(rng.integers(0, 256, (n, 1, 4, 5), dtype=np.uint8), rng.integers(0, 3, n)) for n in (30, 6)
-    )
+    train, test = (ImageSet(rng.integers(0, 256, (n, 1, 4, 5), dtype=np.uint8), rng.integers(0, 3, n)) for n in (30, 6))
     return SourceData.of(train, test, ("a", "b", "ç"))
 
 

@@ -15,8 +15,7 @@ def test_every_image_of_scikit_learn_is_in_exactly_one_part():
 
 def test_the_labels_belong_to_their_images():
     theirs = {
-        bytes(np.rint(x * 255 / 16).astype(np.uint8)): y
-        for x, y in zip(*load_digits(return_X_y=True), strict=True)
+        bytes(np.rint(x * 255 / 16).astype(np.uint8)): y for x, y in zip(*load_digits(return_X_y=True), strict=True)
     }
     source = digits.decode()
     for part in (source.train, source.test):

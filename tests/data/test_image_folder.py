@@ -157,9 +157,7 @@ def test_an_image_with_another_format_inside_is_not_read(cats_and_dogs, load):
 def test_sixteen_bit_images_are_refused_because_pillow_would_clip_them(cats_and_dogs, load):
     path = cats_and_dogs / "train" / "cat" / "1.png"
     write_image(path, np.full((5, 6), 3000, dtype=np.uint16))
-    assert problems_of(load) == (
-        f"cannot read image {path}: more than 8 bits per pixel; save it with 8 bits",
-    )
+    assert problems_of(load) == (f"cannot read image {path}: more than 8 bits per pixel; save it with 8 bits",)
 
 
 def test_a_link_to_nowhere_is_an_unreadable_image(cats_and_dogs, load):

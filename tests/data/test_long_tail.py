@@ -85,9 +85,7 @@ def test_a_tail_that_makes_no_sense_is_refused(largest, imbalance_factor, num_cl
 def split_cases(draw):
     """Labels in any order with classes of any size, and a split of them that is possible."""
     sizes = draw(st.lists(st.integers(3, 30), min_size=2, max_size=6))
-    labels = np.random.default_rng(draw(st.integers(0, 9))).permutation(
-        np.repeat(np.arange(len(sizes)), sizes)
-    )
+    labels = np.random.default_rng(draw(st.integers(0, 9))).permutation(np.repeat(np.arange(len(sizes)), sizes))
     validation = draw(st.integers(0, min(sizes) - 1))
     factor = draw(st.one_of(st.just("natural"), st.floats(1, min(sizes) - validation)))
     order = "label" if factor == "natural" else draw(st.sampled_from(["label", "reversed", "shuffled"]))
@@ -159,9 +157,7 @@ def test_a_split_stays_what_it_was_when_it_was_published():
 
 def test_class_0_is_the_head_in_label_order_and_the_tail_when_reversed():
     counts = {
-        order: split_long_tailed(
-            BALANCED, data_config(imbalance_factor=10, class_order=order), 0
-        ).class_counts
+        order: split_long_tailed(BALANCED, data_config(imbalance_factor=10, class_order=order), 0).class_counts
         for order in ("label", "reversed")
     }
     assert counts["label"] == (100, 56, 31, 17, 10)
@@ -218,9 +214,6 @@ def test_a_validation_part_that_takes_a_whole_class_is_refused(imbalance_factor)
 
 
 def test_the_fingerprint_tells_sources_and_splits_apart():
-    splits = [
-        split_long_tailed(BALANCED, data_config(validation_per_class=v), s)
-        for v, s in [(0, 0), (1, 0), (1, 1)]
-    ]
+    splits = [split_long_tailed(BALANCED, data_config(validation_per_class=v), s) for v, s in [(0, 0), (1, 0), (1, 1)]]
     prints = {data_fingerprint(source, split) for source in ("a", "b") for split in splits}
     assert len(prints) == 6

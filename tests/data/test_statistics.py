@@ -10,8 +10,7 @@ from ccar.data.statistics import statistics_of
 def test_measured_statistics_are_those_of_the_pixels(monkeypatch):
     monkeypatch.setattr(statistics, "_CHUNK", 7)
     images = (
-        np.random.default_rng(0).integers(0, 256, (20, 3, 5, 4), dtype=np.uint8)
-        // np.array([1, 2, 3])[:, None, None]
+        np.random.default_rng(0).integers(0, 256, (20, 3, 5, 4), dtype=np.uint8) // np.array([1, 2, 3])[:, None, None]
     )
     measured = statistics_of("image_folder", images.astype(np.uint8))
     assert measured.mean == pytest.approx((images / 255).mean(axis=(0, 2, 3)), rel=1e-12)

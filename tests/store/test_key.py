@@ -43,9 +43,7 @@ def test_a_key_is_what_its_stored_parts_digest_to():
 
 @given(st.floats(0.001, 1.0), st.integers(0, 10**6), st.sampled_from(["fraction", "none"]))
 def test_a_configuration_read_back_from_json_has_the_same_key(omega, seed, frequency):
-    config = CONFIG.model_copy(
-        update={"seed": seed, "reweighting": Reweighting(omega=omega, frequency=frequency)}
-    )
+    config = CONFIG.model_copy(update={"seed": seed, "reweighting": Reweighting(omega=omega, frequency=frequency)})
     read_back = type(config).model_validate_json(config.model_dump_json())
     assert trial_key(read_back, "f") == trial_key(config, "f")
 

@@ -47,9 +47,7 @@ def train(store, seed, *, epochs=NUM_EPOCHS, end="finished"):
 
 def put_study(store, name="study", seeds=(0, 1, 2), *, cell=CELL):
     """Submit a study of one cell."""
-    trials = tuple(
-        StudyTrial(cell=cell, method="cross_entropy", seed=seed, key=key_of(seed)) for seed in seeds
-    )
+    trials = tuple(StudyTrial(cell=cell, method="cross_entropy", seed=seed, key=key_of(seed)) for seed in seeds)
     record = StudyRecord(name=name, definition=f"name: {name}\n", trials=trials, submitted_at=900.0)
     store.put_study(record)
     return record

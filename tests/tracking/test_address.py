@@ -92,9 +92,7 @@ def test_a_server_that_says_nothing_does_not_hold_us_up(silent_port):
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.parametrize(
-    "uri", ["localhost:5000", "mlruns", "file:///tmp/mlruns", "", "htp://host", "sqlite"]
-)
+@pytest.mark.parametrize("uri", ["localhost:5000", "mlruns", "file:///tmp/mlruns", "", "htp://host", "sqlite"])
 def test_an_address_that_mlflow_cannot_open_is_refused(uri):
     with pytest.raises(UserError, match="cannot use the tracking URI") as caught:
         check_tracking(uri)

@@ -64,8 +64,7 @@ def test_a_trial_is_a_run_with_the_names_times_and_values_of_the_store(store, ur
     assert run.data.metrics["test_best.balanced_accuracy"] == 0.5
     history = client.get_metric_history(run.info.run_id, "val.balanced_accuracy")
     assert [(point.step, point.value, point.timestamp) for point in history] == [
-        (epoch.epoch, epoch.validation.balanced_accuracy, milliseconds(epoch.finished_at))
-        for epoch in record.epochs
+        (epoch.epoch, epoch.validation.balanced_accuracy, milliseconds(epoch.finished_at)) for epoch in record.epochs
     ]
 
 
@@ -100,9 +99,7 @@ def test_the_study_is_the_parent_of_its_trials_and_carries_its_file_and_plan(sto
         900_000,
     )
     assert parent.info.end_time == max(milliseconds(store.read(trial.key).ended_at) for trial in study.trials)
-    children = client.search_runs(
-        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    )
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert len(children) == len(study.trials)
     folder = client.download_artifacts(parent.info.run_id, "", dst_path=str(tmp_path))
     assert (tmp_path / "study.yaml").read_text() == study.definition, folder
