@@ -9,6 +9,7 @@ dozen small operations, which for a few hundred images costs more than the softm
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nan
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ class Phi:
         return Phi(self.value.sum(), self.psi)
 
     def mean(self) -> Phi:
-        """The mean over images."""
+        """The mean over images; NaN when there are none, as in torch."""
         # times a tensor, because arithmetic with a Python number takes twice as long
-        share = torch.full((), 1 / self.psi.shape[0], dtype=self.psi.dtype, device=self.psi.device)
+        share = torch.full((), 1 / (self.psi.shape[0] or nan), dtype=self.psi.dtype, device=self.psi.device)
         return Phi(self.value.sum() * share, self.psi * share)

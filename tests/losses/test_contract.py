@@ -223,6 +223,13 @@ def test_a_label_outside_the_classes_is_an_error(name, label, reweighting, class
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_an_empty_batch_has_no_losses_and_no_mean(name, class_counts):
+    logits, labels = torch.zeros(0, 4, requires_grad=True), torch.zeros(0, dtype=torch.int64)
+    assert build_loss(name, class_counts, reduction="none")(logits, labels).shape == (0,)
+    assert build_loss(name, class_counts, reweighting={"omega": 0.75})(logits, labels).isnan()
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_logits_with_another_number_of_classes_are_refused_with_both_numbers(name, class_counts):
     with pytest.raises(ValueError, match=r"\(N, 4\).*not \(2, 10\)"):
         build_loss(name, class_counts)(torch.zeros(2, 10), torch.tensor([0, 1]))
