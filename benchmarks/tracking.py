@@ -85,9 +85,7 @@ def put_finished_study(store: TrialStore, name: str, num_trials: int) -> StudyRe
         last = evaluation(0.5)
         claim.finish(TestResult(last_epoch=last, best_epoch=last, best_epoch_index=NUM_EPOCHS), b"weights")
         trials.append(
-            StudyTrial(
-                cell="if100/cross_entropy", method="cross_entropy", seed=seed, key=digest_of_parts(parts)
-            )
+            StudyTrial(cell="if100/cross_entropy", method="cross_entropy", seed=seed, key=digest_of_parts(parts))
         )
     study = StudyRecord(name=name, definition="name: bench\n", trials=tuple(trials), submitted_at=time.time())
     store.put_study(study)
@@ -112,9 +110,7 @@ def per_trial_in_this_process(store: TrialStore, studies: list[StudyRecord]) -> 
         started = time.perf_counter()
         report = sync(store, outbox.tracking_uri, trust_cursor=trust_cursor)
         assert report.points == 0
-        print(
-            f"nothing new in {len(studies)} studies, {what}: {1e3 * (time.perf_counter() - started):.0f} ms"
-        )
+        print(f"nothing new in {len(studies)} studies, {what}: {1e3 * (time.perf_counter() - started):.0f} ms")
 
 
 def in_the_feeder(store: TrialStore, study: StudyRecord) -> None:
@@ -139,9 +135,7 @@ def spread(values: list[float]) -> str:
 
 def main() -> None:
     num_trials = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print(
-        f"{platform.machine()}, Python {platform.python_version()}, {num_trials} trials x {NUM_EPOCHS} epochs"
-    )
+    print(f"{platform.machine()}, Python {platform.python_version()}, {num_trials} trials x {NUM_EPOCHS} epochs")
     with tempfile.TemporaryDirectory() as folder:
         studies = []
         # A store of its own per repetition would measure the tables too; other seeds would be other trials.

@@ -30,7 +30,9 @@ class _WithinImbalanceFactor(FIFOScheduler):  # type: ignore[misc]  # Ray ships 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         if not self._applies(trial):
             return str(TrialScheduler.CONTINUE)
-        return str(self._rule(trial).on_trial_result(tune_controller, trial, result))
+        decision = str(self._rule(trial).on_trial_result(tune_controller, trial, result))
+        # What the store has is shown to the rule, for the sake of the others; it cannot be stopped any more.
+        return str(TrialScheduler.CONTINUE) if result["replayed"] else decision
 
     def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:
         if self._applies(trial):

@@ -23,6 +23,7 @@ class TrialProgress:
     accuracies: Mapping[str, float] | None = None  # of the last epoch, on the validation part
     seconds: float = 0.0  # pure training time of this trial so far, earlier attempts included
     error: str | None = None
+    replayed: bool = False  # told again from the store; the trial has ended long ago
 
     @property
     def ended(self) -> bool:

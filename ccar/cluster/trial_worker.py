@@ -5,6 +5,7 @@ Knows nothing of Ray: the same worker runs inside a Ray actor and in the driver'
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import logging
 import time
@@ -166,7 +167,7 @@ def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> T
 def _replay(key: str, epochs: tuple[EpochResult, ...], status: OutcomeStatus) -> Iterator[TrialProgress]:
     """Hand out what the store has, as if it were trained now: schedulers then know what they knew before."""
     for epoch in epochs[:-1]:
-        yield _running(key, epoch, len(epochs), 0.0)
+        yield dataclasses.replace(_running(key, epoch, len(epochs), 0.0), replayed=True)
     last = epochs[-1] if epochs else None
     yield TrialProgress(
         key=key,
@@ -174,4 +175,5 @@ def _replay(key: str, epochs: tuple[EpochResult, ...], status: OutcomeStatus) ->
         epoch=last.epoch if last else 0,
         num_epochs=last.epoch if last else 0,
         accuracies=accuracies_of(last) if last else None,
+        replayed=True,
     )

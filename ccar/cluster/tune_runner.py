@@ -285,6 +285,7 @@ def progress_from(result: dict[str, Any]) -> TrialProgress:
         accuracies=accuracies or None,
         seconds=result["seconds"],
         error=result["error"],
+        replayed=result["replayed"],
     )
 
 

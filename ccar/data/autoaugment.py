@@ -69,8 +69,7 @@ def _shear_x(images: Tensor, slope: float) -> Tensor:
     t = source - 0.5 - left
     neighbours = left.long() + torch.arange(-1, 3, device=images.device)[:, None, None]
     a, b, c, d = (
-        images.gather(-1, column.expand(images.shape)).to(torch.float32)
-        for column in neighbours.clamp(0, width - 1)
+        images.gather(-1, column.expand(images.shape)).to(torch.float32) for column in neighbours.clamp(0, width - 1)
     )
     cubic = b + t * ((c - a) + t * ((2 * (a - b) + c - d) + t * (b - a + d - c)))
     is_inside = (source >= 0) & (source < width)
@@ -84,9 +83,7 @@ def _shear_y(images: Tensor, slope: float) -> Tensor:
 def _translate_x(images: Tensor, share: float) -> Tensor:
     """Move left by `share` of the width, to the nearest whole pixel."""
     pixels = math.floor(share * images.shape[-1] + 0.5)
-    moved: Tensor = F.affine(
-        images, angle=0.0, translate=[-pixels, 0], scale=1.0, shear=[0.0, 0.0], fill=_GREY
-    )
+    moved: Tensor = F.affine(images, angle=0.0, translate=[-pixels, 0], scale=1.0, shear=[0.0, 0.0], fill=_GREY)
     return moved
 
 
@@ -115,8 +112,6 @@ _OPERATIONS = {
 # 25 times ((name, probability, level or None), (name, probability, level or None))
 _POLICIES = AutoAugment(AutoAugmentPolicy.CIFAR10).policies
 _STEPS = sorted({(name, level or 0) for policy in _POLICIES for name, _, level in policy})
-_STEP = torch.tensor(
-    [[_STEPS.index((name, level or 0)) for name, _, level in policy] for policy in _POLICIES]
-)
+_STEP = torch.tensor([[_STEPS.index((name, level or 0)) for name, _, level in policy] for policy in _POLICIES])
 _PROBABILITY = torch.tensor([[probability for _, probability, _ in policy] for policy in _POLICIES])
 _HAS_SIGN = torch.tensor([_OPERATIONS[name].has_sign for name, _ in _STEPS], dtype=torch.int64)

@@ -116,9 +116,7 @@ def _read_part(folder: Path, part: str, shape: list[int], num_classes: int) -> I
     if list(images.shape) != shape or images.dtype != np.uint8:
         raise ValueError(f"{part}_images.npy holds {images.dtype} {images.shape}, expected uint8 {shape}")
     if labels.shape != images.shape[:1] or labels.dtype != np.int64:
-        raise ValueError(
-            f"{part}_labels.npy holds {labels.dtype} {labels.shape}, expected int64 ({shape[0]},)"
-        )
+        raise ValueError(f"{part}_labels.npy holds {labels.dtype} {labels.shape}, expected int64 ({shape[0]},)")
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"{part}_labels.npy has labels outside 0 to {num_classes - 1}")
     labels.flags.writeable = False

@@ -51,9 +51,7 @@ class DataConfig(BaseModel):
     name: DatasetName
     root: Path | None = None
     download: bool = False
-    image_size: PositiveInt | None = Field(
-        None, description="image_folder: side length in pixels after resizing"
-    )
+    image_size: PositiveInt | None = Field(None, description="image_folder: side length in pixels after resizing")
     imbalance_factor: ImbalanceFactor
     validation_per_class: int = Field(ge=0)
     class_order: Literal["label", "reversed", "shuffled"] = Field(

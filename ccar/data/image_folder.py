@@ -72,9 +72,7 @@ def list_images(root: Path) -> Listing:
     """
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
-        raise DataError(
-            f"image folder {root} {what}: expected {root}/train/<class>/ and {root}/test/<class>/"
-        )
+        raise DataError(f"image folder {root} {what}: expected {root}/train/<class>/ and {root}/test/<class>/")
     ignored: list[str] = []
     try:
         files = {part: _list_part(root, part, ignored) for part in _PARTS if (root / part).is_dir()}
@@ -112,9 +110,7 @@ def decode(listing: Listing, image_size: int | None) -> SourceData:
     """
     if listing.ignored:
         first = listing.root / listing.ignored[0]
-        log.warning(
-            "ignored %d files that are not PNG, JPEG or WebP, such as %s", len(listing.ignored), first
-        )
+        log.warning("ignored %d files that are not PNG, JPEG or WebP, such as %s", len(listing.ignored), first)
     train_files, test_files = (listing.images(part) for part in _PARTS)
     images, faults = _decode_all(listing.root, train_files + test_files, image_size)
     if problems := faults.lines():
@@ -127,9 +123,7 @@ def decode(listing: Listing, image_size: int | None) -> SourceData:
         )
         for part in _PARTS
     )
-    return SourceData.of(
-        ImageSet(train_images, train_labels), ImageSet(test_images, test_labels), listing.class_names
-    )
+    return SourceData.of(ImageSet(train_images, train_labels), ImageSet(test_images, test_labels), listing.class_names)
 
 
 def _list_part(root: Path, part: str, ignored: list[str]) -> dict[str, list[ImageFile]]:
@@ -167,9 +161,7 @@ def _folder_problems(listing: Listing) -> list[str]:
     """One line for each thing that is wrong with the folders themselves."""
     root, files = listing.root, listing.files
     problems = [
-        f"{root / part} does not exist: expected {root / part}/<class>/<image>"
-        for part in _PARTS
-        if part not in files
+        f"{root / part} does not exist: expected {root / part}/<class>/<image>" for part in _PARTS if part not in files
     ]
     if "train" in files and len(files["train"]) < 2:
         found = ", ".join(files["train"]) or "none"
@@ -189,9 +181,7 @@ def _folder_problems(listing: Listing) -> list[str]:
     return problems
 
 
-def _unmatched(
-    root: Path, part: str, names: Collection[str], other: str, others: Collection[str]
-) -> list[str]:
+def _unmatched(root: Path, part: str, names: Collection[str], other: str, others: Collection[str]) -> list[str]:
     lines: list[str] = []
     for name in names:
         if name not in others:
@@ -223,9 +213,7 @@ class _Faults:
         return lines
 
 
-def _decode_all(
-    root: Path, files: Sequence[ImageFile], image_size: int | None
-) -> tuple[NDArray[np.uint8], _Faults]:
+def _decode_all(root: Path, files: Sequence[ImageFile], image_size: int | None) -> tuple[NDArray[np.uint8], _Faults]:
     first, (width, height) = _first_size(root, files)
     if image_size is not None:
         width = height = image_size
@@ -235,16 +223,13 @@ def _decode_all(
     last_logged = time.monotonic()
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter lock while it decodes
         chunks = [
-            pool.submit(_decode_chunk, root, files[i : i + _CHUNK], images[i : i + _CHUNK], image_size)
-            for i in starts
+            pool.submit(_decode_chunk, root, files[i : i + _CHUNK], images[i : i + _CHUNK], image_size) for i in starts
         ]
         try:
             for start, chunk in zip(starts, chunks, strict=True):
                 found = chunk.result()
                 faults.unreadable += found.unreadable
-                faults.other_sizes += [
-                    f"{root / first.path} has {width}x{height}, {x}" for x in found.other_sizes
-                ]
+                faults.other_sizes += [f"{root / first.path} has {width}x{height}, {x}" for x in found.other_sizes]
                 if time.monotonic() - last_logged > _LOG_SECONDS:
                     last_logged = time.monotonic()
                     log.info("decoded %d of %d images in %s", start + _CHUNK, len(files), root)
@@ -254,9 +239,7 @@ def _decode_all(
     return images, faults
 
 
-def _decode_chunk(
-    root: Path, files: Sequence[ImageFile], images: NDArray[np.uint8], image_size: int | None
-) -> _Faults:
+def _decode_chunk(root: Path, files: Sequence[ImageFile], images: NDArray[np.uint8], image_size: int | None) -> _Faults:
     """Decode `files` into `images`, which is (len(files), 3, H, W)."""
     faults = _Faults()
     for file, image in zip(files, images, strict=True):

@@ -116,9 +116,7 @@ def _shuffled_images(labels: NDArray[np.int64], seed: int) -> list[NDArray[np.in
     sizes = np.bincount(labels)
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
     return [
-        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_IMAGES_OF_CLASS, label))).permutation(
-            images
-        )
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_IMAGES_OF_CLASS, label))).permutation(images)
         for label, images in enumerate(by_class)
     ]
 

@@ -39,9 +39,7 @@ def group_of_class(class_counts: Sequence[int]) -> tuple[Group, ...]:
         >>> group_of_class([500, 100, 20, 5])
         ('many', 'medium', 'medium', 'few')
     """
-    return tuple(
-        "many" if count > MANY_ABOVE else "few" if count < FEW_BELOW else "medium" for count in class_counts
-    )
+    return tuple("many" if count > MANY_ABOVE else "few" if count < FEW_BELOW else "medium" for count in class_counts)
 
 
 def evaluate_predictions(
@@ -73,9 +71,7 @@ def evaluate_predictions(
     images_per_class = np.bincount(labels, minlength=num_classes)
     absent = np.flatnonzero(images_per_class == 0)
     if absent.size:
-        raise ValueError(
-            f"no image to evaluate class {absent[0]} on ({absent.size} of {num_classes} classes)"
-        )
+        raise ValueError(f"no image to evaluate class {absent[0]} on ({absent.size} of {num_classes} classes)")
     correct_per_class = np.bincount(labels[predicted == labels], minlength=num_classes)
     recall = correct_per_class / images_per_class
     groups = np.array(group_of_class(class_counts))

@@ -40,6 +40,4 @@ class NormedHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, num_features) features of any float type to (N, num_classes) float32 cosines."""
         with torch.autocast(features.device.type, enabled=False):
-            return F.normalize(features.float(), dim=1, eps=NORM_EPS) @ F.normalize(
-                self.weight, dim=0, eps=NORM_EPS
-            )
+            return F.normalize(features.float(), dim=1, eps=NORM_EPS) @ F.normalize(self.weight, dim=0, eps=NORM_EPS)
