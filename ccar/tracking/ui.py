@@ -115,7 +115,8 @@ def _wait_until_it_answers(server: Server, output: IO[bytes]) -> None:
     while server.is_running and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{server.address}/health", timeout=1):
-                return
+                if server.is_running:  # else it was another program that answered, on a port it took meanwhile
+                    return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     output.seek(0)

@@ -17,7 +17,7 @@ import pytest
 from tests.cli.test_commands import CCAR, ccar
 from tests.tiny_study import write_tiny_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.ray
 
 
 def counts(folder):

@@ -29,7 +29,7 @@ from ccar.study.search import trial_source
 from tests.cluster.test_trial_worker import Silent, numbers
 from tests.tiny_study import write_tiny_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.ray
 
 CACHE = "CCAR_CACHE"
 
