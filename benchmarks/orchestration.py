@@ -28,7 +28,7 @@ from ccar.store.trial_store import TrialStore
 STUDY = """\
 study: {name}
 question: What does orchestration cost?
-data: {{name: digits, imbalance_factors: [10], validation_per_class: 20}}
+data: {{name: digits, imbalance_factors: [{factor}], validation_per_class: {validation}}}
 model: small_cnn
 recipe: {recipe}
 methods:
@@ -38,8 +38,12 @@ seeds: [{seeds}]
 baseline: cross_entropy
 """
 METHODS = 10
-ONE_SECOND = "{name: digits_quick, epochs: 60}"
-NOTHING = "{name: digits_quick, epochs: 1, batch_size: 512, schedule: {name: cosine}}"
+ONE_SECOND = {"recipe": "{name: digits_quick, epochs: 30}", "factor": 10, "validation": 20}
+NOTHING = {
+    "recipe": "{name: digits_quick, epochs: 1, batch_size: 512, schedule: {name: cosine}}",
+    "factor": 100,
+    "validation": 1,
+}
 
 
 def main() -> None:
@@ -105,11 +109,11 @@ def empty_trials(folder: Path, num_trials: int) -> None:
     )
 
 
-def write_study(folder: Path, name: str, recipe: str, num_trials: int) -> Path:
+def write_study(folder: Path, name: str, shape: dict, num_trials: int) -> Path:
     """A study of about `num_trials` trials on digits."""
     seeds = ", ".join(str(seed) for seed in range(max(1, num_trials // METHODS)))
     path = folder / f"{name}.yaml"
-    path.write_text(STUDY.format(name=name, recipe=recipe, seeds=seeds))
+    path.write_text(STUDY.format(name=name, seeds=seeds, **shape))
     return path
 
 

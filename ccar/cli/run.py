@@ -66,14 +66,16 @@ def run_study(file: Path, places: Places, address: str | None, talk: Console) ->
                 pass
         return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
-    with _feeding(view, talk):
+    with _feeding(view, talk) as feeder:
         # An early-stopping rule has to see the finished trials again, to go on as if it had not been interrupted.
         to_train = view.source() if stops_early else remaining
-        summary = _train(view, to_train, 0 if stops_early else remaining.num_done, address, talk)
+        summary = _train(view, to_train, 0 if stops_early else remaining.num_done, address, talk, feeder)
         return _reported(view, summary, to_train)
 
 
-def _train(view: StudyView, source: TrialSource, num_done: int, address: str | None, talk: Console) -> RunSummary:
+def _train(
+    view: StudyView, source: TrialSource, num_done: int, address: str | None, talk: Console, feeder: Feeder
+) -> RunSummary:
     from ccar.cluster.tune_runner import Place, run_on_ray  # Ray takes a second to import
 
     place = Place(
@@ -83,7 +85,7 @@ def _train(view: StudyView, source: TrialSource, num_done: int, address: str | N
         address=address,
     )
     with ProgressDisplay(talk, source.num_trials, num_done) as display:
-        listener = _RememberNewTrials(display, view, source)
+        listener = _RunListener(display, view, source, feeder)
         return run_on_ray(source, place, view.study.early_stopping, view.study.baseline, listener)
 
 
@@ -94,11 +96,12 @@ def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunO
     return RunOutcome(view, summary, content, folder)
 
 
-class _RememberNewTrials:
-    """Passes everything on to the display, and notes in the store the trials that a searcher comes up with."""
+class _RunListener:
+    """Tells the display and the feeder, and notes in the store the trials that a searcher comes up with."""
 
-    def __init__(self, display: ProgressDisplay, view: StudyView, source: TrialSource) -> None:
+    def __init__(self, display: ProgressDisplay, view: StudyView, source: TrialSource, feeder: Feeder) -> None:
         self._display = display
+        self._feeder = feeder
         self._view = view
         self._source = source
         self._num_known = len(source.known)
@@ -115,6 +118,9 @@ class _RememberNewTrials:
     def lost_worker(self, trial: PlannedTrial) -> None:
         self._display.lost_worker(trial)
 
+    def all_ended(self) -> None:
+        self._feeder.hurry()
+
 
 def _mlflow_lacks_something(view: StudyView) -> bool:
     record = view.places.store.study(view.study.name)
@@ -122,13 +128,13 @@ def _mlflow_lacks_something(view: StudyView) -> bool:
 
 
 @contextmanager
-def _feeding(view: StudyView, talk: Console) -> Iterator[None]:
+def _feeding(view: StudyView, talk: Console) -> Iterator[Feeder]:
     """Deliver to MLflow, from a process of its own, for as long as the block runs."""
     places = view.places
     report_dir = places.report_dir(view.study.name)
     feeder = Feeder.start(places.store, places.tracking_uri, view.study.name, report_dir)
     try:
-        yield
+        yield feeder
     finally:
         missing = feeder.finish(FEEDER_SECONDS)
         if missing:

@@ -58,6 +58,9 @@ class Listener(Protocol):
     def lost_worker(self, trial: PlannedTrial) -> None:
         """The process that trained this trial is gone; the trial will be tried again."""
 
+    def all_ended(self) -> None:
+        """No trial runs any more; the cluster is about to be let go."""
+
 
 @dataclass(slots=True)
 class RunSummary:

@@ -30,7 +30,7 @@ from ccar.training.result import EpochResult
 log = logging.getLogger(__name__)
 
 # Committing may cost this share of the time: short epochs are committed several at a time.
-COMMIT_SHARE = 0.02
+COMMIT_SHARE = 0.01
 
 
 class TrialWorker:

@@ -92,6 +92,7 @@ def run_on_ray(
         )
         with _sigterm_like_ctrl_c():
             tuner.fit()
+        listener.all_ended()
         adapter.summary.interrupted = not adapter.done and adapter.summary.store_error is None
         return adapter.summary
 

@@ -7,6 +7,7 @@ It ends when its standard input does (the driver closes it, or is gone), after o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -75,6 +76,13 @@ class Feeder:
             )
         return cls(process, store, tracking_uri, study_name)
 
+    def hurry(self) -> None:
+        """Say that training is over: what was held back to spare it the work can be delivered now."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has given up; `finish` says so
+            self._process.stdin.write(b"!")
+            self._process.stdin.flush()
+
     def finish(self, timeout: float) -> int:
         """Let it do a last pass and end; after `timeout` seconds end it anyway, which loses nothing.
 
@@ -99,7 +107,7 @@ class Feeder:
             self._process.wait()
 
 
-def feed(outbox: Outbox, store: TrialStore, study_name: str, driver_is_gone: threading.Event) -> bool:
+def feed(outbox: Outbox, store: TrialStore, study_name: str, driver: Driver) -> bool:
     """Deliver what is new every few seconds until the driver is gone, and once more after that.
 
     Returns:
@@ -109,9 +117,9 @@ def feed(outbox: Outbox, store: TrialStore, study_name: str, driver_is_gone: thr
     known_damage: tuple[str, ...] = ()
     while True:
         began = time.process_time()
-        last_pass = driver_is_gone.is_set()
+        last_pass = driver.is_gone
         try:
-            damage = _one_pass(outbox, store, study_name, min_age=0.0 if last_pass else _MIN_AGE_SECONDS)
+            damage = _one_pass(outbox, store, study_name, min_age=0.0 if driver.hurries else _MIN_AGE_SECONDS)
         except CcarError as error:
             log.warning("%s", error)
             if last_pass:
@@ -124,7 +132,7 @@ def feed(outbox: Outbox, store: TrialStore, study_name: str, driver_is_gone: thr
             if last_pass:
                 return not damage
             failures, known_damage = 0, damage
-        driver_is_gone.wait(_pause(failures, time.process_time() - began))
+        driver.wait(_pause(failures, time.process_time() - began))
 
 
 def _pause(failures: int, cpu_seconds: float) -> float:
@@ -137,20 +145,29 @@ def _one_pass(outbox: Outbox, store: TrialStore, study_name: str, *, min_age: fl
     study = store.study(study_name)
     if study is None or outbox.is_current(study):
         return ()
+    if min_age and not any(store.num_records(trial.key) for trial in study.trials):
+        return ()  # Ray is still starting, and importing MLflow beside it would delay the first trials
     return outbox.deliver(study, min_age=min_age).damaged
 
 
-def _end_of_standard_input() -> threading.Event:
-    """An event that is set when nobody can write to our standard input any more: the driver has ended."""
-    ended = threading.Event()
+class Driver:
+    """What the driver tells through our standard input: a byte is haste, the end of input that it is gone."""
 
-    def watch() -> None:
-        while os.read(0, 1024):
-            continue
-        ended.set()
+    def __init__(self) -> None:
+        self.hurries = self.is_gone = False
+        self._news = threading.Event()
+        threading.Thread(target=self._listen, name="ccar-driver-watch", daemon=True).start()
 
-    threading.Thread(target=watch, name="ccar-driver-watch", daemon=True).start()
-    return ended
+    def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or as soon as there is news."""
+        self._news.wait(seconds)
+        self._news.clear()
+
+    def _listen(self) -> None:
+        while not self.is_gone:
+            self.is_gone = not os.read(0, 1)
+            self.hurries = True
+            self._news.set()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -160,7 +177,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {study_name}: %(message)s")
     store = TrialStore(Path(root))
     outbox = Outbox(store, tracking_uri)
-    everything = feed(outbox, store, study_name, _end_of_standard_input())
+    everything = feed(outbox, store, study_name, Driver())
     study = store.study(study_name)
     if everything and study is not None and report_dir and Path(report_dir[0]).is_dir():
         outbox.deliver_report(study, Path(report_dir[0]))

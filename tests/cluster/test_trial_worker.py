@@ -34,6 +34,9 @@ class Silent:
     def lost_worker(self, trial):
         pass
 
+    def all_ended(self):
+        pass
+
 
 @pytest.fixture
 def store(tmp_path):
