@@ -1,0 +1,58 @@
+"""What the README says to type works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands import ccar
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text()
+
+
+def blocks(language):
+    """The fenced blocks of the README in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.ray
+def test_the_commands_run_in_their_order_on_the_study_that_stands_beside_them(tmp_path):
+    (study,) = blocks("yaml")
+    (tmp_path / "my_study.yaml").write_text(study)
+    commands = re.findall(r"^\$ ccar (.*)$", "\n".join(blocks("console")), flags=re.MULTILINE)
+    assert any(command.startswith("run ") for command in commands)
+    for command in commands:
+        code, out, err = ccar(*shlex.split(command), cwd=tmp_path)
+        assert code == 0, (command, err)
+        assert out, command
+    assert (tmp_path / "ccar-store" / "reports" / "my-study" / "report.html").exists()
+
+
+def test_the_python_lines_run_with_warnings_as_errors():
+    (script,) = blocks("python")
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=60)
+
+
+def test_the_make_targets_exist():
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks("console")), flags=re.MULTILINE)
+    assert targets == ["demo", "test"]
+    for target in targets:
+        subprocess.run(["make", "--dry-run", "--silent", target], cwd=REPOSITORY, check=True, capture_output=True)
+
+
+def test_every_file_it_links_to_is_there():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert links
+    for link in links:
+        assert (REPOSITORY / link).exists(), link
+
+
+def test_every_shipped_study_is_listed():
+    for study in (REPOSITORY / "studies").glob("*.yaml"):
+        assert f"(studies/{study.name})" in README
