@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 # Committing may cost this share of the time: short epochs are committed several at a time.
 COMMIT_SHARE = 0.01
 
+# Each word about a trial costs it a round trip to the driver, some 10 ms.
+PROGRESS_SECONDS = 5.0
+
 
 class TrialWorker:
     """Trains trials for one store on one device, with a data cache that lives as long as the process."""
@@ -55,7 +58,7 @@ class TrialWorker:
             config: what to train.
             key: the key under which the driver planned it.
             every_epoch: yield after each epoch, the ones trained earlier included, for whoever may stop
-                the trial by closing the iterator; else about once a second.
+                the trial by closing the iterator; else every few seconds.
 
         Yields:
             TrialProgress; the last one has `ended`. What goes wrong with a trial is told there, not raised.
@@ -117,7 +120,7 @@ class TrialWorker:
                     last_commit = time.monotonic()
                     commit_cost = last_commit - now
                 last = epoch.epoch == training.num_epochs  # its progress comes with the end, after the test
-                if not last and (every_epoch or now - last_yield >= 1.0):
+                if not last and (every_epoch or now - last_yield >= PROGRESS_SECONDS):
                     last_yield = now
                     yield _running(key, epoch, training.num_epochs, seconds)
             test = training.test()

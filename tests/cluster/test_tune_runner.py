@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -92,6 +93,26 @@ def trials_of(path, store):
     return source.known
 
 
+@contextmanager
+def after_the_first_commit(store, key, do):
+    """Call `do` with the trial's record, once, as soon as it has a committed epoch; from a thread."""
+
+    def watch():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            record = store.read(key)
+            if record.epochs:
+                assert record.status == "unfinished", "the trial is too short for this test"
+                do(record)
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    thread.join()
+
+
 def trial_processes():
     """The processes under this one that train."""
     return [
@@ -122,24 +143,15 @@ def test_a_trial_whose_process_is_killed_goes_on_and_ends_with_the_same_bits(tmp
     undisturbed, disturbed = TrialStore(tmp_path / "undisturbed"), TrialStore(tmp_path / "disturbed")
     keys = [trial.key for trial in trials_of(path, disturbed)]
 
-    class KillsOneProcess(Silent):
-        def __init__(self):
-            super().__init__()
-            self.lost = 0
-            self.victim = None
-
-        def progressed(self, trial, progress):
-            super().progressed(trial, progress)
-            if self.victim is None and progress.status == "running" and progress.epoch > 1:
-                self.victim = disturbed.read(trial.key).worker["pid"]
-                os.kill(self.victim, signal.SIGKILL)
+    class CountsLostWorkers(Silent):
+        lost = 0
 
         def lost_worker(self, trial):
             self.lost += 1
 
-    listener = KillsOneProcess()
-    summary = run(path, disturbed, listener, address=cluster)
-    assert listener.victim is not None
+    listener = CountsLostWorkers()
+    with after_the_first_commit(disturbed, keys[0], lambda record: os.kill(record.worker["pid"], signal.SIGKILL)):
+        summary = run(path, disturbed, listener, address=cluster)
     assert listener.lost == 1
     assert (summary.finished, summary.failures) == (2, [])
     assert run_here(path, undisturbed).finished == 2
@@ -178,14 +190,10 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, numb
     path = write_tiny_study(tmp_path, epochs=400, seeds="[0, 1]")
     store = TrialStore(tmp_path / "store")
 
-    class Interrupts(Silent):
-        def progressed(self, trial, progress):
-            super().progressed(trial, progress)
-            if progress.status == "running" and progress.epoch > 1:
-                os.kill(os.getpid(), number)
-
     begun = time.monotonic()
-    summary = run(path, store, Interrupts())
+    key = trials_of(path, store)[0].key
+    with after_the_first_commit(store, key, lambda record: os.kill(os.getpid(), number)):
+        summary = run(path, store, Silent())
     assert summary.interrupted
     assert time.monotonic() - begun < 60
     statuses = [store.read(trial.key).status for trial in trials_of(path, store)]
