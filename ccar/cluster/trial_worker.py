@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 # Committing may cost this share of the time: short epochs are committed several at a time.
 COMMIT_SHARE = 0.01
+EXPECTED_COMMIT_SECONDS = 0.005  # of the first one; then it is known what they cost here
 
 # Each word about a trial costs it a round trip to the driver, some 10 ms.
 PROGRESS_SECONDS = 5.0
@@ -108,13 +109,14 @@ class TrialWorker:
                 yield _running(key, epoch, training.num_epochs, seconds)
         uncommitted: list[EpochResult] = []
         last_commit = last_yield = time.monotonic()
-        commit_cost = 0.0
+        commit_cost = EXPECTED_COMMIT_SECONDS
         try:
             for epoch in training.epochs():
                 seconds += epoch.seconds
                 uncommitted.append(epoch)
                 now = time.monotonic()
-                if now - last_commit >= commit_cost / COMMIT_SHARE or epoch.epoch == training.num_epochs:
+                # Whoever looks at every epoch may stop the trial after it, and then what it had reached counts.
+                if every_epoch or now - last_commit >= commit_cost / COMMIT_SHARE:
                     claim.commit(uncommitted, to_bytes(training.state_dict()))
                     uncommitted = []
                     last_commit = time.monotonic()
@@ -129,7 +131,7 @@ class TrialWorker:
             yield TrialProgress(key=key, status="diverged", seconds=seconds, error=str(error))
             return
         weights = to_bytes({"model": training.state_dict()["model"]})
-        claim.finish(test, weights)
+        claim.finish(test, weights, uncommitted)
         yield TrialProgress(
             key=key,
             status="finished",

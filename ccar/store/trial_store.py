@@ -278,13 +278,19 @@ class Claim:
         if replaced is not None:
             (self._folder / replaced["file"]).unlink(missing_ok=True)
 
-    def finish(self, test: TestResult, weights: bytes) -> None:
+    def finish(self, test: TestResult, weights: bytes, epochs: Sequence[EpochResult] = ()) -> None:
         """End the trial with its test results and its trained model.
+
+        Args:
+            test: what the model reached on the test set.
+            weights: the model.
+            epochs: those since the last commit.
 
         Raises:
             Fenced: somebody else has taken the trial over.
             StoreError: the store cannot be written.
         """
+        self._epochs.extend(dataclasses.asdict(epoch) for epoch in epochs)
         test_file = self._put_side_file("test", ".jsonl", sealed(dataclasses.asdict(test)))
         weights_file = self._put_side_file("weights", ".pt", weights)
         self._end("finished", {"test": test_file, "weights": weights_file})
