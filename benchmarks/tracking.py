@@ -79,7 +79,9 @@ def put_finished_study(store: TrialStore, name: str, num_trials: int) -> StudyRe
             seed=seed,
         )
         parts = key_parts(config, "0" * 64)
-        claim = store.claim(config, parts, worker={"device": "cpu", "threads": 1, "versions": {}})
+        claim = store.claim(
+            config, parts, class_counts=[1] * NUM_CLASSES, worker={"device": "cpu", "threads": 1, "versions": {}}
+        )
         started_at = time.time()
         claim.commit([epoch(number, started_at) for number in range(1, NUM_EPOCHS + 1)], b"state")
         last = evaluation(0.5)

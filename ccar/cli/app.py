@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ccar.cli.study_view import StudyView
     from ccar.reports.report_input import ReportInput
 
-EXIT_FAILED_TRIALS = 1
+EXIT_FAILED_TRIALS = 1  # or the store or MLflow failed on the way
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
 
@@ -169,7 +169,8 @@ def why(
     view = _open(file, places)
     planned = find_trial(trial, view.source().known)
     answer = why_of(planned, places.store.all_records())
-    print(json.dumps(why_json(planned, answer), indent=2) if as_json else why_text(planned, answer))
+    own = places.store.read(planned.key)
+    print(json.dumps(why_json(planned, own, answer), indent=2) if as_json else why_text(planned, own, answer))
 
 
 @app.command()
@@ -228,7 +229,7 @@ def main() -> None:
         app()
     except CcarError as error:
         _print_error(error)
-        sys.exit(EXIT_WRONG_INPUT)
+        sys.exit(EXIT_WRONG_INPUT if isinstance(error, UserError) else EXIT_FAILED_TRIALS)
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

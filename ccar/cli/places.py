@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccar.errors import UserError
 from ccar.store.trial_store import TrialStore
 from ccar.tracking.address import absolute, artifact_root, default_tracking_uri
 
@@ -22,6 +23,8 @@ class Places:
     def of(cls, store: Path, tracking_uri: str | None) -> Places:
         """Resolve what the user gave; CCAR_CACHE says where decoded images are kept (default ~/.cache/ccar)."""
         root = store.expanduser().absolute()
+        if root.exists() and not root.is_dir():
+            raise UserError(f"the store {root} is not a folder", hint="choose another one: --store DIR")
         cache = os.environ.get("CCAR_CACHE")
         return cls(
             store=TrialStore(root),

@@ -27,8 +27,9 @@ def plan_of_view(view: StudyView) -> Plan:
 def this_machine() -> Capacity:
     """The CPUs that this process may use, and the NVIDIA GPUs that the kernel shows."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if visible is None else len(visible.split(","))
-    return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=0 if visible == "" else gpus)
+    named = [] if visible is None else [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if visible is None else len(named)
+    return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=gpus)
 
 
 def plan_text(study: Study, plan: Plan) -> str:

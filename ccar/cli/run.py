@@ -16,6 +16,7 @@ from ccar.cli.study_view import StudyView
 from ccar.cluster.address import check_address
 from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.cluster.remaining import RemainingTrials
+from ccar.errors import CcarError
 from ccar.reports.report_input import ReportInput
 from ccar.reports.write import write_report
 from ccar.study.expansion import PlannedTrial
@@ -55,9 +56,9 @@ def run_study(file: Path, places: Places, address: str | None, talk: Console) ->
     check_address(address)
     places.store.check_writable()
     source = view.source()
-    view.remember(source.known)
     stops_early = view.study.early_stopping is not None
     remaining = RemainingTrials(source, places.store, stopped_is_done=stops_early)
+    view.remember(source.known)
     if remaining.exhausted:
         talk.print(f"{view.study.name}: all {source.num_trials} trials are in the store; nothing to train")
         outcome = _reported(view, RunSummary(), source)
@@ -67,7 +68,7 @@ def run_study(file: Path, places: Places, address: str | None, talk: Console) ->
         return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
     with _feeding(view, talk) as feeder:
-        # An early-stopping rule has to see the finished trials again, to go on as if it had not been interrupted.
+        # An early-stopping rule knows nothing but what it is shown: it has to see the finished trials again.
         to_train = view.source() if stops_early else remaining
         summary = _train(view, to_train, 0 if stops_early else remaining.num_done, address, talk, feeder)
         return _reported(view, summary, to_train)
@@ -92,7 +93,12 @@ def _train(
 def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunOutcome:
     content = view.report_input(source.known)
     folder = view.places.report_dir(view.study.name)
-    write_report(folder, content)
+    try:
+        view.remember(source.known)  # a searcher may have come up with more
+        write_report(folder, content)
+    except CcarError:
+        if summary.store_error is None:  # else the store's own message, which comes next, says it all
+            raise
     return RunOutcome(view, summary, content, folder)
 
 

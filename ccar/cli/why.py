@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccar.errors import UserError
+from ccar.store.records import TrialRecord
 from ccar.study.expansion import PlannedTrial
 from ccar.study.plan import Why
 
@@ -29,13 +30,21 @@ def find_trial(wanted: str, trials: Sequence[PlannedTrial]) -> PlannedTrial:
     raise UserError(f"the study has no trial {wanted!r}", hint=hint)
 
 
-def why_text(trial: PlannedTrial, answer: Why) -> str:
-    """The answer in a few lines."""
+def why_text(trial: PlannedTrial, own: TrialRecord, answer: Why) -> str:
+    """The answer in a few lines.
+
+    Args:
+        trial: the trial that was asked about.
+        own: what the store has of it.
+        answer: the finished trial that is most like it.
+    """
     head = f"{trial.name} (key {trial.key[:12]})"
+    if own.status in ("finished", "diverged"):
+        return f"{head}\nwould not run again: it has {own.status}"
+    if own.status != "absent":
+        return f"{head}\nwould go on after epoch {len(own.epochs)}: it is {own.status}"
     if answer.nearest is None:
         return f"{head}\nhas not run: no trial has finished in this store"
-    if not answer.differences:
-        return f"{head}\nwould not run again: it has finished"
     lines = [
         head,
         f"would run: the nearest finished trial, {answer.nearest.key[:12]}, differs in",
@@ -44,11 +53,12 @@ def why_text(trial: PlannedTrial, answer: Why) -> str:
     return "\n".join(lines)
 
 
-def why_json(trial: PlannedTrial, answer: Why) -> dict[str, Any]:
+def why_json(trial: PlannedTrial, own: TrialRecord, answer: Why) -> dict[str, Any]:
     """The answer as plain JSON."""
     return {
         "trial": trial.name,
         "key": trial.key,
+        "status": own.status,
         "nearest": None if answer.nearest is None else answer.nearest.key,
         "differences": [
             {"path": part.path, "stored": part.stored, "current": part.current} for part in answer.differences

@@ -31,8 +31,10 @@ class _WithinImbalanceFactor(FIFOScheduler):  # type: ignore[misc]  # Ray ships 
         if not self._applies(trial):
             return str(TrialScheduler.CONTINUE)
         decision = str(self._rule(trial).on_trial_result(tune_controller, trial, result))
-        # What the store has is shown to the rule, for the sake of the others; it cannot be stopped any more.
-        return str(TrialScheduler.CONTINUE) if result["replayed"] else decision
+        # What the store has is shown to the rule, for the sake of the others; it cannot be stopped any more. And
+        # the median rule's pause, until there is more to compare with, would only keep a warm process waiting.
+        stops = decision == TrialScheduler.STOP and not result["replayed"]
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:
         if self._applies(trial):

@@ -12,6 +12,7 @@ import ray
 from ccar.cluster.address import unreachable
 from ccar.errors import UserError
 from ccar.study.definition import Resources
+from ccar.study.plan import Capacity
 
 # The store keeps what must last, and ccar draws its own progress.
 QUIET_SETTINGS = {
@@ -61,9 +62,7 @@ def trial_slots(resources: Resources) -> int:
     for node in ray.nodes():
         if node["Alive"]:
             has = node["Resources"]
-            by_cpu = has.get("CPU", 0) / resources.cpus if resources.cpus else float("inf")
-            by_gpu = has.get("GPU", 0) / resources.gpus if resources.gpus else float("inf")
-            node_slots.append(int(min(by_cpu, by_gpu) + 1e-9))
+            node_slots.append(Capacity(cpus=has.get("CPU", 0), gpus=has.get("GPU", 0)).slots(resources))
     if sum(node_slots) == 0:
         raise UserError(
             f"no node has the {resources.cpus:g} CPUs and {resources.gpus:g} GPUs that each trial asks for",

@@ -84,9 +84,9 @@ class TrialWorker:
             if checkpoint is not None:
                 training.load_state_dict(from_bytes(checkpoint, self._device))
             yield from self._train(training, claim, key, every_epoch=every_epoch)
-        except GeneratorExit:  # the caller stops the trial early, or the process is asked to end
+        except GeneratorExit:  # the caller has stopped the trial early, or this process is to end
             if claim is not None:
-                claim.abandon()
+                _let_go(claim)
             raise
         except (TrialBusy, Fenced) as error:
             if claim is not None:
@@ -156,6 +156,14 @@ class TrialWorker:
         if which not in self._sources:
             self._sources[which] = load_source(data, self._cache_dir, verify=True)
         return self._sources[which]
+
+
+def _let_go(claim: Claim) -> None:
+    """Release the claim, unless the driver has taken it over already."""
+    try:
+        claim.release()
+    except StoreError:
+        claim.abandon()
 
 
 def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> TrialProgress:

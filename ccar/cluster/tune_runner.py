@@ -12,7 +12,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections import deque
+import traceback
+from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -109,12 +110,19 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types f
         return True
 
     def step(self) -> dict[str, Any]:
+        # What is raised here would be tried again as if the process had died: only a death is worth that.
+        try:
+            progress = self._next_progress()
+        except Exception:
+            progress = TrialProgress(key=self.config["key"], status="failed", error=traceback.format_exc())
+        return {**asdict(progress), "objective": _objective(progress), "done": progress.ended}
+
+    def _next_progress(self) -> TrialProgress:
         if self._progress is None:
             self._worker = self._worker or _new_worker(self.config)
             trial = TrialConfig.model_validate_json(self.config["trial"])
             self._progress = self._worker.run(trial, self.config["key"], every_epoch=self.config["every_epoch"])
-        progress = next(self._progress)
-        return {**asdict(progress), "objective": _objective(progress), "done": progress.ended}
+        return next(self._progress)
 
     def cleanup(self) -> None:
         if self._progress is not None:
@@ -165,6 +173,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         self.listener = listener
         self.running: dict[str, PlannedTrial] = {}
         self.summary = RunSummary()
+        self._lost: Counter[str] = Counter()  # workers that died on a trial, by its key
 
     @property
     def done(self) -> bool:
@@ -178,7 +187,9 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         # one that falls free, its new process would be given up, and short trials would never get a second one.
         if len(self.running) >= self._slots:
             return None
-        trial = self._next()
+        trial = None
+        with self.ends_with_the_store():
+            trial = self._next()
         if trial is None:
             return None
         self.running[trial_id] = trial
@@ -201,8 +212,9 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self.running.pop(trial_id)
         progress = progress_from(result) if result else None
-        if error or progress is None:
-            reason = f"the process that trained it died {MAX_LOST_WORKERS + 1} times"
+        # A trial that is busy may be so by the claim of a worker that has just died on another node.
+        if error or progress is None or (progress.status == "busy" and self._lost[trial.key] > MAX_LOST_WORKERS):
+            reason = f"the process that trained it died, or could not be started, {MAX_LOST_WORKERS + 1} times"
             progress = TrialProgress(key=trial.key, status="failed", error=reason)
         elif not progress.ended:
             progress = self._stop_early(trial, progress)
@@ -212,7 +224,21 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             return
         self.summary.count(trial, progress)
         if progress.status != "store_failed":
-            self._source.tell(trial, progress.accuracies if progress.status == "finished" else None)
+            with self.ends_with_the_store():
+                self._source.tell(trial, progress.accuracies if progress.status == "finished" else None)
+
+    def lost_worker(self, trial: PlannedTrial) -> None:
+        """The process of this trial died; Tune starts another one for it."""
+        self._lost[trial.key] += 1
+        self.listener.lost_worker(trial)
+
+    @contextmanager
+    def ends_with_the_store(self) -> Iterator[None]:
+        """A store that fails the driver ends the run like one that fails a worker: Tune would only print it."""
+        try:
+            yield
+        except StoreError as error:
+            self.summary.store_error = f"{error}" + (f" ({error.hint})" if error.hint else "")
 
     def _stop_early(self, trial: PlannedTrial, progress: TrialProgress) -> TrialProgress:
         reason = f"stopped after epoch {progress.epoch} of {progress.num_epochs}"
@@ -253,7 +279,8 @@ class _Events(tune.Callback):  # type: ignore[misc]  # Ray ships no types for Tu
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         planned = self._searcher.running.get(trial.trial_id)
         if planned is not None:
-            self._searcher.listener.started(planned)
+            with self._searcher.ends_with_the_store():
+                self._searcher.listener.started(planned)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
@@ -266,7 +293,7 @@ class _Events(tune.Callback):  # type: ignore[misc]  # Ray ships no types for Tu
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         planned = self._searcher.running.get(trial.trial_id)
         if planned is not None:
-            self._searcher.listener.lost_worker(planned)
+            self._searcher.lost_worker(planned)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see _SourceSearcher

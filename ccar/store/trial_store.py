@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from ccar.errors import Fenced, StoreError, TrialBusy
+from ccar.errors import Fenced, StoreError, TrialBusy, UserError
 from ccar.store.files import (
     create_exclusively,
     make_folder,
@@ -41,6 +42,8 @@ from ccar.store.search_log import StoredSearchLog
 from ccar.store.trial_log import ENDS, LogRecord, RecordType, TrialLog
 from ccar.training.config import TrialConfig
 from ccar.training.result import EpochResult, TestResult
+
+log = logging.getLogger(__name__)
 
 _EPOCHS = TypeAdapter(tuple[EpochResult, ...])
 _TEST = TypeAdapter(TestResult)
@@ -58,11 +61,25 @@ class TrialStore:
         """Prove that a trial could be written.
 
         Raises:
-            StoreError: the folder cannot be created or written, or the disk is full.
+            UserError: the folder cannot be created or written, has no hard links, or its disk is full.
         """
         probe = self.root / f".writable.{uuid.uuid4().hex}"
-        replace_atomically(probe, b"")
+        try:
+            create_exclusively(probe, b"")
+        except StoreError as error:
+            raise UserError(str(error), hint=error.hint) from error
         probe.unlink()
+
+    def id(self) -> str:
+        """A name for this store that no other one has, made when it is first asked for.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        path = self.root / "store-id"
+        if not path.exists():
+            create_exclusively(path, uuid.uuid4().hex.encode())
+        return path.read_text(encoding="ascii")
 
     def read(self, key: str) -> TrialRecord:
         """All that is known of a trial, except its test results.
@@ -167,7 +184,10 @@ class TrialStore:
             now = time.time()
             # The first beat comes before the claim: a claim without a heartbeat would look dead.
             heartbeat_name = f"heartbeat-{number:06d}-{uuid.uuid4().hex[:8]}"
-            heartbeat = Heartbeat(folder / heartbeat_name)
+            try:
+                heartbeat = Heartbeat(folder / heartbeat_name)
+            except OSError as error:
+                raise StoreError(f"cannot write {folder / heartbeat_name}: {error.strerror or error}") from error
             try:
                 log.append(number, "claim", now, {"worker": facts, "heartbeat": heartbeat_name})
             except Fenced:  # another worker was faster: look again who it is
@@ -206,9 +226,12 @@ class TrialStore:
         return [record for name in names if (record := self.study(name)) is not None]
 
     def all_records(self) -> Iterator[TrialRecord]:
-        """Every trial that was ever begun, in the order of the keys."""
+        """Every trial that was ever begun and can be read, in the order of the keys."""
         for path in sorted((self.root / "trials").glob("??/*")):
-            yield self.read(path.name)
+            try:
+                yield self.read(path.name)
+            except StoreError as error:
+                log.warning("%s", error)
 
     def _side_file_of_finished(self, key: str, kind: Literal["test", "weights"]) -> bytes | None:
         log = TrialLog(self._folder(key) / "log")
@@ -246,6 +269,7 @@ class Claim:
         self._epochs: list[dict[str, Any]] = list(former.content["epochs"]) if former else []
         self._checkpoint: dict[str, str] | None = former.content["checkpoint"] if former else None
         self._started_at: float = former.content["started_at"] if former else now
+        self._is_held = True
 
     @property
     def epochs(self) -> tuple[EpochResult, ...]:
@@ -294,8 +318,8 @@ class Claim:
         test_file = self._put_side_file("test", ".jsonl", sealed(dataclasses.asdict(test)))
         weights_file = self._put_side_file("weights", ".pt", weights)
         self._end("finished", {"test": test_file, "weights": weights_file})
-        for left_over in self._folder.iterdir():  # of this worker and of those that died before it
-            if left_over.name.startswith(("checkpoint-", "heartbeat-", ".")):
+        for left_over in (*self._folder.iterdir(), *(self._folder / "log").glob(".*")):
+            if left_over.name.startswith(("checkpoint-", "heartbeat-", ".")):  # of those that died before us, too
                 left_over.unlink(missing_ok=True)
 
     def diverge(self, error: str, epochs: Sequence[EpochResult] = ()) -> None:
@@ -317,9 +341,10 @@ class Claim:
         self._end("stopped", {"error": reason})
 
     def release(self) -> None:
-        """Let others go on from the last commit, at once."""
-        self._append("released", {})
-        self._let_go()
+        """Let others go on from the last commit, at once. Nothing happens once the trial has ended."""
+        if self._is_held:
+            self._append("released", {})
+            self._let_go()
 
     def abandon(self) -> None:
         """Stop the heartbeat without writing anything, after `Fenced` or a store that cannot be written."""
@@ -350,6 +375,7 @@ class Claim:
         return {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
 
     def _let_go(self) -> None:
+        self._is_held = False
         self._heartbeat.stop()
         self._heartbeat_path.unlink(missing_ok=True)
 

@@ -27,10 +27,18 @@ class Capacity:
     gpus: float = 0.0
 
     def slots(self, resources: Resources) -> int:
-        """How many trials run at once."""
-        by_cpu = self.cpus / resources.cpus
-        by_gpu = self.gpus / resources.gpus if resources.gpus else math.inf
-        return int(min(by_cpu, by_gpu) + 1e-9)  # 0.1 + 0.2 is a little more than 0.3
+        """How many trials run at once; a share of a GPU is a share of one GPU, never of two."""
+        by_cpu = _times(self.cpus, resources.cpus)
+        if resources.gpus == 0:
+            return by_cpu
+        if resources.gpus < 1:
+            return min(by_cpu, int(self.gpus) * _times(1, resources.gpus))
+        return min(by_cpu, _times(self.gpus, resources.gpus))
+
+
+def _times(whole: float, part: float) -> int:
+    """How often `part` fits; 0.1 + 0.2 is a little more than 0.3."""
+    return int(whole / part + 1e-9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ class Feeder:
                     *([str(report_dir)] if report_dir else []),
                 ],
                 stdin=subprocess.PIPE,
+                bufsize=0,  # nothing may linger that a dead feeder would refuse when the pipe is closed
                 stdout=log_file,
                 stderr=log_file,
                 env={**MLFLOW_ENVIRONMENT, **os.environ, **_ONE_THREAD},
@@ -81,7 +82,6 @@ class Feeder:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has given up; `finish` says so
             self._process.stdin.write(b"!")
-            self._process.stdin.flush()
 
     def finish(self, timeout: float) -> int:
         """Let it do a last pass and end; after `timeout` seconds end it anyway, which loses nothing.

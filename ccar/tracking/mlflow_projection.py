@@ -90,10 +90,11 @@ class _KnownRuns:
 class Projection:
     """Sends studies to one MLflow store or server. Only one process may do so at a time (see outbox.py)."""
 
-    def __init__(self, tracking_uri: str, artifact_root: str | None) -> None:
+    def __init__(self, tracking_uri: str, artifact_root: str | None, store_id: str) -> None:
         """Connect; a new SQLite file gets its tables here.
 
         Args:
+            store_id: whose runs these are: runs of other stores in the same experiment are left alone.
             tracking_uri: a server, or a database that MLflow opens.
             artifact_root: URI of the folder for the files of runs; None: the server decides.
 
@@ -102,6 +103,7 @@ class Projection:
         """
         self._uri = tracking_uri
         self._artifact_root = artifact_root
+        self._store_id = store_id
         self._studies: dict[str, StudyProjection] = {}
         with _tracking_errors(tracking_uri), warnings.catch_warnings():
             # MLflow's own tables use an option that SQLAlchemy is going to drop: nothing a user could mend.
@@ -118,7 +120,7 @@ class Projection:
         if known is None:
             with _tracking_errors(self._uri):
                 experiment = self._find_or_create_experiment(study.name)
-                known = StudyProjection(self._client, self._uri, study.name, experiment.experiment_id)
+                known = StudyProjection(self._client, self._uri, study.name, experiment.experiment_id, self._store_id)
             self._studies[study.name] = known
         known.put_study(study)
         return known
@@ -142,11 +144,14 @@ class Projection:
 class StudyProjection:
     """One study's experiment: a parent run, and below it one run per trial."""
 
-    def __init__(self, client: MlflowClient, tracking_uri: str, study_name: str, experiment_id: str) -> None:
+    def __init__(
+        self, client: MlflowClient, tracking_uri: str, study_name: str, experiment_id: str, store_id: str
+    ) -> None:
         self._client = client
         self._uri = tracking_uri
         self._study_name = study_name
         self._experiment_id = experiment_id
+        self._store_id = store_id
         self._runs = self._find_runs()
 
     def put_study(self, study: StudyRecord) -> None:
@@ -251,7 +256,7 @@ class StudyProjection:
         return len(points)
 
     def _create_run(self, start_time: int, tags: Mapping[str, str]) -> _KnownRun:
-        family = {"ccar.study": self._study_name}
+        family = {"ccar.study": self._study_name, "ccar.store": self._store_id}
         if self._runs.parent is not None:
             family["mlflow.parentRunId"] = self._runs.parent.run_id
         return _KnownRun.of(self._client.create_run(self._experiment_id, start_time, {**tags, **family}))
@@ -262,6 +267,8 @@ class StudyProjection:
         while True:
             page = self._client.search_runs([self._experiment_id], max_results=_RUNS_PER_PAGE, page_token=token)
             for run in map(_KnownRun.of, page):
+                if run.tags.get("ccar.store") != self._store_id:
+                    continue
                 if run.tags.get("ccar.kind") == "study":
                     found.parent = run
                 elif "ccar.trial_key" in run.tags:

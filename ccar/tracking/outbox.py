@@ -229,7 +229,9 @@ class Outbox:
             prepare_mlflow()
             from ccar.tracking.mlflow_projection import Projection
 
-            self._projection = Projection(self.tracking_uri, artifact_root(self._store.root, self.tracking_uri))
+            self._projection = Projection(
+                self.tracking_uri, artifact_root(self._store.root, self.tracking_uri), self._store.id()
+            )
         return self._projection
 
     def _last_deliverer(self) -> str | None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -125,6 +126,17 @@ def test_sync_rebuilds_a_tracking_database_that_was_lost(finished, tmp_path):
     assert code == 0
     assert "8 trials" in out
     assert counts(folder) == before
+
+
+def test_trials_that_fail_are_told_and_give_exit_code_1_while_the_others_finish(tmp_path):
+    path = write_tiny_study(tmp_path)
+    more_images_than_there_are = "{name: digits_quick, epochs: 2, batch_size: 4096, drop_last: true}"
+    path.write_text(re.sub(r"recipe: .*", f"recipe: {more_images_than_there_are}", path.read_text()))
+    code, out, err = ccar("run", path, cwd=tmp_path)
+    assert code == 1
+    assert "2 failed" in out
+    assert "failed: if10/cross_entropy seed 0" in err
+    assert "no batch" in err
 
 
 def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_path):

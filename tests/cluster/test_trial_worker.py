@@ -159,10 +159,10 @@ def test_a_worker_with_other_images_than_the_driver_refuses(tmp_path, store, cac
 
 
 def test_a_store_that_cannot_be_written_ends_the_run_and_says_why(tmp_path, store, cache, worker, monkeypatch):
-    def full(self, epochs, checkpoint):
+    def full(self, *arguments):
         raise StoreError("no space left to write x", hint="free some space")
 
-    monkeypatch.setattr(Claim, "commit", full)
+    monkeypatch.setattr(Claim, "finish", full)
     source = source_of(write_tiny_study(tmp_path), store, cache)
     summary = run_in_process(source, worker, Silent())
     assert "no space left" in summary.store_error

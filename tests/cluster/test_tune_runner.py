@@ -176,6 +176,9 @@ def test_early_stopping_stops_what_falls_behind_but_never_the_baseline(tmp_path,
     status = {trial.cell.method: store.read(trial.key).status for trial in trials_of(path, store)}
     assert status["cross_entropy"] == "finished"
     stopped = [trial for trial in trials_of(path, store) if store.read(trial.key).status == "stopped"]
+    for trial in stopped:
+        record = store.read(trial.key)
+        assert record.error == f"stopped after epoch {len(record.epochs)} of 9"
     assert all(0 < len(store.read(trial.key).epochs) < 9 for trial in stopped)
     assert all(store.read_test(trial.key) is None for trial in stopped)
     # again: what was stopped is done in this study, and is replayed without training

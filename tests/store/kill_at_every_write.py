@@ -71,7 +71,7 @@ def main(folder: Path) -> None:
         assert [e.train_loss for e in after.epochs] == [epoch(n).train_loss for n in range(1, NUM_EPOCHS + 1)]
         assert store.read_test(KEY) == TEST
         if before.status != "finished":
-            orphans += len(list(store.root.glob("trials/??/*/.*")))
+            orphans += len(list(store.root.rglob(".*")))
         if not killed:
             print(moment, orphans)
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ccar.errors import Fenced, StoreError, TrialBusy
+from ccar.errors import Fenced, StoreError, TrialBusy, UserError
 from ccar.store import liveness
 from ccar.store.key import digest_of_parts
 from ccar.store.records import StudyRecord, StudyTrial
@@ -73,6 +73,14 @@ def test_the_next_worker_goes_on_from_the_last_commit(store):
     assert [e.epoch for e in second.epochs] == [1, 2]
     assert second.checkpoint() == b"state 2"
     second.release()
+
+
+def test_releasing_a_trial_that_has_ended_changes_nothing(store):
+    taken = claim(store)
+    taken.finish(TEST, b"weights", [epoch(number) for number in range(1, NUM_EPOCHS + 1)])
+    taken.release()
+    record = store.read(KEY)
+    assert (record.status, len(record.epochs)) == ("finished", NUM_EPOCHS)
 
 
 def test_a_trial_that_somebody_alive_trains_is_busy(store):
@@ -173,7 +181,7 @@ def test_an_altered_checkpoint_is_noticed(store):
 
 def test_a_store_inside_a_file_is_refused_with_a_hint(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(UserError) as caught:
         TrialStore(tmp_path / "file").check_writable()
     assert "--store" in caught.value.hint
 

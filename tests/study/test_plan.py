@@ -123,7 +123,9 @@ def test_a_machine_that_is_too_small_never_ends(trials):
 
 def test_fractions_add_up_to_whole_slots():
     assert Capacity(cpus=8, gpus=1).slots(Resources(cpus=1, gpus=0.1)) == 8
-    assert Capacity(cpus=64, gpus=3).slots(Resources(cpus=1, gpus=0.3)) == 10
+    assert Capacity(cpus=64, gpus=3).slots(Resources(cpus=1, gpus=0.3)) == 9  # three on each
+    assert Capacity(cpus=64, gpus=4).slots(Resources(cpus=1, gpus=0.4)) == 8
+    assert Capacity(cpus=64, gpus=4).slots(Resources(cpus=1, gpus=2)) == 2
     assert Capacity(cpus=3).slots(Resources(cpus=0.1)) == 30
 
 

@@ -14,7 +14,7 @@ def empty_database(tmp_path_factory):
     from ccar.tracking.mlflow_projection import Projection
 
     file = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    Projection(f"sqlite:///{file}", None)
+    Projection(f"sqlite:///{file}", None, "")
     return file
 
 

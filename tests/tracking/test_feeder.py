@@ -81,7 +81,7 @@ def test_a_server_that_is_away_does_not_hold_the_driver_up(store, uri, database)
 
 def test_pauses_grow_with_failures_and_with_work_but_not_for_ever():
     assert [_pause(failures, 0.0) for failures in (0, 1, 2, 50)] == [2, 4, 8, 60]
-    assert [_pause(0, cpu_seconds) for cpu_seconds in (0.1, 2.0, 100.0)] == [2, 10, 60]
+    assert [_pause(0, cpu_seconds) for cpu_seconds in (0.1, 5.0, 100.0)] == [2, 10, 60]
 
 
 def test_a_feeder_that_does_not_get_done_is_ended(store, uri):
@@ -112,3 +112,12 @@ def test_a_driver_that_is_killed_takes_its_feeder_along_after_a_last_pass(store,
 
     wait_until(lambda: not feeder.is_running() or feeder.status() == psutil.STATUS_ZOMBIE)
     assert num_points_in(database) == complete(range(2))
+
+
+def test_a_feeder_that_died_does_not_take_the_driver_with_it(store, uri):
+    finished_study(store.root)
+    feeder = Feeder.start(store, uri, "study")
+    feeder._process.kill()
+    feeder._process.wait()
+    feeder.hurry()
+    assert feeder.finish(timeout=10) > 0
