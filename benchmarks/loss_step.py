@@ -156,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     finally:
         torch.set_num_threads(threads)
-    print(json.dumps(report) if options.json else as_markdown(report))
+    heading = "## Loss (`python -m benchmarks.loss_step`)\n\n"
+    print(json.dumps(report) if options.json else heading + as_markdown(report))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ feeder), so a trial waits for none of this; the figures are what that process ta
 
 from __future__ import annotations
 
-import platform
 import resource
 import statistics
 import sys
@@ -105,14 +104,14 @@ def per_trial_in_this_process(store: TrialStore, studies: list[StudyRecord]) -> 
         cpu.append(1e3 * (time.process_time() - cpu_before) / delivery.trials)
         wall.append(1e3 * (time.perf_counter() - wall_before) / delivery.trials)
     points = delivery.points // delivery.trials
-    print(f"delivery of a trial ({points} points): {spread(cpu)} ms CPU, {spread(wall)} ms wall")
+    print(f"- delivery of a trial ({points} points): {spread(cpu)} ms CPU, {spread(wall)} ms wall")
     share = statistics.median(cpu) / (10 * TRIAL_SECONDS)
-    print(f"share of a {TRIAL_SECONDS:.0f} s trial, if delivery took a training core: {share:.1f} %")
+    print(f"- share of a {TRIAL_SECONDS:.0f} s trial, if delivery took a training core: {share:.1f} %")
     for what, trust_cursor in (("by the notes", True), ("by asking the server", False)):
         started = time.perf_counter()
         report = sync(store, outbox.tracking_uri, trust_cursor=trust_cursor)
         assert report.points == 0
-        print(f"nothing new in {len(studies)} studies, {what}: {1e3 * (time.perf_counter() - started):.0f} ms")
+        print(f"- nothing new in {len(studies)} studies, {what}: {1e3 * (time.perf_counter() - started):.0f} ms")
 
 
 def in_the_feeder(store: TrialStore, study: StudyRecord) -> None:
@@ -126,7 +125,7 @@ def in_the_feeder(store: TrialStore, study: StudyRecord) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(
-        f"feeder, {len(study.trials)} trials: {cpu:.1f} s CPU in all (imports and tables included), "
+        f"- feeder, {len(study.trials)} trials: {cpu:.1f} s CPU in all (imports and tables included), "
         f"{wall:.1f} s wall, {left} left; in the driver {1e3 * own:.0f} ms CPU, start {1e3 * started:.0f} ms"
     )
 
@@ -137,7 +136,8 @@ def spread(values: list[float]) -> str:
 
 def main() -> None:
     num_trials = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print(f"{platform.machine()}, Python {platform.python_version()}, {num_trials} trials x {NUM_EPOCHS} epochs")
+    print("## Tracking (`python -m benchmarks.tracking`)\n")
+    print(f"{num_trials} trials x {NUM_EPOCHS} epochs into a new SQLite file; target: 2 % of a trial's time.\n")
     with tempfile.TemporaryDirectory() as folder:
         studies = []
         # A store of its own per repetition would measure the tables too; other seeds would be other trials.
