@@ -6,7 +6,6 @@ own checkpoints, snapshots and loggers are off, and its files live in a temporar
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import tempfile
@@ -23,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from ccar.cluster.early_stopping import scheduler_for
@@ -38,8 +36,6 @@ from ccar.training.config import TrialConfig
 
 if TYPE_CHECKING:
     from ccar.cluster.trial_worker import TrialWorker
-
-log = logging.getLogger(__name__)
 
 MAX_LOST_WORKERS = 3  # a trial whose process died so often is given up: it is probably the trial's own doing
 BUSY_PAUSE_SECONDS = 2.0  # before asking again for a trial that another driver's worker trains
@@ -77,11 +73,15 @@ def run_on_ray(
     with ray_session(place.address), tempfile.TemporaryDirectory(prefix="ccar-tune-") as scratch:
         slots = trial_slots(place.resources)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
-        scheduler = scheduler_for(early_stopping, baseline)
-        adapter = _SourceSearcher(source, place, scheduler, early_stopping is not None, slots, listener)
+        adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener)
         tuner = tune.Tuner(
             tune.with_resources(_TrialActor, {"cpu": place.resources.cpus, "gpu": place.resources.gpus}),
-            tune_config=tune.TuneConfig(search_alg=adapter, scheduler=scheduler, num_samples=-1, reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                search_alg=adapter,
+                scheduler=scheduler_for(early_stopping, baseline),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=scratch,
@@ -153,7 +153,6 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         self,
         source: TrialSource,
         place: Place,
-        scheduler: TrialScheduler,
         every_epoch: bool,
         slots: int,
         listener: Listener,
@@ -161,7 +160,6 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         super().__init__(metric="objective", mode="max")
         self._source = source
         self._store = TrialStore(place.store_root)
-        self._scheduler = scheduler
         self._constants = {
             "store_root": str(place.store_root),
             "cache_dir": str(place.cache_dir),

@@ -6,7 +6,6 @@ selects imports.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NewType
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NewType
 import pandas as pd
 
 from ccar.metrics.accuracy import Evaluation
+from ccar.study.methods import vector_name
 from ccar.study.parts import plain, shown_model
 from ccar.training.config import BaseLoss, Reweighting, TrialConfig
 from ccar.training.result import EpochResult
@@ -190,10 +190,7 @@ def _reweighting_columns(reweighting: Reweighting | None) -> dict[str, Any]:
 
 
 def _frequency_name(frequency: str | tuple[float, ...]) -> str:
-    """A custom vector may have thousands of entries: it is named by a digest of them."""
-    if isinstance(frequency, str):
-        return frequency
-    return f"custom-{hashlib.sha256(repr(frequency).encode()).hexdigest()[:6]}"
+    return frequency if isinstance(frequency, str) else vector_name(frequency)
 
 
 def _options_of(loss: BaseLoss) -> str:

@@ -271,7 +271,7 @@ def _label(
         for name, field in Reweighting.model_fields.items():
             value = getattr(reweighting, name)
             if name != "omega" and value != field.default:
-                shown.append(f"{name}={_vector_name(value) if isinstance(value, tuple) else plain(value)}")
+                shown.append(f"{name}={vector_name(value) if isinstance(value, tuple) else plain(value)}")
         if reduction != "mean":
             shown.append(f"reduction={reduction}")
         label += f"+ccar({', '.join(shown)})"
@@ -280,7 +280,8 @@ def _label(
     return label
 
 
-def _vector_name(frequency: tuple[float, ...]) -> str:
+def vector_name(frequency: tuple[float, ...]) -> str:
+    """A custom vector may have thousands of entries: it is named by a digest of them."""
     return f"custom-{hashlib.sha256(repr(frequency).encode()).hexdigest()[:6]}"
 
 
