@@ -40,6 +40,9 @@ def plan_text(study: Study, plan: Plan) -> str:
         f"  done      {plan.done}",
         f"  to run    {plan.to_run}",
     ]
+    if plan.two_stage:
+        networks = "network" if plan.stage_ones == 1 else "networks"
+        lines.append(f"  stages    {plan.two_stage} trials start from {plan.stage_ones} {networks} trained once each")
     if plan.slots == 0:
         lines.append("  at once   0: this machine does not have what `resources` asks for")
     else:

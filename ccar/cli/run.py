@@ -87,7 +87,7 @@ def _train(
     )
     with ProgressDisplay(talk, source.num_trials, num_done) as display:
         listener = _RunListener(display, view, source, feeder)
-        return run_on_ray(source, place, view.study.early_stopping, view.study.baseline, listener)
+        return run_on_ray(source, place, view.study.early_stopping, listener)
 
 
 def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunOutcome:

@@ -11,16 +11,15 @@ from ccar.study.definition import EarlyStopping
 
 
 class _WithinImbalanceFactor(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types for Tune
-    """One early-stopping rule per imbalance factor, and none for the baseline.
+    """One early-stopping rule per imbalance factor, for the trials that may stop (see `Cell.may_stop`).
 
     Accuracies at different imbalance factors do not compare: one rule over all would stop every trial of the
     steepest tail.
     """
 
-    def __init__(self, definition: EarlyStopping, baseline: str) -> None:
+    def __init__(self, definition: EarlyStopping) -> None:
         super().__init__()
         self._definition = definition
-        self._baseline = baseline
         self._rules: dict[float, TrialScheduler] = {}
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
@@ -49,7 +48,7 @@ class _WithinImbalanceFactor(FIFOScheduler):  # type: ignore[misc]  # Ray ships 
             self._rule(trial).on_trial_remove(tune_controller, trial)
 
     def _applies(self, trial: Trial) -> bool:
-        return bool(trial.config["method"] != self._baseline)
+        return bool(trial.config["may_stop"])
 
     def _rule(self, trial: Trial) -> TrialScheduler:
         factor = trial.config["imbalance_factor"]
@@ -70,5 +69,5 @@ def _rule(definition: EarlyStopping) -> TrialScheduler:
     return MedianStoppingRule(**named, grace_period=definition.grace_epochs)
 
 
-def scheduler_for(early_stopping: EarlyStopping | None, baseline: str) -> TrialScheduler:
-    return FIFOScheduler() if early_stopping is None else _WithinImbalanceFactor(early_stopping, baseline)
+def scheduler_for(early_stopping: EarlyStopping | None) -> TrialScheduler:
+    return FIFOScheduler() if early_stopping is None else _WithinImbalanceFactor(early_stopping)

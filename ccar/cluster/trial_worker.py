@@ -14,13 +14,14 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ccar.cluster.events import OutcomeStatus, TrialProgress, accuracies_of
 from ccar.data.image_set import SourceData
 from ccar.data.long_tail import data_fingerprint, split_long_tailed
 from ccar.data.sources import load_source
 from ccar.errors import CcarError, Diverged, Fenced, StoreError, TrialBusy
-from ccar.store.key import digest_of_parts, key_parts
+from ccar.store.key import digest_of_parts, key_parts, trial_key
 from ccar.store.trial_store import Claim, TrialStore
 from ccar.training.checkpoint import from_bytes, to_bytes
 from ccar.training.config import DataConfig, TrialConfig
@@ -79,7 +80,8 @@ class TrialWorker:
                     hint="install the same ccar on every node and give all of them the same images",
                 )
             claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self._facts)
-            training = Training(config, source, split, device=self._device)
+            weights = self._stage_one_weights(config, data_fingerprint(source.fingerprint, split))
+            training = Training(config, source, split, device=self._device, stage_one=weights)
             checkpoint = claim.checkpoint()
             if checkpoint is not None:
                 training.load_state_dict(from_bytes(checkpoint, self._device))
@@ -149,6 +151,23 @@ class TrialWorker:
                 claim.abandon()
                 log.warning("trial %s: its failure could not be recorded: %s", key[:12], store_error)
         return TrialProgress(key=key, status="failed", error=error)
+
+    def _stage_one_weights(self, config: TrialConfig, fingerprint: str) -> dict[str, Tensor] | None:
+        """The network that a two-stage trial starts from; it is trained by a trial of its own, never here.
+
+        Raises:
+            CcarError: that trial has not finished.
+        """
+        if config.stage_one is None:
+            return None
+        key = trial_key(config.stage_one, fingerprint)
+        weights = self._store.read_weights(key)
+        if weights is None:
+            record = self._store.read(key)
+            why = f": {record.error.splitlines()[0]}" if record.error else ""
+            raise CcarError(f"its stage one, trial {key[:12]}, is {record.status}, not finished{why}")
+        model: dict[str, Tensor] = from_bytes(weights, self._device)["model"]
+        return model
 
     def _source(self, data: DataConfig) -> SourceData:
         # Neither the tail nor the validation part changes the decoded images.

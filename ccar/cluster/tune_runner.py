@@ -55,7 +55,6 @@ def run_on_ray(
     source: TrialSource,
     place: Place,
     early_stopping: EarlyStopping | None,
-    baseline: str,
     listener: Listener,
 ) -> RunSummary:
     """Train everything that `source` hands out.
@@ -64,7 +63,6 @@ def run_on_ray(
         source: which trial comes next.
         place: resources per trial and the cluster they come from.
         early_stopping: compares trials of one imbalance factor; None lets every trial run to its end.
-        baseline: the method that is never stopped early, since all others are compared with it.
         listener: is told what happens.
 
     Raises:
@@ -78,7 +76,7 @@ def run_on_ray(
             tune.with_resources(_TrialActor, {"cpu": place.resources.cpus, "gpu": place.resources.gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=adapter,
-                scheduler=scheduler_for(early_stopping, baseline),
+                scheduler=scheduler_for(early_stopping),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -194,7 +192,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         config: dict[str, Any] = {
             "trial": trial.config.model_dump_json(),
             "key": trial.key,
-            "method": trial.cell.method,
+            "may_stop": trial.cell.may_stop,
             "imbalance_factor": trial.config.data.imbalance_factor,
             **self._constants,
         }

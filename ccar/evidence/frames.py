@@ -15,7 +15,7 @@ import pandas as pd
 from ccar.metrics.accuracy import Evaluation
 from ccar.study.methods import vector_name
 from ccar.study.parts import plain, shown_model
-from ccar.training.config import BaseLoss, Reweighting, TrialConfig
+from ccar.training.config import BaseLoss, Reweighting
 from ccar.training.result import EpochResult
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ VALIDATION_DTYPES: dict[str, str] = {
     "method": "str",
     "base": "str",
     "base_options": "str",  # those that differ from their default, such as "gamma=2"; "" when none does
-    "family": "str",  # base, options and decision rule: what a plain loss and its omegas share
+    "procedure": "str",  # "end_to_end", or how else the network comes to its weights
+    "family": "str",  # base, options, procedure: what a plain loss and its omegas share
     "omega": "float64",  # NaN: the plain base loss
     "frequency": "str",
     "phase": "str",
@@ -108,15 +109,6 @@ def rows_of(frame: pd.DataFrame) -> list[Any]:
     return list(frame.itertuples(index=False, name="Row"))
 
 
-def family_of(config: TrialConfig) -> str:
-    """What a plain base loss shares with its re-weighted forms: loss, options, decision rule.
-
-    The label is the one that the study gives to the plain method, unless its file names it otherwise.
-    """
-    label = shown_model(config.loss)
-    return label if config.post_hoc_tau is None else f"{label}+post_hoc(tau={plain(config.post_hoc_tau)})"
-
-
 def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str, Any]:
     config = trial.config
     epochs = record.epochs if record else ()
@@ -127,7 +119,8 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         "method": trial.cell.method,
         "base": config.loss.name,
         "base_options": _options_of(config.loss),
-        "family": family_of(config),
+        "procedure": config.procedure.name,
+        "family": trial.cell.family,
         **_reweighting_columns(config.reweighting),
         "reduction": config.reduction,
         "imbalance_factor": plain(config.data.imbalance_factor),
@@ -161,7 +154,7 @@ def _cost_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str, Any]
     row: dict[str, Any] = {"cell": trial.cell.id, "seed": trial.config.seed, "key": trial.key}
     if record is None:
         return row
-    images = sum(epoch.images_per_second * epoch.seconds for epoch in record.epochs)
+    images = sum((epoch.images_per_second or 0.0) * epoch.seconds for epoch in record.epochs)
     return {
         **row,
         "seconds": record.seconds,

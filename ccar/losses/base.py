@@ -38,6 +38,10 @@ class BaseLoss(nn.Module):
     """Whether the mean over a batch divides by the sum of `image_weights`, as torch's own weighted
     cross-entropy does, and not by the number of images."""
 
+    takes_two_labels: bool = True
+    """Whether an image with two labels (mixup, CutMix) costs the weighted mean of the losses of both, which for
+    cross-entropy is the loss of the mixed label. Not where the loss has a margin for the one true class."""
+
     def __init__(self, class_counts: Sequence[int] | Tensor) -> None:
         super().__init__()
         self.class_counts: Tensor

@@ -105,6 +105,33 @@ class Loss(nn.Module):
         if isinstance(self.base, BaseLoss):
             self.base.set_epoch(epoch, num_epochs)
 
+    def check_two_labels(self) -> None:
+        """Raise ValueError where images with two labels (mixup, CutMix) have no defined loss."""
+        if not (isinstance(self.base, BaseLoss) and self.base.takes_two_labels):
+            raise ValueError(f"{type(self.base).__name__} is not defined for images with two labels (mixup, CutMix)")
+        if self.reweighting is not None and not self.reweighting.takes_two_labels:
+            raise ValueError(
+                "Omega is not defined for images with two labels (mixup, CutMix); "
+                "reweighting={'soft_labels': 'per_label', ...} mixes the losses of both labels"
+            )
+
+    def of_two_labels(self, logits: Tensor, labels: Tensor, others: Tensor, weight: float) -> Tensor:
+        """weight * loss(labels) + (1 - weight) * loss(others): for images that were mixed by the same weight.
+
+        Args:
+            logits: (N, K) of the mixed images.
+            labels: (N,) int64 labels of the first images.
+            others: (N,) int64 labels of the second ones.
+            weight: of `labels`, in [0, 1].
+
+        Raises:
+            ValueError: see `check_two_labels`.
+        """
+        self.check_two_labels()
+        first: Tensor = self(logits, labels)
+        second: Tensor = self(logits, others)
+        return weight * first + (1 - weight) * second
+
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         check_batch(logits, labels, self.num_classes)
         base, reweighting, reduction = self.base, self.reweighting, self.reduction

@@ -34,6 +34,7 @@ class LDAM(BaseLoss):
     """
 
     mean_by_weight = True
+    takes_two_labels = False
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ Phase = Literal["dual", "standard_only", "inverted_only", "constant"]
 PHASES: tuple[str, ...] = ("dual", "standard_only", "inverted_only", "constant")
 CONFIDENCES: tuple[str, ...] = ("adjusted", "raw")
 GRADIENTS: tuple[str, ...] = ("through", "detached")
+SOFT_LABELS: tuple[str, ...] = ("forbidden", "per_label")
 
 
 def ccar_weight(
@@ -99,6 +100,9 @@ class Reweighting(nn.Module):
         gradient: `through` differentiates Omega too, as the paper's Lemma 1; `detached` takes it as a
             constant.
         keep_z: see `ccar_weight`.
+        soft_labels: of an image with two labels (mixup, CutMix) the paper does not define p_t. `forbidden`
+            refuses such images; `per_label` takes the weighted mean of the two losses Omega L, each with the
+            p_t of its own label.
 
     Raises:
         ValueError: a value that is not one of these.
@@ -115,15 +119,18 @@ class Reweighting(nn.Module):
         confidence: Literal["adjusted", "raw"] = "adjusted",
         gradient: Literal["through", "detached"] = "through",
         keep_z: bool = False,
+        soft_labels: Literal["forbidden", "per_label"] = "forbidden",
     ) -> None:
         super().__init__()
         pivot = _checked_omega(omega)
         check_choice("phase", phase, PHASES)
         check_choice("confidence", confidence, CONFIDENCES)
         check_choice("gradient", gradient, GRADIENTS)
+        check_choice("soft_labels", soft_labels, SOFT_LABELS)
         if not isinstance(keep_z, bool):
             raise ValueError(f"keep_z must be true or false, not {keep_z!r}")
         self.confidence, self.gradient, self.keep_z, self.phase = confidence, gradient, keep_z, phase
+        self.takes_two_labels = soft_labels == "per_label"
 
         self.omega: Tensor
         self.frequency: Tensor

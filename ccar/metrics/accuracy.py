@@ -42,6 +42,28 @@ def group_of_class(class_counts: Sequence[int]) -> tuple[Group, ...]:
     return tuple("many" if count > MANY_ABOVE else "few" if count < FEW_BELOW else "medium" for count in class_counts)
 
 
+def recall_per_class(
+    predicted: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]], num_classes: int
+) -> NDArray[np.float64]:
+    """(num_classes,) share of the images of each class that are predicted right.
+
+    Args:
+        predicted: (N,) predicted classes in [0, num_classes).
+        labels: (N,) true classes in [0, num_classes); every class occurs.
+        num_classes: number of classes.
+
+    Raises:
+        ValueError: the shapes disagree, or a class has no image here, so that its recall is undefined.
+    """
+    if predicted.shape != labels.shape or labels.ndim != 1:
+        raise ValueError(f"predictions {predicted.shape} and labels {labels.shape} must be two equal (N,)")
+    images_per_class = np.bincount(labels, minlength=num_classes)
+    absent = np.flatnonzero(images_per_class == 0)
+    if absent.size:
+        raise ValueError(f"no image to evaluate class {absent[0]} on ({absent.size} of {num_classes} classes)")
+    return np.bincount(labels[predicted == labels], minlength=num_classes) / images_per_class
+
+
 def evaluate_predictions(
     predicted: NDArray[np.integer[Any]],
     labels: NDArray[np.integer[Any]],
@@ -66,14 +88,7 @@ def evaluate_predictions(
     """
     if len(class_counts) != num_classes:
         raise ValueError(f"{len(class_counts)} class counts for {num_classes} classes")
-    if predicted.shape != labels.shape or labels.ndim != 1:
-        raise ValueError(f"predictions {predicted.shape} and labels {labels.shape} must be two equal (N,)")
-    images_per_class = np.bincount(labels, minlength=num_classes)
-    absent = np.flatnonzero(images_per_class == 0)
-    if absent.size:
-        raise ValueError(f"no image to evaluate class {absent[0]} on ({absent.size} of {num_classes} classes)")
-    correct_per_class = np.bincount(labels[predicted == labels], minlength=num_classes)
-    recall = correct_per_class / images_per_class
+    recall = recall_per_class(predicted, labels, num_classes)
     groups = np.array(group_of_class(class_counts))
 
     def mean_recall(group: Group) -> float | None:
@@ -83,7 +98,7 @@ def evaluate_predictions(
     return Evaluation(
         num_images=len(labels),
         loss=mean_cross_entropy,
-        accuracy=int(correct_per_class.sum()) / len(labels),
+        accuracy=int((predicted == labels).sum()) / len(labels),
         balanced_accuracy=float(recall.mean()),
         many=mean_recall("many"),
         medium=mean_recall("medium"),

@@ -41,3 +41,38 @@ class NormedHead(nn.Module):
         """(N, num_features) features of any float type to (N, num_classes) float32 cosines."""
         with torch.autocast(features.device.type, enabled=False):
             return F.normalize(features.float(), dim=1, eps=NORM_EPS) @ F.normalize(self.weight, dim=0, eps=NORM_EPS)
+
+
+class ScaledHead(nn.Module):
+    """A trained linear head that stays as it is, with a learnable factor per class on its logits, bias included.
+
+    Source: Kang et al., ICLR 2020, arXiv:1910.09217 (learnable weight scaling).
+    """
+
+    def __init__(self, linear: LinearHead) -> None:
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        self.scale = nn.Parameter(torch.ones(linear.out_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, num_features) features of any float type to (N, num_classes) float32 logits."""
+        logits: Tensor = self.linear(features)
+        return logits * self.scale
+
+
+def normalised_by_tau(head: LinearHead, features: Tensor, tau: float) -> Tensor:
+    """Logits of class vectors divided by their norm to the power tau, without the bias.
+
+    Args:
+        head: a trained linear head; not changed.
+        features: (N, num_features) of any float type.
+        tau: strength, no unit; 0 is the head without its bias, 1 leaves only the directions.
+
+    Returns:
+        (N, num_classes) float32.
+
+    Source: Kang et al., ICLR 2020, arXiv:1910.09217.
+    """
+    norms = head.weight.norm(dim=1).clamp_min(NORM_EPS)
+    logits: Tensor = F.linear(features.float(), head.weight) / norms**tau
+    return logits

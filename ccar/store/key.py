@@ -31,11 +31,17 @@ def trial_key(config: TrialConfig, data_fingerprint: str) -> str:
 
 def key_parts(config: TrialConfig, data_fingerprint: str) -> dict[str, Any]:
     """The parts that the key digests, as plain JSON: what `ccar why` compares."""
-    parts: dict[str, Any] = config.model_dump(mode="json")
+    parts = _without_whereabouts(config.model_dump(mode="json"))
+    return {**parts, "data_fingerprint": data_fingerprint, "code": code_digest()}
+
+
+def _without_whereabouts(parts: dict[str, Any]) -> dict[str, Any]:
     for whereabouts in ("root", "download"):
         del parts["data"][whereabouts]
     del parts["recipe"]["name"]  # what the recipe says counts, not what it is called
-    return {**parts, "data_fingerprint": data_fingerprint, "code": code_digest()}
+    if parts["stage_one"] is not None:
+        _without_whereabouts(parts["stage_one"])
+    return parts
 
 
 def digest_of_parts(parts: dict[str, Any]) -> str:

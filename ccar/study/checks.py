@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from ccar.errors import Problem
 from ccar.study.methods import Exclusion, Method, OpenMethod, facts_of
 from ccar.study.parts import plain
 from ccar.study.wording import did_you_mean
+from ccar.study.yaml_source import KeyPath
+from ccar.training.recipe import CutMix, Mixup, changed_recipe
 
 if TYPE_CHECKING:
     from ccar.study.definition import Study
@@ -43,6 +47,91 @@ def _methods_differ(study: Study) -> Iterator[Problem]:
             yield study.problem((*path, "label"), message, "choose another label")
         by_label.setdefault(method.label, method)
         by_settings.setdefault(method.settings, method)
+
+
+def _stage_one_is_a_method(study: Study) -> Iterator[Problem]:
+    known = study.methods.by_label
+    for index, extra in enumerate(study.methods.extra):
+        if not extra.procedure.needs_stage_one:
+            continue
+        path = ("methods", "extra", index) + (("stage_one",) if extra.stage_one else ())
+        name = extra.stage_one or "cross_entropy"
+        stage_one = known.get(name)
+        if stage_one is None:
+            message = f"stage one is unknown: found {name!r}, expected the label of a method of this study"
+            yield study.problem(path, message, did_you_mean(name, known) or "add the method that it starts from")
+        elif stage_one.procedure.name != "end_to_end":
+            message = f"stage one has two stages itself: found {name!r}, expected a method that trains in one go"
+            yield study.problem(path, message, "name the method that it starts from")
+        elif extra.procedure.needs_linear_head and stage_one.base.head != "linear":
+            message = (
+                f"{extra.procedure.name} rescales the vectors of a linear classifier: found {name!r} with a "
+                f"{stage_one.base.head} one, expected a stage one with a linear one"
+            )
+            yield study.problem(path, message, "start from cross_entropy, or leave it out")
+        elif extra.procedure.needs_linear_head and extra.base is not None and extra.base.head != "linear":
+            message = (
+                f"{extra.procedure.name} keeps the linear classifier of stage one: found base {extra.base.name}, "
+                "expected a loss on unnormalised logits"
+            )
+            yield study.problem(("methods", "extra", index, "base"), message, "choose another base")
+        else:
+            for factor in study.data.imbalance_factors:
+                if study.methods.excludes(factor, stage_one) and any(
+                    not study.methods.excludes(factor, method) for method in known.values() if method.stage_one == name
+                ):
+                    message = (
+                        f"stage one is left out at imbalance factor {plain(factor)}: found an exclusion of {name!r}, "
+                        "expected it wherever a method starts from it"
+                    )
+                    yield study.problem(path, message, "change methods.exclude")
+
+
+def _recipe_changes_fit(study: Study) -> Iterator[Problem]:
+    for index, extra in enumerate(study.methods.extra):
+        changes = {**extra.procedure.recipe, **extra.changes}
+        try:
+            changed_recipe(study.recipe, changes)
+        except ValidationError as error:
+            path = ("methods", "extra", index) + (("recipe",) if extra.changes else ())
+            for part in error.errors():
+                reason = part["msg"].removeprefix("Value error, ")
+                message = f"methods.extra[{index}].recipe does not fit the recipe of the study: {reason}"
+                yield study.problem(path, message, f"it changes {', '.join(sorted(changes))}")
+
+
+def _mixing_has_a_loss(study: Study) -> Iterator[Problem]:
+    for method in study.methods.by_label.values():
+        changes = {"mixing": study.recipe.mixing, **method.procedure.recipe, **dict(method.recipe_changes)}
+        mixing = changes["mixing"]
+        if not isinstance(mixing, Mixup | CutMix) or not method.procedure.trains:
+            continue
+        extras = [extra.method(study.methods.by_label).label for extra in study.methods.extra]
+        path: KeyPath = ("methods", "extra", extras.index(method.label)) if method.label in extras else ("recipe",)
+        if not method.base.takes_two_labels:
+            message = (
+                f"{method.base.name} has no rule for mixed images: found mixing {mixing.name} at {method.label!r}, "
+                "expected a loss that takes two labels"
+            )
+            yield study.problem(path, message, "leave mixing out for it: recipe: {mixing: null}")
+        elif method.reweighting is not None and method.reweighting.soft_labels == "forbidden":
+            message = (
+                f"Omega has no rule for mixed images: found mixing {mixing.name} at {method.label!r}, expected "
+                "soft_labels: per_label beside omega"
+            )
+            yield study.problem(path, message, "per_label mixes the losses of both labels; or leave mixing out for it")
+
+
+def _tau_is_chosen_on_validation(study: Study) -> Iterator[Problem]:
+    for index, extra in enumerate(study.methods.extra):
+        taus = getattr(extra.procedure, "tau", ())
+        if len(taus) > 1 and study.data.validation_per_class == 0:
+            message = (
+                f"{extra.procedure.name} chooses tau on validation images: found {len(taus)} taus and "
+                "validation_per_class 0, expected one tau, or validation images"
+            )
+            path = ("methods", "extra", index, "procedure")
+            yield study.problem(path, message, "write one tau, or raise data.validation_per_class")
 
 
 def _omega_comes_from_one_place(study: Study) -> Iterator[Problem]:
@@ -147,6 +236,10 @@ def _pairs(study: Study, *, excluded: bool = False) -> Iterator[tuple[float | st
 
 _CHECKS: tuple[tuple[frozenset[str], Callable[[Study], Iterator[Problem]]], ...] = (
     (frozenset({"methods"}), _methods_differ),
+    (frozenset({"methods", "data"}), _stage_one_is_a_method),
+    (frozenset({"methods", "recipe"}), _recipe_changes_fit),
+    (frozenset({"methods", "recipe"}), _mixing_has_a_loss),
+    (frozenset({"methods", "data"}), _tau_is_chosen_on_validation),
     (frozenset({"methods", "search"}), _omega_comes_from_one_place),
     (frozenset({"search"}), _searched_range_has_room),
     (frozenset({"data", "search", "early_stopping"}), _validation_is_there),

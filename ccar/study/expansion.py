@@ -13,6 +13,7 @@ from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
 from ccar.study.yaml_source import KeyPath
 from ccar.training.config import TrialConfig
+from ccar.training.recipe import changed_recipe
 
 if TYPE_CHECKING:
     from ccar.data.image_set import SourceData
@@ -27,6 +28,8 @@ class Cell:
 
     id: str  # unique in the study: "if100/focal+ccar(omega=0.75)"
     method: str  # the same at every imbalance factor: "focal+ccar(omega=0.75)"
+    family: str  # what a plain loss and its omegas share: "focal"
+    may_stop: bool  # whether early stopping may end its trials: not the baseline, not what others start from
     config: TrialConfig  # with seed 0, which means nothing here
 
 
@@ -38,6 +41,7 @@ class PlannedTrial:
     config: TrialConfig
     key: str
     data_fingerprint: str
+    stage_one_key: str | None = None  # of the trial that must have finished before
 
     @property
     def seed(self) -> int:
@@ -83,18 +87,37 @@ def open_cells_of(study: Study) -> tuple[OpenCell, ...]:
 
 def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue) -> Cell:
     """The cell of one method at one imbalance factor."""
+    procedure, changes = method.procedure, dict(method.recipe_changes)
     config = TrialConfig(
         data=study.data.at(imbalance_factor),
         model=study.model,
-        head="normed" if method.base.name == "ldam" else "linear",  # LDAM's margins are on cosines
-        recipe=study.recipe,
+        head=method.base.head,
+        recipe=changed_recipe(study.recipe, {**procedure.recipe, **changes}),
         loss=method.base,
         reweighting=method.reweighting,
         reduction=method.reduction,
-        post_hoc_tau=method.post_hoc_tau,
+        loss_factor=method.loss_factor,
+        procedure=procedure,
+        stage_one=method.stage_one
+        and cell_of(study, study.methods.by_label[method.stage_one], imbalance_factor).config,
         seed=0,
     )
-    return Cell(id=_cell_id(imbalance_factor, method.label), method=method.label, config=config)
+    return Cell(
+        id=_cell_id(imbalance_factor, method.label),
+        method=method.label,
+        family=method.family,
+        # Only trainings of one length under one recipe compare epoch by epoch.
+        may_stop=method.label not in {study.baseline, *study.methods.stage_ones}
+        and procedure.name == "end_to_end"
+        and config.recipe == study.recipe,
+        config=config,
+    )
+
+
+def _stage_one(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue) -> TrialConfig | None:
+    if method.stage_one is None:
+        return None
+    return cell_of(study, study.methods.by_label[method.stage_one], imbalance_factor).config
 
 
 def load_data(study: Study, cache_dir: Path) -> SourceData:
@@ -149,10 +172,17 @@ def plan_cells(
     trials = []
     for cell in cells:
         for seed in seeds:
-            config = cell.config.model_copy(update={"seed": seed})
+            config = cell.config.with_seed(seed)
             fingerprint = fingerprints[config.data.imbalance_factor, seed]
-            key = trial_key(config, fingerprint)
-            trials.append(PlannedTrial(cell=cell, config=config, key=key, data_fingerprint=fingerprint))
+            trials.append(
+                PlannedTrial(
+                    cell=cell,
+                    config=config,
+                    key=trial_key(config, fingerprint),
+                    data_fingerprint=fingerprint,
+                    stage_one_key=trial_key(config.stage_one, fingerprint) if config.stage_one else None,
+                )
+            )
     return tuple(trials)
 
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from functools import cached_property
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
+from pydantic.fields import FieldInfo
 
 from ccar.data.config import ImbalanceFactor
 from ccar.study.parts import OneOrMore, Part, Several, Shorthand, mistake, plain, shown_model
 from ccar.training.config import (
     BaseLoss,
     Confidence,
+    CrossEntropy,
+    EndToEnd,
     Finite,
     FrequencySource,
     Gradient,
     Omega,
     Phase,
+    Procedure,
     Reduction,
     Reweighting,
 )
+from ccar.training.recipe import Recipe
 
 BASE_NAMES: tuple[str, ...] = tuple(member.model_fields["name"].default for member in get_args(get_args(BaseLoss)[0]))
 Base = Annotated[
@@ -30,24 +37,34 @@ Base = Annotated[
     Shorthand("name", BASE_NAMES),
     Field(description="a base loss by name, or {name: ..., option: value} to set its options"),
 ]
+PROCEDURE_NAMES: tuple[str, ...] = tuple(
+    member.model_fields["name"].default for member in get_args(get_args(Procedure)[0])
+)
+END_TO_END = EndToEnd()
+SoftLabels = Literal["forbidden", "per_label"]
 Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Label = Annotated[str, Field(pattern=r"^[^/\n]{1,100}$", description="1 to 100 characters on one line, no slash")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What is compared: a base loss, how it is re-weighted, and how its logits are read."""
+    """What is compared: a base loss, how it is re-weighted, and how the network is trained with it."""
 
     label: str  # unique in the study
+    family: str  # the label without CCAR: what a plain loss and its omegas share, whatever the file calls them
     base: BaseLoss
     reweighting: Reweighting | None = None
     reduction: Reduction = "mean"
-    post_hoc_tau: float | None = None
+    loss_factor: float = 1.0
+    procedure: Procedure = END_TO_END
+    stage_one: str | None = None  # the label of the method whose network the procedure starts from
+    recipe_changes: tuple[tuple[str, object], ...] = ()  # what differs from the recipe of the study
 
     @property
     def settings(self) -> tuple[object, ...]:
         """Equal for two methods that train the same."""
-        return (self.base, self.reweighting, self.reduction, self.post_hoc_tau)
+        how = (self.procedure, self.stage_one, self.recipe_changes, self.loss_factor)
+        return (self.base, self.reweighting, self.reduction, *how)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +114,9 @@ class Grid(Part):
     )
     gradient: OneOrMore[Gradient] = Field(("through",), description="through Omega, or Omega detached")
     keep_z: OneOrMore[bool] = Field((False,), description="divide by Z, which the paper drops")
+    soft_labels: OneOrMore[SoftLabels] = Field(
+        ("forbidden",), description="under mixup or cutmix; per_label: mix the losses of both labels"
+    )
     reduction: OneOrMore[Reduction] = Field(
         ("mean",), description="how Omega * loss becomes one number; all but mean take out Omega's scale"
     )
@@ -115,6 +135,7 @@ class Grid(Part):
             "confidence",
             "gradient",
             "keep_z",
+            "soft_labels",
             "reduction",
         )
         for values in itertools.product(*(getattr(self, name) for name in switches)):
@@ -137,25 +158,84 @@ class ExtraReweighting(Reweighting):
         return self
 
 
+def _optional(field: FieldInfo) -> Any:  # noqa: ANN401  a type made at run time
+    """The field of a recipe, with nothing for what is not changed."""
+    kind = Annotated[field.annotation, *field.metadata, Field(discriminator=field.discriminator)]  # type: ignore[name-defined]
+    return kind | None, Field(None, description=field.description)
+
+
+_CHANGEABLE: dict[str, Any] = {name: _optional(field) for name, field in Recipe.model_fields.items() if name != "name"}
+# Made from Recipe, so that the two cannot differ.
+RecipeChanges: Any = create_model(
+    "RecipeChanges", __base__=Part, __doc__="Fields of the recipe that differ from the study's.", **_CHANGEABLE
+)
+
+
 class ExtraMethod(Part):
     """A single method beside the grid."""
 
     label: Label | None = Field(None, description="its name in tables; by default made from what follows")
-    base: Base
+    base: Base | None = Field(
+        None, description="a base loss by name, or {name: ..., option: value}; may be left out beside a procedure"
+    )
     reweighting: ExtraReweighting | None = Field(None, description="switches of Omega, one value each; default: none")
-    post_hoc_tau: Finite | None = Field(
-        None, gt=0, description="train as usual, predict argmax of logits - tau * log prior"
+    loss_factor: Finite = Field(1.0, gt=0, description="multiplies the loss: a control for the scale of Omega")
+    procedure: Annotated[Procedure, Shorthand("name", PROCEDURE_NAMES)] = Field(
+        END_TO_END, description="how the network is trained, by name, or {name: ..., option: value}"
+    )
+    stage_one: Label | None = Field(
+        None, description="label of the method whose trained network is gone on from; default: cross_entropy"
+    )
+    recipe: RecipeChanges | None = Field(
+        None, description="what differs from the recipe of the study, for this method alone"
     )
 
+    @model_validator(mode="after")
+    def _fits_its_procedure(self) -> ExtraMethod:
+        procedure = self.procedure
+        if self.base is None and procedure.name == "end_to_end":
+            raise mistake("has no base", "no base", "a base loss", hint=f"one of {', '.join(BASE_NAMES)}")
+        if self.stage_one is not None and not procedure.needs_stage_one:
+            expected = "none beside a procedure that trains in one go"
+            raise mistake("has no effect", f"stage_one {self.stage_one!r}", expected, at=("stage_one",))
+        if not procedure.trains:
+            for name in ("base", "reweighting", "loss_factor", "recipe"):
+                if name in self.model_fields_set:
+                    raise mistake(
+                        "has no effect",
+                        f"{name} beside {procedure.name}, which trains nothing",
+                        "stage_one alone",
+                        hint="name the method to start from in stage_one",
+                        at=(name,),
+                    )
+        return self
+
     @property
-    def method(self) -> Method:
-        """The method it stands for."""
+    def changes(self) -> dict[str, object]:
+        """What differs from the recipe of the study."""
+        if self.recipe is None:
+            return {}
+        return {name: getattr(self.recipe, name) for name in sorted(self.recipe.model_fields_set)}
+
+    def method(self, known: Mapping[str, Method]) -> Method:
+        """The method it stands for; `known` has the methods before it, by label."""
+        stage_one = (self.stage_one or "cross_entropy") if self.procedure.needs_stage_one else None
+        if stage_one is not None and not self.procedure.trains:
+            return _read_otherwise(known.get(stage_one) or _method(CrossEntropy()), self, stage_one)
         reweighting = None
         if self.reweighting is not None:
             switches = {name: getattr(self.reweighting, name) for name in Reweighting.model_fields}
             reweighting = _without_unused_beta(Reweighting(**switches))
-        reduction = self.reweighting.reduction if self.reweighting is not None else "mean"
-        return _method(self.base, reweighting, reduction, self.post_hoc_tau, self.label)
+        return _method(
+            self.base or CrossEntropy(),
+            reweighting,
+            self.reweighting.reduction if self.reweighting is not None else "mean",
+            label=self.label,
+            loss_factor=self.loss_factor,
+            procedure=self.procedure,
+            stage_one=stage_one,
+            recipe_changes=tuple(self.changes.items()),
+        )
 
 
 class Exclusion(Part):
@@ -163,6 +243,7 @@ class Exclusion(Part):
 
     method: str | None = Field(None, description="the method's label, e.g. focal for the plain base loss")
     base: str | None = Field(None, description="name of the base loss, whatever its options")
+    procedure: str | None = Field(None, description="name of the procedure, such as crt")
     imbalance_factor: ImbalanceFactor | None = Field(None, description="only at this imbalance factor")
     omega: Omega | None = Field(None, description="pivot of the methods to leave out")
     frequency: FrequencySource | None = Field(None, description="frequency source of the methods to leave out")
@@ -171,6 +252,7 @@ class Exclusion(Part):
     confidence: Confidence | None = Field(None, description="confidence of the methods to leave out")
     gradient: Gradient | None = Field(None, description="gradient of the methods to leave out")
     keep_z: bool | None = Field(None, description="keep_z of the methods to leave out")
+    soft_labels: SoftLabels | None = Field(None, description="soft_labels of the methods to leave out")
     reduction: Reduction | None = Field(None, description="reduction of the methods to leave out")
 
     @model_validator(mode="after")
@@ -206,7 +288,19 @@ class Methods(Part):
             methods.append(_method(base))
             points = (point for grid in self.reweighting or () if grid.omega is not None for point in grid.points())
             methods.extend(_method(base, *point) for point in dict.fromkeys(points))
-        return methods + [extra.method for extra in self.extra]
+        for extra in self.extra:
+            methods.append(extra.method({method.label: method for method in methods}))
+        return methods
+
+    @cached_property
+    def by_label(self) -> Mapping[str, Method]:
+        """The methods of `fixed`."""
+        return {method.label: method for method in self.fixed()}
+
+    @cached_property
+    def stage_ones(self) -> frozenset[str]:
+        """Labels of the methods that others start from."""
+        return frozenset(method.stage_one for method in self.by_label.values() if method.stage_one is not None)
 
     def open(self) -> list[OpenMethod]:
         """The methods whose omega is searched, in the order of the file, before exclusions."""
@@ -230,6 +324,7 @@ def facts_of(imbalance_factor: float | str, method: Method | OpenMethod) -> dict
     facts: dict[str, object] = {
         "method": method.label,
         "base": method.base.name,
+        "procedure": "end_to_end" if isinstance(method, OpenMethod) else method.procedure.name,
         "imbalance_factor": imbalance_factor,
     }
     switches = method.switches if isinstance(method, OpenMethod) else method.reweighting
@@ -244,26 +339,61 @@ def _method(
     base: BaseLoss,
     reweighting: Reweighting | None = None,
     reduction: Reduction = "mean",
-    post_hoc_tau: float | None = None,
+    *,
     label: str | None = None,
+    loss_factor: float = 1.0,
+    procedure: Procedure = END_TO_END,
+    stage_one: str | None = None,
+    recipe_changes: tuple[tuple[str, object], ...] = (),
 ) -> Method:
+    factor = "" if loss_factor == 1 else f"{plain(loss_factor)}*"
+    changes = ", ".join(f"{name}={_shown(value)}" for name, value in recipe_changes)
+    how = (f"[{changes}]" if changes else "") + _shown_procedure(procedure, stage_one)
     return Method(
-        label=label or _label(base, reweighting, reduction, post_hoc_tau),
+        label=label or f"{factor}{_label(base, reweighting, reduction)}{how}",
+        family=f"{factor}{_label(base, None, 'mean')}{how}",
         base=base,
         reweighting=reweighting,
         reduction=reduction,
-        post_hoc_tau=post_hoc_tau,
+        loss_factor=loss_factor,
+        procedure=procedure,
+        stage_one=stage_one,
+        recipe_changes=recipe_changes,
     )
 
 
-def _label(
-    base: BaseLoss,
-    reweighting: Reweighting | None,
-    reduction: Reduction,
-    post_hoc_tau: float | None = None,
-    *,
-    omega: str | None = None,
-) -> str:
+def _read_otherwise(trained: Method, extra: ExtraMethod, stage_one: str) -> Method:
+    """The network of another method, read in another way: nothing else about it differs."""
+    how = _shown_procedure(extra.procedure, None)
+    return dataclasses.replace(
+        trained,
+        label=extra.label or f"{trained.label}{how}",
+        family=f"{trained.family}{how}",
+        procedure=extra.procedure,
+        stage_one=stage_one,
+    )
+
+
+def _shown_procedure(procedure: Procedure, stage_one: str | None) -> str:
+    """As the end of a label: `+crt`, `+crt(stage_one=mixup)`, or nothing for end-to-end training."""
+    if isinstance(procedure, EndToEnd):
+        return ""
+    options = {} if stage_one in (None, "cross_entropy") else {"stage_one": stage_one}
+    for name, field in type(procedure).model_fields.items():
+        value = getattr(procedure, name)
+        if name != "name" and value != field.default:
+            options[name] = _shown(value)
+    shown = ", ".join(f"{name}={value}" for name, value in options.items())
+    return f"+{procedure.name}({shown})" if shown else f"+{procedure.name}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, BaseModel):
+        return shown_model(value)
+    return "|".join(map(plain, value)) if isinstance(value, tuple) else plain(value)
+
+
+def _label(base: BaseLoss, reweighting: Reweighting | None, reduction: Reduction, *, omega: str | None = None) -> str:
     """Omega and whatever differs from the defaults: what another study calls the same is the same."""
     label = shown_model(base)
     if reweighting is not None:
@@ -275,8 +405,6 @@ def _label(
         if reduction != "mean":
             shown.append(f"reduction={reduction}")
         label += f"+ccar({', '.join(shown)})"
-    if post_hoc_tau is not None:
-        label += f"+post_hoc(tau={plain(post_hoc_tau)})"
     return label
 
 

@@ -50,6 +50,8 @@ class Plan:
     to_run: int
     by_status: Mapping[TrialStatus, int]  # of the trials that are known
     to_suggest: int  # trials that only the searcher will know
+    stage_ones: int  # trained networks that two-stage trials share
+    two_stage: int  # the trials that start from one of these
     slots: int  # trials at once
     device: str  # what device_hours count: "gpu" or "cpu"
     device_hours: float | None
@@ -106,6 +108,7 @@ def plan_of(
     by_status = Counter(statuses.values())
     missing = [trial for trial in trials if statuses[trial.key] in again]
     to_suggest = max(0, (num_trials or 0) - len(trials))
+    two_stage = [trial for trial in trials if trial.stage_one_key is not None]
     slots = capacity.slots(resources)
     device = "gpu" if resources.gpus else "cpu"
     on_device = (record for record in timings if (record.worker.get("device") == "cpu") == (device == "cpu"))
@@ -125,6 +128,8 @@ def plan_of(
         to_run=len(missing) + to_suggest,
         by_status=dict(by_status),
         to_suggest=to_suggest,
+        stage_ones=len({trial.stage_one_key for trial in two_stage}),
+        two_stage=len(two_stage),
         slots=slots,
         device=device,
         device_hours=device_hours,
@@ -187,7 +192,7 @@ def _seconds_of(
 def _kinds(config: TrialConfig) -> tuple[tuple[object, ...], ...]:
     """What takes about as long, nearest first: the same recipe, at best with as many images."""
     data = (config.data.name, config.data.image_size)
-    alike = (data, config.model, config.recipe)
+    alike = (data, config.model, config.recipe, config.procedure.name)
     return ((*alike, config.data.imbalance_factor), alike)
 
 

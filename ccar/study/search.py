@@ -22,6 +22,7 @@ from ccar.study.expansion import (
     open_cells_of,
     plan_cells,
 )
+from ccar.study.stages import InStages
 
 if TYPE_CHECKING:
     import optuna
@@ -238,8 +239,8 @@ def trial_source(study: Study, source: SourceData, log: SearchLog) -> TrialSourc
     fingerprints = fingerprints_of(study, source)
     fixed = plan_cells(cells_of(study), study.seeds, fingerprints)
     if study.search is None:
-        return GridSource(fixed)
-    return OptunaSource(study, fixed, open_cells_of(study), fingerprints, log)
+        return InStages(GridSource(fixed))
+    return InStages(OptunaSource(study, fixed, open_cells_of(study), fingerprints, log))
 
 
 def suggest_omega(

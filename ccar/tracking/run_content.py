@@ -28,6 +28,7 @@ STATUS: Mapping[TrialStatus, RunStatus] = {
 }
 PER_CLASS_FILE = "per_class_accuracy.json"
 
+_WHEREABOUTS: Any = {"data": {"root", "download"}, "stage_one": {"data": {"root", "download"}}}
 _PARAM_LIMIT = 6000  # characters; MLflow cuts longer values off
 _TAG_LIMIT = 5000  # all of MLflow's stores take this much
 _DIGEST_LIMIT = 36
@@ -85,7 +86,7 @@ def run_content(trial: StudyTrial, record: TrialRecord, test: TestResult | None)
         start_time=milliseconds(record.started_at),
         end_time=milliseconds(record.ended_at) if ended else None,
         tags=_tags(trial, record, has_table=per_class is not None),
-        params=dict(_params(record.config.model_dump(mode="json", exclude={"data": {"root", "download"}}))),
+        params=dict(_params(record.config.model_dump(mode="json", exclude=_WHEREABOUTS))),
         points=tuple(point for point in _points(record, test) if math.isfinite(point.value)),
         per_class=per_class,
         data=_data(record),
@@ -142,10 +143,16 @@ def _shortened(text: str) -> str:
 def _points(record: TrialRecord, test: TestResult | None) -> Iterator[Point]:
     for epoch in record.epochs:
         timestamp = milliseconds(epoch.finished_at)
-        yield Point("train.loss", epoch.train_loss, timestamp, epoch.epoch)
-        yield Point("learning_rate", epoch.learning_rate, timestamp, epoch.epoch)
-        yield Point("images_per_second", epoch.images_per_second, timestamp, epoch.epoch)
-        yield Point("seconds", epoch.seconds, timestamp, epoch.epoch)
+        measured = {
+            "train.loss": epoch.train_loss,
+            "learning_rate": epoch.learning_rate,
+            "images_per_second": epoch.images_per_second,
+            "seconds": epoch.seconds,
+            **{f"chosen.{name}": value for name, value in epoch.chosen.items()},
+        }
+        for name, value in measured.items():
+            if value is not None:
+                yield Point(name, value, timestamp, epoch.epoch)
         if epoch.validation is not None:
             yield from _evaluation("val", epoch.validation, timestamp, epoch.epoch)
     if test is not None and record.ended_at is not None:

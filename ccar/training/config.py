@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from ccar.data.config import DataConfig as DataConfig  # the data room owns it: imports point down
 from ccar.data.config import DatasetName as DatasetName
@@ -26,27 +26,32 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CrossEntropy(_Frozen):
+class _BaseLoss(_Frozen):
+    head: ClassVar[Head] = "linear"  # the classifier whose logits the loss is made for
+    takes_two_labels: ClassVar[bool] = True  # under mixup and CutMix; as the loss of this name says
+
+
+class CrossEntropy(_BaseLoss):
     """Softmax cross-entropy, the plain baseline."""
 
     name: Literal["cross_entropy"] = "cross_entropy"
 
 
-class Focal(_Frozen):
+class Focal(_BaseLoss):
     """Softmax focal loss: images that are classified well count less (Lin et al. 2017)."""
 
     name: Literal["focal"] = "focal"
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
 
-class ClassBalanced(_Frozen):
+class ClassBalanced(_BaseLoss):
     """Cross-entropy weighted by the inverse effective number of images (Cui et al. 2019)."""
 
     name: Literal["class_balanced"] = "class_balanced"
     beta: Finite = Field(0.9999, ge=0, lt=1, description="of the effective number (1 - beta^n) / (1 - beta)")
 
 
-class ClassBalancedFocal(_Frozen):
+class ClassBalancedFocal(_BaseLoss):
     """Focal loss with the class-balanced weights (Cui et al. 2019)."""
 
     name: Literal["class_balanced_focal"] = "class_balanced_focal"
@@ -54,9 +59,11 @@ class ClassBalancedFocal(_Frozen):
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
 
-class LDAM(_Frozen):
+class LDAM(_BaseLoss):
     """Larger margins for rarer classes, then re-weighting (LDAM-DRW; Cao et al. 2019)."""
 
+    head: ClassVar[Head] = "normed"  # the margins are on cosines
+    takes_two_labels: ClassVar[bool] = False
     name: Literal["ldam"] = "ldam"
     max_margin: Finite = Field(0.5, gt=0, description="margin of the rarest class, on cosines")
     scale: Finite = Field(30.0, gt=0, description="multiplies the cosines, no unit")
@@ -66,20 +73,20 @@ class LDAM(_Frozen):
     drw_beta: Finite = Field(0.9999, ge=0, lt=1, description="effective-number beta of those weights")
 
 
-class LogitAdjustment(_Frozen):
+class LogitAdjustment(_BaseLoss):
     """Cross-entropy on logits shifted by tau times the log prior (Menon et al. 2021)."""
 
     name: Literal["logit_adjustment"] = "logit_adjustment"
     tau: Finite = Field(1.0, ge=0, description="strength of the class prior: 1 is balanced softmax")
 
 
-class BalancedSoftmax(_Frozen):
+class BalancedSoftmax(_BaseLoss):
     """Cross-entropy on logits shifted by the log counts (Ren et al. 2020): logit adjustment at tau 1."""
 
     name: Literal["balanced_softmax"] = "balanced_softmax"
 
 
-class FocalLogitAdjustment(_Frozen):
+class FocalLogitAdjustment(_BaseLoss):
     """Focal loss on the logits of logit adjustment."""
 
     name: Literal["focal_logit_adjustment"] = "focal_logit_adjustment"
@@ -87,7 +94,7 @@ class FocalLogitAdjustment(_Frozen):
     tau: Finite = Field(1.0, ge=0, description="strength of the class prior: 1 is balanced softmax")
 
 
-class FocalBalancedSoftmax(_Frozen):
+class FocalBalancedSoftmax(_BaseLoss):
     """Focal loss on the logits of balanced softmax."""
 
     name: Literal["focal_balanced_softmax"] = "focal_balanced_softmax"
@@ -120,6 +127,94 @@ class Reweighting(_Frozen):
     confidence: Confidence = Field("adjusted", description="p_t from the logits of the base loss, or raw")
     gradient: Gradient = Field("through", description="through Omega, or Omega detached")
     keep_z: bool = Field(False, description="divide by Z, which the paper drops")
+    soft_labels: Literal["forbidden", "per_label"] = Field(
+        "forbidden",
+        description="under mixup or cutmix p_t is not defined by the paper; per_label: mix the losses of both labels",
+    )
+
+
+def _taus(*, above_0: bool) -> WithJsonSchema:
+    number = {"type": "number", "exclusiveMinimum" if above_0 else "minimum": 0}
+    return WithJsonSchema({"anyOf": [number, {"type": "array", "items": number, "minItems": 1}]})
+
+
+_OneOrMore = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+
+
+class _Procedure(_Frozen):
+    trains: ClassVar[bool] = True  # False: reads what stage one has trained in another way
+    needs_stage_one: ClassVar[bool] = False
+    needs_linear_head: ClassVar[bool] = False  # of its stage one
+    recipe: ClassVar[dict[str, object]] = {}  # what differs from the recipe of the other methods unless a study says
+
+
+class EndToEnd(_Procedure):
+    """Train the whole network on the base loss, in one go."""
+
+    name: Literal["end_to_end"] = "end_to_end"
+
+
+_STAGE_TWO_RECIPE: dict[str, object] = {
+    "schedule": {"name": "cosine"},
+    "sampler": "class_balanced",
+    "mixing": None,
+}
+BatchNorm = Annotated[
+    Literal["update", "frozen"],
+    Field(description="update: running statistics go on moving, as in the authors' code; frozen: they stay"),
+]
+
+
+class ClassifierRetraining(_Procedure):
+    """cRT: keep the backbone of stage one, train a new classifier on class-balanced batches (Kang et al. 2020)."""
+
+    needs_stage_one: ClassVar[bool] = True
+    recipe: ClassVar[dict[str, object]] = {"epochs": 10, **_STAGE_TWO_RECIPE}
+    name: Literal["crt"] = "crt"
+    batch_norm: BatchNorm = "update"
+
+
+class LearnableWeightScaling(_Procedure):
+    """LWS: keep all of stage one, learn one factor per class on class-balanced batches (Kang et al. 2020)."""
+
+    needs_stage_one: ClassVar[bool] = True
+    needs_linear_head: ClassVar[bool] = True
+    recipe: ClassVar[dict[str, object]] = {"epochs": 5, **_STAGE_TWO_RECIPE}
+    name: Literal["lws"] = "lws"
+    batch_norm: BatchNorm = "update"
+
+
+class TauNormalisation(_Procedure):
+    """Divide each class vector of stage one by its norm to the power tau, drop the bias (Kang et al. 2020)."""
+
+    trains: ClassVar[bool] = False
+    needs_stage_one: ClassVar[bool] = True
+    needs_linear_head: ClassVar[bool] = True
+    name: Literal["tau_norm"] = "tau_norm"
+    tau: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], _OneOrMore, _taus(above_0=False)] = (
+        Field(
+            tuple(step / 10 for step in range(21)),
+            min_length=1,
+            description="strengths to choose from on the validation part; 0 leaves the class vectors as they are",
+        )
+    )
+
+
+class PostHocLogitAdjustment(_Procedure):
+    """Take tau times the log prior off the logits of stage one (Menon et al. 2021)."""
+
+    trains: ClassVar[bool] = False
+    needs_stage_one: ClassVar[bool] = True
+    name: Literal["post_hoc"] = "post_hoc"
+    tau: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], _OneOrMore, _taus(above_0=True)] = (
+        Field((1.0,), min_length=1, description="strengths to choose from on the validation part")
+    )
+
+
+Procedure = Annotated[
+    EndToEnd | ClassifierRetraining | LearnableWeightScaling | TauNormalisation | PostHocLogitAdjustment,
+    Field(discriminator="name"),
+]
 
 
 class TrialConfig(_Frozen):
@@ -132,5 +227,24 @@ class TrialConfig(_Frozen):
     loss: BaseLoss
     reweighting: Reweighting | None = None
     reduction: Reduction = "mean"
-    post_hoc_tau: Finite | None = Field(None, gt=0, description="predict argmax z - tau log pi")
+    loss_factor: Finite = Field(1.0, gt=0, description="multiplies the loss of a batch: a control for its scale")
+    procedure: Procedure = EndToEnd()
+    stage_one: TrialConfig | None = Field(None, description="whose trained network the procedure starts from")
     seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _stage_one_fits(self) -> Self:
+        stage_one = self.stage_one
+        if (stage_one is not None) != self.procedure.needs_stage_one:
+            raise ValueError(f"procedure {self.procedure.name} and stage_one do not fit: one needs the other")
+        if stage_one is not None and (
+            (stage_one.data, stage_one.model, stage_one.seed) != (self.data, self.model, self.seed)
+            or stage_one.procedure.name != "end_to_end"
+        ):
+            raise ValueError("stage_one is trained end to end on the same data and model with the same seed")
+        return self
+
+    def with_seed(self, seed: int) -> TrialConfig:
+        """The same configuration, and the same stage one, with another seed."""
+        stage_one = self.stage_one and self.stage_one.with_seed(seed)
+        return self.model_copy(update={"seed": seed, "stage_one": stage_one})

@@ -13,18 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ccar.data.augmentation import augment
 from ccar.data.image_set import SourceData
 from ccar.data.long_tail import Split
 from ccar.data.statistics import statistics_of
 from ccar.errors import Diverged, UserError
-from ccar.losses import BaseLoss, Loss, build_loss, post_hoc_logit_adjustment
 from ccar.metrics.accuracy import Evaluation, evaluate_predictions
-from ccar.models.build import build_model
 from ccar.training.config import TrialConfig
-from ccar.training.randomness import deterministic, epoch_generator, seeded_initialisation
-from ccar.training.resident import Normalisation, ResidentImages
+from ccar.training.procedures import WithoutTraining, build_procedure
+from ccar.training.randomness import deterministic, epoch_generator
+from ccar.training.resident import Normalisation, ResidentImages, TrainingImages
 from ccar.training.result import EpochResult, TestResult
+from ccar.training.sampling import epoch_batches
 from ccar.training.schedule import learning_rate, num_epochs, steps_per_epoch, warmup_epochs
 
 # Images. Measured with ResNet-32 on one CPU thread: 1000 at once run at half the speed, out of the caches.
@@ -54,19 +53,30 @@ class Training:
         source: all images; the test part is not touched before `test`.
         split: which of them to train and to validate on.
         device: where to.
+        stage_one: the trained network of `config.stage_one`, `state_dict()["model"]` of that training; None
+            where there is no stage one.
 
     Attributes:
         epoch: finished epochs.
-        num_epochs: epochs of the whole training.
+        num_epochs: epochs of the whole training; 1 where nothing is trained.
 
     Raises:
-        UserError: the recipe would train on no batch at all, or the loss cannot take these classes.
+        UserError: the recipe would train on no batch at all, the loss cannot take these classes, or a choice
+            is to be made on a validation part that is empty.
     """
 
-    def __init__(self, config: TrialConfig, source: SourceData, split: Split, *, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        source: SourceData,
+        split: Split,
+        *,
+        device: torch.device,
+        stage_one: dict[str, Tensor] | None = None,
+    ) -> None:
         self.config = config
         self.epoch = 0
-        self.num_epochs = num_epochs(config.recipe, len(split.train))
+        self.num_epochs = num_epochs(config.recipe, len(split.train)) if config.procedure.trains else 1
         self._warmup_epochs = warmup_epochs(config.recipe, len(split.train))
         self._num_steps = steps_per_epoch(config.recipe, len(split.train))
         self._class_counts = split.class_counts
@@ -74,22 +84,25 @@ class Training:
         self._device = device
 
         images = source.train.images[split.train]
-        self._train = ResidentImages.of(images, source.train.labels[split.train], device)
         self._validation: ResidentImages | None = None
         if len(split.validation):
             self._validation = ResidentImages.of(
                 source.train.images[split.validation], source.train.labels[split.validation], device
             )
-        self._normalisation = Normalisation.by(statistics_of(config.data.name, images), device)
-
-        with seeded_initialisation(config.seed):
-            model = build_model(config.model, config.head, len(split.class_counts), images.shape[1])
-        # channels_last: 1.1 to 1.2 times the images per second on CPUs, and what tensor cores want.
-        self._model = model.to(device).to(memory_format=torch.channels_last)
-        self._loss = _build_loss(config, split).to(device)
+        normalisation = Normalisation.by(statistics_of(config.data.name, images), device)
+        self._normalisation = normalisation
+        resident = ResidentImages.of(images, source.train.labels[split.train], device)
+        self._train = TrainingImages(resident, normalisation, config.recipe.augmentation)
+        self._procedure = build_procedure(config, split.class_counts, images.shape[1], device, stage_one)
+        if (
+            isinstance(self._procedure, WithoutTraining)
+            and len(self._procedure.candidates) > 1
+            and not self._validation
+        ):
+            raise UserError("tau is chosen on validation images, and there are none", hint="name one tau, or hold out")
         recipe = config.recipe
         self._optimizer = torch.optim.SGD(
-            self._model.parameters(),
+            self._procedure.parameters(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
@@ -121,10 +134,10 @@ class Training:
             return TestResult(last_epoch=last, best_epoch=None, best_epoch_index=None)
         if self._best.epoch == self.epoch:
             return TestResult(last_epoch=last, best_epoch=last, best_epoch_index=self.epoch)
-        last_weights = copy.deepcopy(self._model.state_dict())
-        self._model.load_state_dict(self._best.weights)
+        last_weights = copy.deepcopy(self._procedure.model.state_dict())
+        self._procedure.model.load_state_dict(self._best.weights)
         best = self._evaluate(test, "test")
-        self._model.load_state_dict(last_weights)
+        self._procedure.model.load_state_dict(last_weights)
         return TestResult(last_epoch=last, best_epoch=best, best_epoch_index=self._best.epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,9 +154,9 @@ class Training:
         state: dict[str, Any] = _copied_to_cpu(
             {
                 "epoch": self.epoch,
-                "model": self._model.state_dict(),
+                "model": self._procedure.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
-                "loss": self._loss.state_dict(),
+                "loss": self._procedure.loss.state_dict(),
                 "best": best,
             }
         )
@@ -151,18 +164,25 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken. The tensors may be on any device; they are not changed."""
-        self._model.load_state_dict(state["model"])
+        self._procedure.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # it would keep and change them
-        self._loss.load_state_dict(state["loss"])
+        self._procedure.loss.load_state_dict(state["loss"])
         best = state["best"]
         self._best = best and _Best(best["epoch"], best["balanced_accuracy"], best["model"])
         self.epoch = state["epoch"]
 
     def _run_epoch(self, epoch: int) -> EpochResult:
         started = time.perf_counter()
-        rate = learning_rate(self.config.recipe, epoch, num_epochs=self.num_epochs, warmup_epochs=self._warmup_epochs)
-        train_loss, num_images = self._train_epoch(epoch, rate)
-        trained = time.perf_counter()
+        rate = train_loss = images_per_second = None
+        chosen: dict[str, float] = {}
+        if isinstance(self._procedure, WithoutTraining):
+            chosen = {"tau": self._choose_tau(self._procedure)}
+        else:
+            rate = learning_rate(
+                self.config.recipe, epoch, num_epochs=self.num_epochs, warmup_epochs=self._warmup_epochs
+            )
+            train_loss, num_images = self._train_epoch(epoch, rate)
+            images_per_second = num_images / (time.perf_counter() - started)
         validation = None if self._validation is None else self._evaluate(self._validation, "validation")
         if validation is not None:
             self._remember_if_best(epoch, validation.balanced_accuracy)
@@ -172,24 +192,22 @@ class Training:
             train_loss=train_loss,
             learning_rate=rate,
             seconds=time.perf_counter() - started,
-            images_per_second=num_images / (trained - started),
+            images_per_second=images_per_second,
             finished_at=time.time(),
             validation=validation,
+            chosen=chosen,
         )
 
     def _train_epoch(self, epoch: int, rate: float) -> tuple[float, int]:
         """Train for one epoch; returns the mean loss over the images seen, and how many they were."""
         generator = epoch_generator(self.config.seed, epoch)
-        order = torch.randperm(len(self._train), generator=generator).to(self._device)
-        batches = torch.split(order, self.config.recipe.batch_size)[: self._num_steps]
+        batches = epoch_batches(self.config.recipe, self._train.labels, self._num_steps, generator)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._loss.set_epoch(epoch - 1, self.num_epochs)
-        self._loss.train()
-        self._model.train()
+        self._procedure.begin_epoch(epoch, self.num_epochs)
         with deterministic(self._device):
             losses = torch.stack([self._step(batch, generator) for batch in batches])
-            size_of_weights = torch.nn.utils.get_total_norm(self._model.parameters())
+            size_of_weights = torch.nn.utils.get_total_norm(self._procedure.model.parameters())
         # The one look at the device per epoch: until here, nothing waits for it.
         *loss_of_batch, size = torch.cat([losses.double(), size_of_weights.double()[None]]).tolist()
         sizes = [len(batch) for batch in batches]
@@ -202,32 +220,37 @@ class Training:
 
     def _step(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """One step on the images with indices `batch`; returns the loss, still on the device."""
-        images = augment(self._train.images[batch], self.config.recipe.augmentation, generator)
-        loss: Tensor = self._loss(self._logits(images), self._train.labels[batch])
+        loss = self._procedure.loss_of(batch, self._train, generator)
+        if self.config.loss_factor != 1:
+            loss = loss * self.config.loss_factor
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs leave it out
         self._optimizer.step()
         return loss.detach()
 
-    def _logits(self, images: Tensor) -> Tensor:
-        """(B, K) float32 logits of (B, C, H, W) uint8 images."""
-        pixels = self._normalisation(images)
-        if self.config.recipe.precision == "fp32":
-            logits: Tensor = self._model(pixels)
-        else:
-            with torch.autocast(self._device.type, dtype=torch.bfloat16):
-                logits = self._model(pixels)
-        return logits
+    @torch.no_grad()
+    def _choose_tau(self, procedure: WithoutTraining) -> float:
+        if self._validation is not None:
+            procedure.model.eval()
+            with deterministic(self._device):
+                parts = [procedure.features(pixels) for pixels, _ in self._evaluation_batches(self._validation)]
+                procedure.choose(torch.cat(parts), self._validation.labels)
+        return procedure.tau
+
+    def _evaluation_batches(self, part: ResidentImages) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels and labels of all images of a part, in order."""
+        for batch in torch.split(torch.arange(len(part), device=self._device), EVALUATION_BATCH):
+            yield self._normalisation(part.plain(batch)), part.labels[batch]
 
     @torch.no_grad()
     def _evaluate(self, part: ResidentImages, name: str) -> Evaluation:
-        self._model.eval()
+        self._procedure.model.eval()
         predicted, losses = [], []
         with deterministic(self._device):
-            for batch in torch.split(torch.arange(len(part), device=self._device), EVALUATION_BATCH):
-                logits = self._predicting(self._logits(part.images[batch]))
+            for pixels, labels in self._evaluation_batches(part):
+                logits = self._procedure.predict(pixels)
                 predicted.append(logits.argmax(1))
-                losses.append(F.cross_entropy(logits, part.labels[batch], reduction="none"))
+                losses.append(F.cross_entropy(logits, labels, reduction="none"))
         loss = torch.cat(losses).double().mean().item()
         if not math.isfinite(loss):
             raise Diverged(f"epoch {self.epoch + 1}: the loss on the {name} images is {loss}")
@@ -239,32 +262,10 @@ class Training:
             len(self._class_counts),
         )
 
-    def _predicting(self, logits: Tensor) -> Tensor:
-        """The logits whose softmax is the prediction: scaled as in the loss, adjusted if asked for."""
-        base = self._loss.base
-        if isinstance(base, BaseLoss) and base.scale != 1:  # the cosines of a normed head
-            logits = logits * base.scale
-        tau = self.config.post_hoc_tau
-        return logits if tau is None else post_hoc_logit_adjustment(logits, self._class_counts, tau)
-
     def _remember_if_best(self, epoch: int, balanced_accuracy: float) -> None:
         if self._best is None or balanced_accuracy > self._best.balanced_accuracy:
-            weights = copy.deepcopy(dict(self._model.state_dict()))
+            weights = copy.deepcopy(dict(self._procedure.model.state_dict()))
             self._best = _Best(epoch, balanced_accuracy, weights)
-
-
-def _build_loss(config: TrialConfig, split: Split) -> Loss:
-    reweighting = None if config.reweighting is None else config.reweighting.model_dump()
-    try:
-        return build_loss(
-            config.loss.name,
-            split.class_counts,
-            reweighting=reweighting,
-            reduction=config.reduction,
-            **config.loss.model_dump(exclude={"name"}),
-        )
-    except ValueError as error:  # such as a frequency for each of 10 classes, and data with 100
-        raise UserError(str(error)) from error
 
 
 def _copied_to_cpu(value: Any) -> Any:  # noqa: ANN401  a state_dict is nested at will

@@ -12,6 +12,7 @@ import torch
 # Streams of the trial seed, SeedSequence(seed, spawn_key=(stream, ...)); the data room draws from 1 and 2.
 _INITIALISATION = 3  # spawn key (3,)
 _EPOCH = 4  # spawn key (4, epoch)
+_MIXING = 5  # spawn key (5, epoch)
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
@@ -20,6 +21,12 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     It depends on nothing but the trial's seed and the epoch, so a checkpoint holds no random state.
     """
     return torch.Generator().manual_seed(_derived_seed(seed, _EPOCH, epoch))
+
+
+def mixing_generator(seed: int, epoch: int) -> np.random.Generator:
+    """What an epoch draws the weights of mixed images from: a stream of its own, since torch's seeded generators
+    draw no beta distribution, and so that mixing leaves order and augmentation as they are."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_MIXING, epoch)))
 
 
 @contextmanager

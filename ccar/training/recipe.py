@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -35,6 +36,31 @@ class StepSchedule(BaseModel):
         return self
 
 
+Share = Annotated[float, Field(gt=0, allow_inf_nan=False, description="of Beta(alpha, alpha); 1 draws uniformly")]
+
+
+class Mixup(BaseModel):
+    """Train on weighted means of two images, by the same weighted mean of the losses of both labels.
+
+    One weight per batch. Source: Zhang et al., ICLR 2018, arXiv:1710.09412.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Literal["mixup"] = "mixup"
+    alpha: Share = 1.0
+
+
+class CutMix(BaseModel):
+    """Train on images with a rectangle of another image, by the losses of both labels in proportion to the areas.
+
+    One rectangle per batch. Source: Yun et al., ICCV 2019, arXiv:1905.04899.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Literal["cutmix"] = "cutmix"
+    alpha: Share = 1.0
+
+
 class Recipe(BaseModel):
     """Optimiser, schedule, augmentation and length of one training run.
 
@@ -56,6 +82,13 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="L2, on all parameters")
     schedule: CosineSchedule | StepSchedule = Field(discriminator="name", description="learning rate over the epochs")
     augmentation: tuple[Augmentation, ...] = Field((), description="applied to training images, in order")
+    sampler: Literal["instance_balanced", "class_balanced"] = Field(
+        "instance_balanced",
+        description="every image once per epoch; or every class equally often, four images of it at a time",
+    )
+    mixing: Mixup | CutMix | None = Field(
+        None, discriminator="name", description="mix pairs of training images; needs a loss that takes two labels"
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the forward pass (autocast)")
 
     @model_validator(mode="after")
@@ -88,3 +121,19 @@ class Recipe(BaseModel):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs momentum above 0")
         return self
+
+
+def changed_recipe(recipe: Recipe, changes: Mapping[str, object]) -> Recipe:
+    """`recipe` with some of its fields replaced; a new length in epochs replaces one in iterations, and back.
+
+    Raises:
+        pydantic.ValidationError: the changed recipe contradicts itself.
+    """
+    if not changes:
+        return recipe
+    values = recipe.model_dump()
+    if changes.get("epochs") is not None:
+        values |= {"iterations": None, "warmup_iterations": None}
+    if changes.get("iterations") is not None:
+        values |= {"epochs": None}
+    return Recipe.model_validate({**values, **changes})

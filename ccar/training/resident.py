@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccar.data.augmentation import normalise
+from ccar.data.augmentation import augment, normalise
+from ccar.data.config import Augmentation
 from ccar.data.statistics import ChannelStatistics
 
 
@@ -33,6 +35,14 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def varied(self, indices: Tensor, augmentation: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
+        """(B, C, H, W) uint8 images to train on."""
+        return augment(self.images[indices], augmentation, generator)
+
+    def plain(self, indices: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 images to evaluate on."""
+        return self.images[indices]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normalisation:
@@ -54,3 +64,21 @@ class Normalisation:
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) uint8 to float32 in the memory format that the models are kept in."""
         return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingImages:
+    """The training part as a procedure sees it: batches of network inputs, varied as the recipe says."""
+
+    resident: ResidentImages
+    normalisation: Normalisation
+    augmentation: tuple[Augmentation, ...]
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64, on the device."""
+        return self.resident.labels
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, C, H, W) float32 pixels of the images with these indices."""
+        return self.normalisation(self.resident.varied(indices, self.augmentation, generator))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ccar.metrics.accuracy import Evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """One finished epoch. `epoch` counts from 1; times are in seconds, `finished_at` is Unix time."""
+    """One finished epoch. `epoch` counts from 1; times are in seconds, `finished_at` is Unix time.
+
+    A procedure that trains nothing has one epoch, without the loss, rate and speed of a training.
+    """
 
     epoch: int
-    train_loss: float
-    learning_rate: float
+    train_loss: float | None
+    learning_rate: float | None
     seconds: float
-    images_per_second: float
+    images_per_second: float | None
     finished_at: float
     validation: Evaluation | None  # None when the study keeps no validation part
+    chosen: Mapping[str, float] = field(default_factory=dict)  # on the validation part, such as tau
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,7 @@ def run(path, store, listener, *, address=None, replays=False):
     if not replays:
         source = RemainingTrials(source, store, stopped_is_done=study.early_stopping is not None)
     place = Place(store_root=store.root, cache_dir=cache, resources=study.resources, address=address)
-    return run_on_ray(source, place, study.early_stopping, study.baseline, listener)
+    return run_on_ray(source, place, study.early_stopping, listener)
 
 
 def run_here(path, store):

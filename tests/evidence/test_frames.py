@@ -59,17 +59,17 @@ def test_a_row_names_the_switches_that_its_method_has(study):
     assert plain["family"] == reweighted["family"] == "cross_entropy"
 
 
-def test_options_and_decision_rule_make_another_family():
+def test_options_and_procedure_make_another_family():
     methods = {
         "bases": ["cross_entropy", "focal", {"name": "focal", "gamma": 2}],
-        "extra": [{"base": "cross_entropy", "post_hoc_tau": 1.0}],
+        "extra": [{"procedure": {"name": "post_hoc", "tau": (0.5,)}}],
     }
     frame = made_up_study(methods=methods).validation
     assert frame["family"].unique().tolist() == [
         "cross_entropy",
         "focal",
         "focal(gamma=2)",
-        "cross_entropy+post_hoc(tau=1)",
+        "cross_entropy+post_hoc(tau=0.5)",
     ]
     assert frame["base_options"].unique().tolist() == ["", "gamma=2"]
 

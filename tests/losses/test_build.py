@@ -34,6 +34,12 @@ def base_models():
     return {model.model_fields["name"].default: model for model in get_args(union)}
 
 
+def test_trial_configurations_know_which_losses_take_two_labels():
+    assert {name: model.takes_two_labels for name, model in base_models().items()} == {
+        name: loss.takes_two_labels for name, loss in LOSSES.items()
+    }
+
+
 def test_trial_configurations_know_the_same_losses():
     assert list(base_models()) == list(LOSSES)
 

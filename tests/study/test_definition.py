@@ -183,7 +183,7 @@ def test_every_key_stands_in_the_document_of_the_study_file():
 
 def test_the_examples_in_the_document_are_valid(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
-    whole, grids, search, early_stopping = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    whole, grids, two_stages, search, early_stopping = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "study.yaml"
     path.write_text(whole)
     study = load_study(path)
@@ -192,6 +192,8 @@ def test_the_examples_in_the_document_are_valid(tmp_path):
     one_omega = "  reweighting:\n    omega: [0.25, 0.5, 0.75, 1.0]\n    frequency: [fraction, max_normalised]\n"
     path.write_text(whole.replace(one_omega, textwrap.indent(grids, "  ")) + early_stopping)
     assert len(cells_of(load_study(path))) == 2 * (2 * (1 + 6) + 1 - 1)
+    path.write_text(whole.replace("  extra:\n", textwrap.indent(two_stages, "  ")))
+    assert {cell.method for cell in cells_of(load_study(path))} >= {"mixup", "crt after mixup", "post-hoc LA"}
     without_omega = one_omega.replace("    omega: [0.25, 0.5, 0.75, 1.0]\n", "")
     searched = whole.replace(one_omega, without_omega).replace("    - {base: focal, omega: 1.0}", "    []")
     path.write_text(searched + search)

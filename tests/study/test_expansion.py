@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -158,11 +157,11 @@ def test_a_beta_that_a_frequency_does_not_read_makes_no_second_method():
 
 def test_an_extra_method_keeps_its_label_and_settings():
     extra = [
-        {"label": "post-hoc LA", "base": "cross_entropy", "post_hoc_tau": 1.0},
+        {"label": "post-hoc LA", "procedure": {"name": "post_hoc"}},
         {"base": "focal", "reweighting": {"omega": 0.3, "reduction": "weight_normalised"}},
     ]
     post_hoc, focal = cells_of(study_of(methods={"bases": ["cross_entropy"], "extra": extra}))[1:]
-    assert (post_hoc.id, post_hoc.config.post_hoc_tau) == ("if10/post-hoc LA", 1.0)
+    assert (post_hoc.id, post_hoc.config.procedure.tau) == ("if10/post-hoc LA", (1.0,))
     assert focal.method == "focal+ccar(omega=0.3, reduction=weight_normalised)"
     assert focal.config.reduction == "weight_normalised"
 
@@ -225,13 +224,11 @@ def test_a_search_opens_a_cell_for_every_base_and_switch(study_file):
     assert open_cells_of(study)[0].method.at(0.25).label == "cross_entropy+ccar(omega=0.25)"
 
 
-def test_two_thousand_cells_take_well_under_a_second(ten_classes):
+def test_two_thousand_cells_are_as_many_trials_with_keys_of_their_own(ten_classes):
     omegas = [number / 1000 for number in range(1, 1000)]
     study = study_of(methods={"bases": ["cross_entropy", "focal"], "reweighting": {"omega": omegas}})
-    started = time.perf_counter()
     trials = plan_trials(study, ten_classes)
-    assert time.perf_counter() - started < 1
-    assert len(trials) == 2000
+    assert len({trial.key for trial in trials}) == len(trials) == 2000
 
 
 def test_the_demo_has_120_trials_and_can_be_cut_from_the_digits(tmp_path):

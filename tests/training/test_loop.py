@@ -220,19 +220,6 @@ def test_validation_and_test_figures_are_those_of_a_second_computation(source):
         assert found.loss == pytest.approx(mean_cross_entropy(logits, labels), rel=1e-4)
 
 
-def test_post_hoc_adjustment_trains_as_cross_entropy_and_predicts_with_the_prior_taken_off(source):
-    # few epochs: the adjustment has to change predictions
-    recipe = tiny_recipe(epochs=2, learning_rate=0.02, schedule={"name": "cosine"})
-    plain, adjusted = (tiny_training(tiny_config(recipe=recipe, post_hoc_tau=tau), source) for tau in (None, 1.5))
-    assert [r.train_loss for r in plain.epochs()] == [r.train_loss for r in adjusted.epochs()]
-    logits, class_counts = logits_of(plain.state_dict(), plain.config, source, source.test.images)
-    logits -= 1.5 * np.log(class_counts / class_counts.sum())
-    found = adjusted.test().last_epoch
-    assert found.per_class == recalls(logits.argmax(axis=1), source.test.labels)
-    assert found.per_class != plain.test().last_epoch.per_class
-    assert found.loss == pytest.approx(mean_cross_entropy(logits, source.test.labels), rel=1e-4)
-
-
 def test_ldam_predicts_with_scaled_cosines_of_a_normed_head(source):
     recipe = tiny_recipe(epochs=1, schedule={"name": "cosine"})
     config = tiny_config(loss=LDAM(scale=20.0), head="normed", recipe=recipe)

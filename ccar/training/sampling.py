@@ -1,0 +1,63 @@
+"""In which order an epoch sees the training images."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ccar.training.recipe import Recipe
+
+IMAGES_PER_DRAW = 4  # of one class in a row, as in the authors' code of cRT and LWS
+
+
+def epoch_batches(recipe: Recipe, labels: Tensor, num_steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Indices of the training images of each step of one epoch.
+
+    Args:
+        recipe: gives `batch_size` and `sampler`.
+        labels: (N,) int64 labels of the training images; on any device, where the indices will be too.
+        num_steps: see `schedule.steps_per_epoch`.
+        generator: on the CPU.
+
+    Returns:
+        One int64 tensor per step. `instance_balanced`: every image at most once, the last batch may be smaller.
+        `class_balanced`: full batches, every class as often as any other (give or take one draw).
+    """
+    if recipe.sampler == "instance_balanced":
+        order = torch.randperm(len(labels), generator=generator)
+    else:
+        order = class_balanced_order(labels.cpu(), num_steps * recipe.batch_size, generator)
+    return torch.split(order.to(labels.device), recipe.batch_size)[:num_steps]
+
+
+def class_balanced_order(labels: Tensor, num_images: int, generator: torch.Generator) -> Tensor:
+    """Indices of `num_images` images, in which all classes take turns.
+
+    The classes come in a random order, each with `IMAGES_PER_DRAW` images, then again in another order. A
+    class goes through its images in a random order, then again in another one.
+
+    Args:
+        labels: (N,) int64, on the CPU; classes without an image are left out.
+        num_images: length of the result.
+        generator: on the CPU.
+
+    Source: Kang et al., ICLR 2020, arXiv:1910.09217 (class-aware sampling with num_samples_cls = 4).
+    """
+    classes = torch.unique(labels)
+    num_draws = math.ceil(num_images / IMAGES_PER_DRAW)
+    draws = _cycled(classes, num_draws, generator)
+    order = torch.empty(num_draws, IMAGES_PER_DRAW, dtype=torch.int64)
+    for label in classes.tolist():
+        turns = draws == label
+        images = (labels == label).nonzero().squeeze(1)
+        order[turns] = _cycled(images, int(turns.sum()) * IMAGES_PER_DRAW, generator).view(-1, IMAGES_PER_DRAW)
+    return order.flatten()[:num_images]
+
+
+def _cycled(values: Tensor, length: int, generator: torch.Generator) -> Tensor:
+    """`values` in a random order, then in another one, and so on, `length` in all."""
+    rounds = math.ceil(length / len(values))
+    shuffled = [values[torch.randperm(len(values), generator=generator)] for _ in range(rounds)]
+    return torch.cat(shuffled)[:length] if shuffled else values[:0]

@@ -1,0 +1,150 @@
+"""Two-stage methods in a study: one stage one for all, before them, and every mistake with its line."""
+
+import pytest
+
+from ccar.errors import StudyFileError
+from ccar.study.definition import load_study
+from ccar.study.expansion import cells_of, plan_trials
+from ccar.study.plan import Capacity, plan_of
+from ccar.study.search import trial_source
+
+TWO_STAGES = """\
+study: stages
+question: Which classifier?
+data: {name: digits, imbalance_factors: [10, 5], validation_per_class: 10}
+model: small_cnn
+recipe: digits_quick
+methods:
+  bases: [cross_entropy]
+  extra:
+    - {procedure: post_hoc}
+    - {procedure: {name: tau_norm, tau: [0.5, 1]}}
+    - {base: cross_entropy, procedure: crt}
+    - {base: cross_entropy, procedure: {name: lws, batch_norm: frozen}, recipe: {epochs: 3}}
+    - {label: mixup, base: cross_entropy, recipe: {mixing: {name: mixup, alpha: 0.2}}}
+    - {base: balanced_softmax, reweighting: {omega: 0.75}, procedure: crt, stage_one: mixup}
+seeds: [0, 1]
+baseline: cross_entropy
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    return load_file(tmp_path, TWO_STAGES)
+
+
+def load_file(folder, text):
+    path = folder / "study.yaml"
+    path.write_text(text)
+    return load_study(path)
+
+
+def problems_of(folder, text):
+    with pytest.raises(StudyFileError) as error:
+        load_file(folder, text)
+    return [(problem.line, problem.message) for problem in error.value.problems]
+
+
+def test_labels_say_how_the_network_comes_to_its_weights(study):
+    assert [cell.method for cell in cells_of(study)[:7]] == [
+        "cross_entropy",
+        "cross_entropy+post_hoc",
+        "cross_entropy+tau_norm(tau=0.5|1)",
+        "cross_entropy+crt",
+        "cross_entropy[epochs=3]+lws(batch_norm=frozen)",
+        "mixup",
+        "balanced_softmax+ccar(omega=0.75)+crt(stage_one=mixup)",
+    ]
+
+
+def test_stage_two_has_its_own_recipe_and_the_rest_of_the_studys(study):
+    crt = cells_of(study)[3].config
+    assert (crt.recipe.epochs, crt.recipe.sampler, crt.recipe.schedule.name) == (10, "class_balanced", "cosine")
+    assert (crt.recipe.batch_size, crt.recipe.learning_rate) == (study.recipe.batch_size, study.recipe.learning_rate)
+    assert crt.stage_one.recipe == study.recipe
+
+
+def test_all_that_start_from_a_network_share_one_trial_of_it(study, ten_classes):
+    trials = plan_trials(study, ten_classes)
+    assert len(trials) == len({trial.key for trial in trials}) == 2 * 7 * 2
+    keys = {trial.key: trial for trial in trials}
+    for trial in trials:
+        if trial.stage_one_key is not None:
+            first = keys[trial.stage_one_key]
+            assert first.seed == trial.seed
+            assert first.config == trial.config.stage_one
+    plan = plan_of(trials, {}, [], resources=study.resources, capacity=Capacity(cpus=2))
+    # per data, imbalance factor and seed: one network of cross-entropy, one of mixup
+    assert (plan.stage_ones, plan.two_stage) == (2 * 2 * 2, 5 * 2 * 2)
+
+
+def test_a_trial_waits_for_its_stage_one_however_that_ends(study, ten_classes):
+    source = trial_source(study, ten_classes, None)
+    ended, under_way = set(), []
+    while not source.exhausted:
+        while (trial := source.next()) is not None:
+            assert trial.stage_one_key is None or trial.stage_one_key in ended
+            under_way.append(trial)
+        trial = under_way.pop(0)
+        ended.add(trial.key)
+        source.tell(trial, None)
+    assert len(ended) + len(under_way) == source.num_trials
+
+
+def test_early_stopping_leaves_alone_what_others_start_from_and_what_has_another_recipe(study):
+    assert [cell.method for cell in cells_of(study) if cell.may_stop] == []
+    plain = study.model_copy(update={"baseline": "mixup"})
+    assert [cell.method for cell in cells_of(plain) if cell.may_stop] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "extra", "where", "message"),
+    [
+        (9, "{procedure: crt, stage_one: mixpu}", 9, "stage one is unknown: found 'mixpu', expected the label of a"),
+        (9, "{procedure: crt, stage_one: cross_entropy+crt}", 9, "stage one has two stages itself"),
+        (9, "{base: focal, stage_one: cross_entropy}", 9, "expected none beside a procedure that trains in one go"),
+        (9, "{base: focal, procedure: tau_norm}", 9, "base beside tau_norm, which trains nothing"),
+        (9, "{procedure: post_hoc, recipe: {epochs: 3}}", 9, "recipe beside post_hoc, which trains nothing"),
+        (9, "{procedure: ctr}", 9, "'ctr'"),
+        (9, "{label: nothing}", 9, "no base"),
+        (9, "{procedure: {name: post_hoc, tau: 0}}", 9, "found 0"),
+        (9, "{base: focal, loss_factor: 0}", 9, "found 0"),
+        (9, "{base: focal, recipe: {epoch: 3}}", 9, "found 'epoch'"),
+        (9, "{base: focal, recipe: {nesterov: true, momentum: 0}}", 9, "nesterov needs momentum above 0"),
+        (9, "{base: ldam, recipe: {mixing: {name: mixup}}}", 9, "ldam has no rule for mixed images"),
+        (
+            9,
+            "{base: focal, reweighting: {omega: 0.5}, recipe: {mixing: {name: cutmix}}}",
+            9,
+            "Omega has no rule for mixed images",
+        ),
+        (9, "{base: ldam, procedure: lws}", 9, "lws keeps the linear classifier of stage one"),
+    ],
+)
+def test_a_mistake_about_stages_is_told_with_its_line(tmp_path, line, extra, where, message):
+    lines = TWO_STAGES.splitlines()
+    lines[line - 1] = f"    - {extra}"
+    (found,) = problems_of(tmp_path, "\n".join(lines))
+    assert found[0] == where
+    assert message in found[1]
+
+
+def test_a_stage_one_with_cosines_cannot_be_rescaled(tmp_path):
+    text = TWO_STAGES.replace("bases: [cross_entropy]", "bases: [cross_entropy, ldam]")
+    text = text.replace("{procedure: post_hoc}", "{procedure: tau_norm, stage_one: ldam}")
+    ((line, message),) = problems_of(tmp_path, text)
+    assert (line, message.partition(":")[0]) == (9, "tau_norm rescales the vectors of a linear classifier")
+
+
+def test_a_stage_one_that_is_left_out_is_told(tmp_path):
+    text = TWO_STAGES.replace("seeds:", "  exclude:\n    - {method: mixup, imbalance_factor: 5}\nseeds:")
+    ((line, message),) = problems_of(tmp_path, text)
+    assert line == 14
+    assert "stage one is left out at imbalance factor 5" in message
+
+
+def test_taus_to_choose_from_need_validation_images(tmp_path):
+    text = TWO_STAGES.replace("validation_per_class: 10", "validation_per_class: 0")
+    ((line, message),) = problems_of(tmp_path, text)
+    assert line == 10
+    assert "chooses tau on validation images" in message
