@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ccar.reports.report_input import ReportInput
 
 EXIT_FAILED_TRIALS = 1  # or the store or MLflow failed on the way
+EXIT_FOUND = 1  # a check that found something
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
 
@@ -149,6 +150,35 @@ def list_(
         print(rows_as_table(rows), end="")
     else:
         talk.print(f"no {kind} here", markup=False)
+
+
+@app.command("lint-claims")
+def lint_claims(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV file of a results table (docs/published.md); default: the CCAR paper's own tables.",
+            show_default=False,
+        ),
+    ] = None,
+    template: Annotated[bool, typer.Option("--template", help="Print a CSV file to fill in, and end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the arithmetic of a results table: what cannot be true, what is doubtful, what is within noise.
+
+    Exit code 0 when nothing is found, 1 when something is, 2 when the file cannot be read.
+    """
+    from ccar.cli.lint_claims import CSV_TEMPLATE, lint, lint_json, lint_text
+
+    if template:
+        print(CSV_TEMPLATE, end="")
+        return
+    result = lint(file)
+    print(json.dumps(lint_json(result), indent=2) if as_json else lint_text(result), end="\n" if as_json else "")
+    for sentence in result.not_checked:
+        talk.print(f"not checked: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if result.findings:
+        raise typer.Exit(EXIT_FOUND)
 
 
 @app.command()

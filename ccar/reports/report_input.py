@@ -58,6 +58,6 @@ def _code_digest() -> str:
     digest = hashlib.sha256()
     for room in ("evidence", "reports"):
         for path in sorted((package / room).rglob("*")):
-            if path.suffix in (".py", ".jinja"):
+            if path.suffix in (".py", ".jinja", ".csv"):
                 digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

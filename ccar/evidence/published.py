@@ -1,0 +1,114 @@
+"""What papers report, beside what was measured: claims with a source, never mixed with measured rows."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+
+from ccar.evidence.frames import rows_of, typed_frame
+from ccar.evidence.result_rows import ResultRow, read_rows
+
+CCAR_ARXIV = "2601.15924"
+
+BESIDE_DTYPES: dict[str, str] = {
+    "data": "str",  # of the study, as is imbalance_factor
+    "imbalance_factor": "str",
+    "row": "int64",  # index into `published_rows()`
+    "cell": "str",  # NaN: the study has no cell like it
+    "measured_mean": "float64",  # test accuracy after the last epoch, a share
+    "measured_sd": "float64",  # over seeds; NaN for one
+    "n": "int64",
+    "gap": "float64",  # measured - published, as shares
+    "gap_in_sd": "float64",  # NaN without a spread
+}
+
+# A study names the images, a benchmark the long tail that is cut of them.
+_BENCHMARK_OF = {"cifar10": "cifar10_lt", "cifar100": "cifar100_lt"}
+
+# The switches that the paper does not mention, at what it says or implies.
+_OF_THE_PAPER = {
+    "frequency": "fraction",
+    "phase": "dual",
+    "confidence": "adjusted",
+    "gradient": "through",
+    "keep_z": False,
+    "reduction": "mean",
+}
+
+
+@functools.cache
+def published_rows() -> tuple[ResultRow, ...]:
+    """Every number of the CCAR paper's Tables II to V, and what the papers of its rows report themselves.
+
+    `verified` is False where a number was not seen in its source or in a listing of it; `disputed` says why a number
+    is not to be taken as it stands. Unknown parts of a recipe are left empty.
+    """
+    text = files("ccar.evidence").joinpath("published.csv").read_text(encoding="utf-8")
+    return read_rows(text, "published.csv")
+
+
+def ccar_paper_rows() -> tuple[ResultRow, ...]:
+    """The rows of Tables II to V of the CCAR paper, arXiv:2601.15924."""
+    return tuple(row for row in published_rows() if row.arxiv == CCAR_ARXIV)
+
+
+def beside_measured(cells: pd.DataFrame) -> pd.DataFrame:
+    """The published rows of the data sets, imbalance factors and networks that a study has, beside its own cells.
+
+    A cell is like a published row when the base loss and omega are the same, and all switches that papers do not
+    mention have their default. Options of the base loss may differ: papers seldom state them. What is never the same
+    for sure is the recipe, which is why each side has its own.
+
+    Args:
+        cells: from `summarise_cells`, of trials with test results.
+
+    Returns:
+        `BESIDE_DTYPES`: one row per published row and cell like it, in the order of the study's settings, then of
+        `published_rows()`. A published row that no finished cell is like has one row without measured values.
+    """
+    settings = cells.drop_duplicates(["data", "imbalance_factor", "model"])
+    rows = [
+        pair
+        for setting in rows_of(settings)
+        for index, row in enumerate(published_rows())
+        if row.setting == (_BENCHMARK_OF.get(setting.data, setting.data), setting.imbalance_factor, setting.model)
+        for pair in _pairs(row, index, setting, cells)
+    ]
+    return typed_frame(rows, BESIDE_DTYPES)
+
+
+def _pairs(row: ResultRow, index: int, setting: Any, cells: pd.DataFrame) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    here = (
+        cells[["data", "imbalance_factor", "model"]] == [setting.data, setting.imbalance_factor, setting.model]
+    ).all(axis="columns")
+    common = {"data": setting.data, "imbalance_factor": setting.imbalance_factor, "row": index}
+    alike = [cell for cell in rows_of(cells[here & (cells["test_accuracy_n"] > 0)]) if _is_like(cell, row)]
+    if not alike:
+        yield {**common, "n": 0}
+    for cell in alike:
+        gap = cell.test_accuracy_mean - float(row.overall) / 100
+        yield {
+            **common,
+            "cell": cell.cell,
+            "measured_mean": cell.test_accuracy_mean,
+            "measured_sd": cell.test_accuracy_sd,
+            "n": cell.test_accuracy_n,
+            "gap": gap,
+            "gap_in_sd": gap / cell.test_accuracy_sd if cell.test_accuracy_sd > 0 else math.nan,
+        }
+
+
+def _is_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)
+    is_plain_decision = cell.family in (cell.base, f"{cell.base}({cell.base_options})")  # no post-hoc adjustment
+    if cell.base != row.base or not is_plain_decision or cell.reduction != _OF_THE_PAPER["reduction"]:
+        return False
+    if row.omega is None or math.isnan(cell.omega):
+        return row.omega is None and math.isnan(cell.omega)
+    return math.isclose(cell.omega, row.omega) and all(
+        getattr(cell, name) == value for name, value in _OF_THE_PAPER.items()
+    )
