@@ -163,7 +163,7 @@ def _monotony(rows: Sequence[ResultRow]) -> Iterator[Finding]:
 
 def _same_loss(rows: Sequence[ResultRow]) -> Iterator[Finding]:
     """Logit adjustment with tau = 1 and balanced softmax are one loss: two numbers for it are noise, or two recipes."""
-    for same in _together(rows, lambda row: (row.paper, row.omega, row.setting, row.recipe, _loss(row))):
+    for same in _together(rows, lambda row: (row.paper, row.omega, row.setting, row.recipe, _training(row))):
         for row in same:
             for other in same:
                 if row.base not in _SAME_LOSS or other.base != _SAME_LOSS[row.base]:
@@ -203,9 +203,9 @@ def _claimed_protocol(rows: Sequence[ResultRow], references: Sequence[ResultRow]
     for row in rows:
         if not row.protocol or not row.base:
             continue
-        wanted = (row.protocol, row.setting, None, _loss(row))
+        wanted = (row.protocol, row.setting, None, _training(row))
         for plain_row in references:
-            if (plain_row.arxiv, plain_row.setting, plain_row.omega, _loss(plain_row)) != wanted:
+            if (plain_row.arxiv, plain_row.setting, plain_row.omega, _training(plain_row)) != wanted:
                 continue
             gap, error = float(row.overall) - float(plain_row.overall), _error_of_difference(row, plain_row)
             if gap >= -_half_unit(row.overall) - _half_unit(plain_row.overall):
@@ -259,8 +259,9 @@ def _method(row: ResultRow) -> tuple[Hashable, ...]:
     return row.paper, row.method, row.omega, row.recipe
 
 
-def _loss(row: ResultRow) -> str:
-    return _SAME_LOSS.get(row.base, row.base)
+def _training(row: ResultRow) -> tuple[str, str]:
+    """Base loss and procedure; one name for losses that are the same."""
+    return _SAME_LOSS.get(row.base, row.base), row.procedure
 
 
 def _place(row: ResultRow) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
@@ -104,11 +105,18 @@ def _pairs(row: ResultRow, index: int, setting: Any, cells: pd.DataFrame) -> Ite
 
 
 def _is_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)
-    is_plain_decision = cell.family in (cell.base, f"{cell.base}({cell.base_options})")  # no post-hoc adjustment
-    if cell.base != row.base or not is_plain_decision or cell.reduction != _OF_THE_PAPER["reduction"]:
+    if (
+        not (row.base and re.fullmatch(_family_pattern(row), cell.family))
+        or cell.reduction != _OF_THE_PAPER["reduction"]
+    ):
         return False
     if row.omega is None or math.isnan(cell.omega):
         return row.omega is None and math.isnan(cell.omega)
-    return math.isclose(cell.omega, row.omega) and all(
-        getattr(cell, name) == value for name, value in _OF_THE_PAPER.items()
-    )
+    switches = all(getattr(cell, name) == value for name, value in _OF_THE_PAPER.items())
+    return switches and math.isclose(cell.omega, row.omega)
+
+
+def _family_pattern(row: ResultRow) -> str:
+    """The families of this base loss and procedure, whatever their options; not those with changes to the recipe."""
+    options = r"(\((?!stage_one)[^()]*\))?"
+    return re.escape(row.base) + options + (rf"\+{re.escape(row.procedure)}{options}" if row.procedure else "")

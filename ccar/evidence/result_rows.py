@@ -39,6 +39,7 @@ COLUMNS: dict[str, str] = {
     "backbone": "network, e.g. resnet32",
     "baseline": "method of this file that the row claims to improve on",
     "base": "base loss by its name in ccar, e.g. cross_entropy",
+    "procedure": "how the network comes to its weights, by its name in ccar, e.g. crt; empty: trained in one go",
     "omega": "pivot of CCAR, in (0, 1]; empty for a row without it",
     "protocol": "arXiv id of the paper whose training protocol the row claims to follow",
     "paper": "short name of the paper; rows of different papers are not compared",
@@ -78,6 +79,7 @@ class ResultRow:
     backbone: str = ""
     baseline: str = ""
     base: str = ""
+    procedure: str = ""
     omega: float | None = None
     protocol: str = ""
     paper: str = ""

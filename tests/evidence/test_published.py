@@ -232,7 +232,11 @@ def test_base_losses_are_named_as_in_ccar():
 METHODS = {
     "bases": ["cross_entropy", {"name": "focal", "gamma": 2}, "balanced_softmax"],
     "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"]},
-    "extra": [{"base": "cross_entropy", "post_hoc_tau": 1.0}],
+    "extra": [
+        {"procedure": "crt"},
+        {"procedure": {"name": "post_hoc", "tau": 1.0}},
+        {"base": "cross_entropy", "label": "twice", "loss_factor": 2.0},
+    ],
 }
 
 
@@ -257,6 +261,14 @@ def test_a_published_row_stands_beside_the_cell_of_the_same_loss_and_omega(besid
     assert cells.loc[table_2["Ours + BS", 0.75].cell, "method"] == "balanced_softmax+ccar(omega=0.75)"
     assert not isinstance(table_2["PaCo", None].cell, str)
     assert all(pair.imbalance_factor == "100" for pair in table_2.values())
+
+
+def test_other_procedures_and_changed_losses_are_other_methods(beside):
+    cells, pairs = beside
+    measured = {(row.paper, row.method): cells.loc[pair.cell, "method"] for row, pair in pairs if pair.n}
+    assert measured["Bag of Tricks", "cRT"] == "cross_entropy+crt"
+    assert measured["Bag of Tricks", "Cross-Entropy"] == "cross_entropy"
+    assert not {"cross_entropy+post_hoc", "twice"} & set(measured.values())
 
 
 def test_the_gap_is_measured_minus_published_also_in_units_of_the_spread_over_seeds(beside):
