@@ -1,4 +1,4 @@
-"""The three things that one base loss does differently from another."""
+"""What every base loss states of itself: to Omega, to the reduction, and to those who build a network for it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ccar.losses.checks import check_batch
 from ccar.losses.class_prior import checked_class_counts
-from ccar.losses.phi import Phi, Weight
-from ccar.losses.true_class import TrueClass, apply_to_true_class
 
 
 class BaseLoss(nn.Module):
-    """w_y * modulator(p_t) * (-ln p_t), with p the softmax of the adjusted logits: one loss per image.
+    """One loss per image; what `build_loss` weighs by Omega and reduces over the batch.
 
-    This class itself is cross-entropy. A new loss is a subclass that overrides one or two of `adjust`,
-    `modulator` and `image_weights`, and a line in `LOSSES`. Its options are keyword-only and checked once, in
-    `__init__`.
+    `SoftmaxLoss` is the usual kind; a subclass of this class has a `forward` of its own. The options of a loss
+    are keyword-only and checked once, in `__init__`.
 
     What is derived from the class counts is kept in float64 buffers and rounded to the logits' type in each
-    step; a device without float64 takes them after `loss.float()`. The buffers are not part of the
+    step; a device without float64 takes them after `loss.float()`. These buffers are not part of the
     state_dict: they follow from the class counts.
 
     Args:
@@ -32,11 +28,7 @@ class BaseLoss(nn.Module):
     """
 
     scale: float = 1.0
-    """Factor on the adjusted logits."""
-
-    mean_by_weight: bool = False
-    """Whether the mean over a batch divides by the sum of `image_weights`, as torch's own weighted
-    cross-entropy does, and not by the number of images."""
+    """Factor on the logits before any softmax is taken of them; other than 1 for cosines of a normed classifier."""
 
     takes_two_labels: bool = True
     """Whether an image with two labels (mixup, CutMix) costs the weighted mean of the losses of both, which for
@@ -48,54 +40,21 @@ class BaseLoss(nn.Module):
         self.register_buffer("class_counts", checked_class_counts(class_counts), persistent=False)
         self.num_classes = len(self.class_counts)
 
-    def adjust(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(N, K) logits whose softmax is trained, in memory of their own or unchanged.
-
-        May add constants only: it runs without autograd, and the gradient goes to the logits as it is.
-        """
-        return logits
-
-    def modulator(self, true: TrueClass) -> Weight | None:
-        """(N,) factor that depends on the confidence in the true class, or None for no such factor."""
-        return None
-
-    def image_weights(self, labels: Tensor) -> Tensor | None:
-        """(N,) float64 weight w_y of each image, or None for no weights."""
+    @property
+    def initial_bias(self) -> float | None:
+        """What the classifier's biases start from, then kept free of weight decay; None: biases like any other."""
         return None
 
     def mean_weights(self, labels: Tensor, dtype: torch.dtype) -> Tensor | None:
         """(N,) weights whose sum a batch mean divides by, or None to divide by the number of images."""
-        weights = self.image_weights(labels) if self.mean_by_weight else None
-        return None if weights is None else weights.to(dtype)
+        return None
 
     def set_epoch(self, epoch: int, num_epochs: int) -> None:
         """Hear that 0-based `epoch` of `num_epochs` begins; most losses do not care."""
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(N,) losses in nats. logits: (N, K) of any float type; labels: (N,) int64 in [0, K)."""
-        check_batch(logits, labels, self.num_classes)
-        return apply_to_true_class(
-            lambda true: weighted(self.weight(true, labels), true),
-            at_least_float32(logits),
-            labels,
-            adjust=self.adjust,
-            scale=self.scale,
-        )
-
-    def weight(self, true: TrueClass, labels: Tensor) -> Weight | None:
-        """Modulator times class weight, or None where there is neither."""
-        modulator, constants = self.modulator(true), self.image_weights(labels)
-        if constants is None:
-            return modulator
-        constants = constants.to(true.cross_entropy.dtype)
-        return Weight(constants, torch.zeros_like(constants)) if modulator is None else modulator * constants
-
-
-def weighted(weight: Weight | None, true: TrueClass) -> Phi:
-    """The cross-entropy of each image, times its weight if there is one."""
-    if weight is None:
-        return Phi(true.cross_entropy, torch.ones_like(true.cross_entropy))
-    return weight.times(true.cross_entropy)
+        raise NotImplementedError
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

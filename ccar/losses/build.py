@@ -7,18 +7,22 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ccar.losses.ala import ALA
 from ccar.losses.balanced_softmax import BalancedSoftmax, FocalBalancedSoftmax
-from ccar.losses.base import BaseLoss, at_least_float32, weighted
+from ccar.losses.base import BaseLoss, at_least_float32
 from ccar.losses.checks import check_batch, check_choice, check_options
 from ccar.losses.class_balanced import ClassBalanced, ClassBalancedFocal
 from ccar.losses.class_prior import checked_class_counts
 from ccar.losses.cross_entropy import CrossEntropy
 from ccar.losses.focal import Focal
+from ccar.losses.gala import GALA
 from ccar.losses.ldam import LDAM
 from ccar.losses.logit_adjustment import FocalLogitAdjustment, LogitAdjustment
 from ccar.losses.phi import Phi
 from ccar.losses.reduction import Reduction
 from ccar.losses.reweighting import Reweighting
+from ccar.losses.sigmoid_focal import ClassBalancedSigmoidFocal, SigmoidFocal
+from ccar.losses.softmax_loss import SoftmaxLoss, weighted
 from ccar.losses.true_class import TrueClass, apply_to_true_class
 
 LOSSES: dict[str, type[BaseLoss]] = {
@@ -31,6 +35,10 @@ LOSSES: dict[str, type[BaseLoss]] = {
     "balanced_softmax": BalancedSoftmax,
     "focal_logit_adjustment": FocalLogitAdjustment,
     "focal_balanced_softmax": FocalBalancedSoftmax,
+    "ala": ALA,
+    "gala": GALA,
+    "sigmoid_focal": SigmoidFocal,
+    "class_balanced_sigmoid_focal": ClassBalancedSigmoidFocal,
 }
 
 PerImageLoss = Callable[[Tensor, Tensor], Tensor]
@@ -47,9 +55,8 @@ def build_loss(
     """A base loss, weighted by CCAR's Omega if asked for, and reduced over the batch.
 
     Args:
-        base: a name in `LOSSES`, or any callable from logits (N, K) and labels (N,) to (N,) losses. For a
-            callable that is no `BaseLoss`, Omega takes its confidence from the softmax of the logits as they
-            came.
+        base: a name in `LOSSES`, or any callable from logits (N, K) and labels (N,) to (N,) losses. For one
+            that is no `SoftmaxLoss`, Omega takes its confidence from the softmax of the logits as they came.
         class_counts: K images per class of the training set, each at least 1.
         reweighting: None for the base loss alone, or the options of `Reweighting` by name; `omega` is
             required.
@@ -135,7 +142,7 @@ class Loss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         check_batch(logits, labels, self.num_classes)
         base, reweighting, reduction = self.base, self.reweighting, self.reduction
-        if isinstance(base, BaseLoss) and (reweighting is None or reweighting.confidence == "adjusted"):
+        if isinstance(base, SoftmaxLoss) and (reweighting is None or reweighting.confidence == "adjusted"):
             return _on_one_softmax(base, reweighting, reduction, at_least_float32(logits), labels)
 
         loss = base(logits, labels)
@@ -157,7 +164,7 @@ class Loss(nn.Module):
 
 
 def _on_one_softmax(
-    base: BaseLoss, reweighting: Reweighting | None, reduction: Reduction, logits: Tensor, labels: Tensor
+    base: SoftmaxLoss, reweighting: Reweighting | None, reduction: Reduction, logits: Tensor, labels: Tensor
 ) -> Tensor:
     """The usual case: Omega and base loss see the same p_t, so all is one weight on the cross-entropy."""
 
@@ -172,4 +179,6 @@ def _on_one_softmax(
             base.mean_weights(labels, true.cross_entropy.dtype),
         )
 
-    return apply_to_true_class(reduced, logits, labels, adjust=base.adjust, scale=base.scale)
+    return apply_to_true_class(
+        reduced, logits, labels, adjust=base.adjust, true_slope=base.true_slope(labels), scale=base.scale
+    )

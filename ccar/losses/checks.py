@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -68,3 +69,9 @@ def check_batch(logits: Tensor, labels: Tensor, num_classes: int) -> None:
             f"labels must be ({logits.shape[0]},) class indices, one per row of the logits, "
             f"not {tuple(labels.shape)} {labels.dtype}"
         )
+
+
+def check_first_derivative() -> None:
+    """For a backward pass whose saved tensors know no logits to go back to: raise where one is to come after it."""
+    if torch.is_grad_enabled():  # create_graph=True
+        raise NotImplementedError("the losses of ccar have no second derivative; use create_graph=False")

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ccar.losses.base import BaseLoss
 from ccar.losses.checks import check_number
 from ccar.losses.class_prior import effective_number
 from ccar.losses.focal import checked_gamma, focal_modulator
 from ccar.losses.phi import Weight
+from ccar.losses.softmax_loss import SoftmaxLoss
 from ccar.losses.true_class import TrueClass
 
 
-class ClassBalanced(BaseLoss):
+class ClassBalanced(SoftmaxLoss):
     """w_y * (-log p_t), with w_c proportional to (1 - beta) / (1 - beta^n_c) and sum_c w_c = K.
 
     The mean over a batch divides by the number of images, as the authors' code does.

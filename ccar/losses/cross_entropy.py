@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ccar.losses.base import BaseLoss
+from ccar.losses.softmax_loss import SoftmaxLoss
 
 
-class CrossEntropy(BaseLoss):
+class CrossEntropy(SoftmaxLoss):
     """-log p_t.
 
     Example:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ccar.losses.base import BaseLoss
 from ccar.losses.checks import check_number
 from ccar.losses.phi import Weight
+from ccar.losses.softmax_loss import SoftmaxLoss
 from ccar.losses.true_class import TrueClass
 
 
-class Focal(BaseLoss):
+class Focal(SoftmaxLoss):
     """(1 - p_t)^gamma * (-log p_t), the softmax form.
 
     Args:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ccar.losses.base import BaseLoss
 from ccar.losses.checks import check_number
 from ccar.losses.class_balanced import checked_beta, class_balanced_weights
+from ccar.losses.softmax_loss import SoftmaxLoss
 
 
-class LDAM(BaseLoss):
+class LDAM(SoftmaxLoss):
     """-log q_t, with q = softmax(scale * (z - m_y e_y)) and z the cosines of a normed classifier.
 
     Deferred re-weighting (DRW): from the epoch where `epoch / num_epochs >= drw_start`, image i also has the

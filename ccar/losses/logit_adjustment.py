@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ccar.losses.base import BaseLoss, at_least_float32
+from ccar.losses.base import at_least_float32
 from ccar.losses.checks import check_number
 from ccar.losses.class_prior import checked_class_counts, log_prior
 from ccar.losses.focal import checked_gamma, focal_modulator
 from ccar.losses.phi import Weight
+from ccar.losses.softmax_loss import SoftmaxLoss
 from ccar.losses.true_class import TrueClass
 
 
-class LogitAdjustment(BaseLoss):
+class LogitAdjustment(SoftmaxLoss):
     """-log q_t, with q = softmax(z + tau * log prior). Predict with the unadjusted z.
 
     Args:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from ccar.losses.checks import check_first_derivative
 from ccar.losses.phi import Phi
 
 _LOG2_E = log2(e)
@@ -46,6 +47,7 @@ def apply_to_true_class(
     labels: Tensor,
     *,
     adjust: Callable[[Tensor, Tensor], Tensor] | None = None,
+    true_slope: Tensor | None = None,
     scale: float = 1.0,
 ) -> Tensor:
     """`function(true_class).value`, with the gradient scale * Psi * (p - e_t), p = softmax(scale * adjusted logits).
@@ -56,6 +58,8 @@ def apply_to_true_class(
         labels: (N,) int64 in [0, K).
         adjust: from logits and labels to (N, K) logits that are shifted by constants, or the same tensor. Runs
             without autograd; what it returns is overwritten.
+        true_slope: (N,) where `adjust` moves the logit of the true class by more than a constant, the derivative
+            of the new one by the old one: a factor on that column of the gradient.
         scale: inverse temperature, no unit, > 0.
 
     Returns:
@@ -71,7 +75,7 @@ def apply_to_true_class(
         >>> logits.grad
         tensor([[-0.2500,  0.2500]])
     """
-    value: Tensor = _ApplyToTrueClass.apply(function, logits, labels, adjust, scale)
+    value: Tensor = _ApplyToTrueClass.apply(function, logits, labels, adjust, true_slope, scale)
     return value
 
 
@@ -83,6 +87,7 @@ class _ApplyToTrueClass(torch.autograd.Function):
         logits: Tensor,
         labels: Tensor,
         adjust: Callable[[Tensor, Tensor], Tensor] | None,
+        true_slope: Tensor | None,
         scale: float,
     ) -> Tensor:
         true = labels.unsqueeze(1)
@@ -100,7 +105,8 @@ class _ApplyToTrueClass(torch.autograd.Function):
         exps.scatter_(1, true, torch.zeros_like(highest))
         exp_others = exps.sum(1)
         # Now exps / exp_sum is p - e_t, without cancellation where p_t -> 1.
-        exps.scatter_(1, true, -exp_others.unsqueeze(1))
+        slope = -exp_others if true_slope is None else -exp_others * true_slope.to(logits.dtype)
+        exps.scatter_(1, true, slope.unsqueeze(1))
         exp_true = gap.exp()
         exp_sum = exp_true + exp_others
         # -ln p_t from the log-odds; above the threshold softplus(x) is x, which is exact for float64 too.
@@ -111,9 +117,8 @@ class _ApplyToTrueClass(torch.autograd.Function):
         return phi.value
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None, None]:  # noqa: ANN401  as in torch
-        if torch.is_grad_enabled():  # create_graph=True: what is saved here knows no logits to go back to
-            raise NotImplementedError("the losses of ccar have no second derivative; use create_graph=False")
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None, None, None]:  # noqa: ANN401  as in torch
+        check_first_derivative()
         (grad,) = grads
         exps, length = ctx.saved_tensors
-        return None, exps * (grad * length).unsqueeze(1), None, None, None
+        return None, exps * (grad * length).unsqueeze(1), None, None, None, None

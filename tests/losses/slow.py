@@ -56,7 +56,8 @@ def omega_of(p, f, omega, phase="dual", keep_z=False):
     return weight
 
 
-def adjusted_logits(z, y, counts, name, options):
+def adjusted_logits(z, y, counts, name, options, difficulty_of=None):
+    """difficulty_of: the logits that ALA's difficulty is taken from, instead of `z`."""
     z = np.array(z, dtype=np.float64)
     total = sum(counts)
     if "logit_adjustment" in name:
@@ -67,17 +68,28 @@ def adjusted_logits(z, y, counts, name, options):
         constant = options.get("max_margin", 0.5) / max(n**-0.25 for n in counts)
         z[y] -= constant * counts[y] ** -0.25
         return options.get("scale", 30.0) * z
-    return z
+    if name == "ala":
+        difficulty = (1 - (z if difficulty_of is None else difficulty_of)[y]) / 2
+        z[y] -= difficulty / math.log(counts[y] / min(counts) + 1)
+        return options.get("scale", 30.0) * z
+    return z  # gala as well, as long as it has seen no batch
 
 
 def raw_logits(z, name, options):
-    return options.get("scale", 30.0) * np.array(z) if name == "ldam" else np.array(z)
+    return options.get("scale", 30.0) * np.array(z) if name in ("ldam", "ala") else np.array(z)
 
 
-def base_loss(log_p, y, counts, name, options, *, drw=False):
+def sum_of_binary_focal(z, y, gamma):
+    right = [1 / (1 + math.exp(-x if c == y else x)) for c, x in enumerate(z)]
+    return sum(-((1 - s) ** gamma) * math.log(s) for s in right)
+
+
+def base_loss(z, log_p, y, counts, name, options, *, drw=False):
     """Loss of one image, its class weight included, and that weight."""
     loss = -log_p
-    if "focal" in name:
+    if "sigmoid" in name:
+        loss = sum_of_binary_focal(z, y, options.get("gamma", 1.0))
+    elif "focal" in name:
         loss *= (1 - math.exp(log_p)) ** options.get("gamma", 1.0)
     weight = 1.0
     if "class_balanced" in name:
@@ -98,15 +110,18 @@ def loss(
     *,
     drw=False,
     frozen_at=None,
+    difficulty_at=None,
 ):
     """The reduced loss, for `mean`, `weight_normalised` and `none`; Omega of each image for `omega`.
 
     frozen_at: logits at which a detached Omega is taken, instead of `logits`.
+    difficulty_at: likewise for a detached difficulty of ALA.
     """
     options, losses, omegas, class_weights = options or {}, [], [], []
     for i, (z, y) in enumerate(zip(logits, labels, strict=True)):
-        log_q = log_softmax(adjusted_logits(z, y, counts, name, options))[y]
-        value, class_weight = base_loss(log_q, y, counts, name, options, drw=drw)
+        difficulty_of = None if difficulty_at is None else difficulty_at[i]
+        log_q = log_softmax(adjusted_logits(z, y, counts, name, options, difficulty_of))[y]
+        value, class_weight = base_loss(z, log_q, y, counts, name, options, drw=drw)
         omega = 1.0
         if reweighting is not None:
             r = {
@@ -118,7 +133,7 @@ def loss(
             if r["confidence"] == "raw":
                 p = math.exp(log_softmax(raw_logits(seen, name, options))[y])
             else:
-                p = math.exp(log_softmax(adjusted_logits(seen, y, counts, name, options))[y])
+                p = math.exp(log_softmax(adjusted_logits(seen, y, counts, name, options, difficulty_of))[y])
             f = frequencies(counts, r["frequency"], r["effective_number_beta"])[y]
             omega = omega_of(p, f, r["omega"], r.get("phase", "dual"), r.get("keep_z", False))
             assert abs(p - r["omega"]) > 1e-3 or r["omega"] == 1, "no finite differences across the jump"

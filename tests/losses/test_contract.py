@@ -41,6 +41,10 @@ OTHER_OPTIONS = {
     "logit_adjustment": {"tau": 1.7},
     "focal_logit_adjustment": {"tau": 0.6, "gamma": 2.0},
     "focal_balanced_softmax": {"gamma": 0.5},
+    "ala": {"scale": 3.0, "difficulty_gradient": "detached"},
+    "gala": {"strength": 2.0},
+    "sigmoid_focal": {"gamma": 2.0},
+    "class_balanced_sigmoid_focal": {"beta": 0.9, "gamma": 0.5},
 }
 
 
@@ -61,12 +65,13 @@ def assert_agrees_with_slow(name, batch, class_counts, options, reweighting, red
     if reduction == "scale_matched":  # a first batch is divided by its own mean Omega, a constant
         reduction = "mean"
         divisor = np.mean(slow.loss(*batch, class_counts, name, options, reweighting, "omega"))
-    frozen_at = batch[0] if (reweighting or {}).get("gradient") == "detached" else None
+    frozen = {
+        "frozen_at": batch[0] if (reweighting or {}).get("gradient") == "detached" else None,
+        "difficulty_at": batch[0] if options.get("difficulty_gradient") == "detached" else None,
+    }
 
     def expected(z):
-        whole = slow.loss(
-            z, batch[1], class_counts, name, options, reweighting, reduction, drw=drw, frozen_at=frozen_at
-        )
+        whole = slow.loss(z, batch[1], class_counts, name, options, reweighting, reduction, drw=drw, **frozen)
         return whole / divisor
 
     np.testing.assert_allclose(value.item(), expected(batch[0]), rtol=1e-11)
@@ -157,7 +162,7 @@ def test_any_finite_logits_give_finite_values_and_gradients(name, reweighting, d
 @pytest.mark.parametrize("reweighting", [None, {"omega": 0.75}, {"omega": 0.75, "confidence": "raw"}], ids=str)
 @pytest.mark.parametrize("name", LOSSES)
 def test_autocast_and_bfloat16_logits_are_computed_in_float32(name, reweighting, tail_batch, class_counts):
-    loss_fn = build_loss(name, class_counts, reweighting=reweighting)
+    loss_fn = build_loss(name, class_counts, reweighting=reweighting).eval()
     logits, labels = as_tensors(tail_batch, torch.bfloat16)
     exact = loss_fn(logits.detach().double(), labels).item()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -170,7 +175,7 @@ def test_autocast_and_bfloat16_logits_are_computed_in_float32(name, reweighting,
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_float32_agrees_with_float64(name, tail_batch, class_counts):
-    loss_fn = build_loss(name, class_counts, reweighting={"omega": 0.75})
+    loss_fn = build_loss(name, class_counts, reweighting={"omega": 0.75}).eval()
     single, labels = as_tensors(tail_batch, torch.float32)
     double = single.detach().double().requires_grad_()
     values = [loss_fn(logits, labels) for logits in (single, double)]
@@ -185,7 +190,7 @@ def test_gradients_that_are_summed_over_two_backward_passes_are_the_gradient_of_
     loss_fn = build_loss(name, class_counts, reweighting={"omega": 0.75}, reduction="scale_matched")
     logits, labels = as_tensors(tail_batch)
     value = loss_fn(logits, labels)
-    loss_fn(logits, labels)  # a later batch moves the running mean, not the graph of the first
+    loss_fn(logits, labels)  # a later batch moves running numbers, not the graph of the first
     (once,) = torch.autograd.grad(value, logits, retain_graph=True)
     (twice,) = torch.autograd.grad(3 * value, logits)
     torch.testing.assert_close(twice, 3 * once)
@@ -210,6 +215,17 @@ def test_a_loss_can_be_copied_and_its_state_restored(name, tail_batch, class_cou
     expected = loss_fn.eval()(logits, labels)
     torch.testing.assert_close(other.eval()(logits, labels), expected, rtol=0, atol=0)
     torch.testing.assert_close(copy.deepcopy(loss_fn)(logits, labels), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_state_moves_in_evaluation_mode(name, tail_batch, class_counts):
+    loss_fn = build_loss(name, class_counts, reweighting={"omega": 0.75}, reduction="scale_matched")
+    logits, labels = as_tensors(tail_batch)
+    loss_fn(logits, labels)
+    before = copy.deepcopy(loss_fn.state_dict())
+    value = loss_fn.eval()(0.5 * logits, labels)
+    assert loss_fn(0.5 * logits, labels) == value
+    torch.testing.assert_close(loss_fn.state_dict(), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("reweighting", [None, {"omega": 0.75}, {"omega": 0.75, "confidence": "raw"}], ids=str)
