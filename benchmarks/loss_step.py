@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
 
-from ccar.losses import LOSSES, build_loss
+from ccar.losses import LOSSES, BaseLoss, Loss, build_loss
 
 SHAPES = ((128, 10), (512, 100), (256, 1000), (256, 8142))
 REWEIGHTING = {"omega": 0.75}
@@ -33,7 +33,7 @@ CCAR = "cross_entropy + CCAR"
 # At most this many times cross-entropy.
 TARGETS = {(512, 100, CCAR): 1.8, (256, 1000, CCAR): 1.15, (256, 8142, CCAR): 1.15}
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[[Tensor, Tensor], Tensor]
 
 
 def long_tail(num_classes: int) -> Tensor:
@@ -41,7 +41,7 @@ def long_tail(num_classes: int) -> Tensor:
     return (500 * 0.01 ** torch.linspace(0, 1, num_classes, dtype=torch.float64)).floor().long()
 
 
-def obvious_ccar(class_counts: Tensor, omega: float = 0.75) -> Loss:
+def obvious_ccar(class_counts: Tensor, omega: float = 0.75) -> Step:
     """CCAR over cross-entropy as one would write it first, with autograd doing the rest."""
     frequency = (class_counts / class_counts.sum()).float()
 
@@ -55,9 +55,9 @@ def obvious_ccar(class_counts: Tensor, omega: float = 0.75) -> Loss:
     return loss
 
 
-def candidates(num_classes: int) -> dict[str, Loss]:
+def candidates(num_classes: int) -> dict[str, Step]:
     counts = long_tail(num_classes)
-    losses: dict[str, Loss] = {"F.cross_entropy": F.cross_entropy, "obvious autograd CCAR": obvious_ccar(counts)}
+    losses: dict[str, Step] = {"F.cross_entropy": F.cross_entropy, "obvious autograd CCAR": obvious_ccar(counts)}
     for name in LOSSES:
         losses[f"{name} + CCAR"] = build_loss(name, counts, reweighting=REWEIGHTING)
     for reduction in ("weight_normalised", "scale_matched"):
@@ -69,7 +69,7 @@ def candidates(num_classes: int) -> dict[str, Loss]:
     return losses
 
 
-def measure(loss: Loss, logits: Tensor, labels: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
+def measure(loss: Step, logits: Tensor, labels: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
     """Seconds per step of `loss` and of cross-entropy, (n,) float64 each, taken in turn."""
     pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
@@ -92,8 +92,8 @@ def rows_of(shape: tuple[int, int], seconds: float) -> list[dict[str, Any]]:
     labels = torch.randint(shape[1], shape[:1], generator=generator)
     losses, rows = candidates(shape[1]), []
     for name, loss in losses.items():
-        # LDAM multiplies by 30 what should be cosines
-        logits = (random / 30 if name.startswith("ldam") else random.clone()).requires_grad_()
+        scale = loss.base.scale if isinstance(loss, Loss) and isinstance(loss.base, BaseLoss) else 1
+        logits = (random / scale).requires_grad_()  # the losses that scale their logits take cosines
         times, floor = measure(loss, logits, labels, seconds / len(losses))
         low, median, high = (times / floor).quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
         row = {"shape": list(shape), "loss": name, "ratio": median, "ratio_p10": low, "ratio_p90": high}

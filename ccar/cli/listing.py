@@ -14,6 +14,7 @@ from ccar.data.config import DatasetName
 from ccar.errors import StudyFileError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
+from ccar.study.parts import plain
 from ccar.training.config import BaseLoss
 
 Kind = Literal["methods", "datasets", "studies", "runs"]
@@ -51,7 +52,7 @@ def _method(model: type[BaseModel]) -> Mapping[str, object]:
     options = {name: field.default for name, field in fields.items() if name != "name"}
     return {
         "base loss": fields["name"].default,
-        "options": ", ".join(f"{name}={value:g}" for name, value in options.items()),
+        "options": ", ".join(f"{name}={plain(value)}" for name, value in options.items()),
         "what it is": (model.__doc__ or "").strip().splitlines()[0],
     }
 

@@ -10,5 +10,6 @@ from ccar.losses.base import BaseLoss
 from ccar.losses.build import LOSSES, Loss, build_loss
 from ccar.losses.logit_adjustment import post_hoc_logit_adjustment
 from ccar.losses.reweighting import ccar_weight
+from ccar.losses.softmax_loss import SoftmaxLoss
 
-__all__ = ["LOSSES", "BaseLoss", "Loss", "build_loss", "ccar_weight", "post_hoc_logit_adjustment"]
+__all__ = ["LOSSES", "BaseLoss", "Loss", "SoftmaxLoss", "build_loss", "ccar_weight", "post_hoc_logit_adjustment"]

@@ -31,6 +31,8 @@ class ALA(SoftmaxLoss):
         tensor([ 2.7156, 10.8202])
     """
 
+    takes_two_labels = False
+
     def __init__(
         self,
         class_counts: Sequence[int] | Tensor,

@@ -32,7 +32,7 @@ class BaseLoss(nn.Module):
 
     takes_two_labels: bool = True
     """Whether an image with two labels (mixup, CutMix) costs the weighted mean of the losses of both, which for
-    cross-entropy is the loss of the mixed label. Not where the loss has a margin for the one true class."""
+    cross-entropy is the loss of the mixed label. Not where a margin or a running sum is for the one true class."""
 
     def __init__(self, class_counts: Sequence[int] | Tensor) -> None:
         super().__init__()

@@ -40,6 +40,8 @@ class GALA(SoftmaxLoss):
         tensor([9.9850e-04, 6.9098e+00])
     """
 
+    takes_two_labels = False  # theta counts an image once, for its class
+
     def __init__(self, class_counts: Sequence[int] | Tensor, *, strength: float = 1.0) -> None:
         super().__init__(class_counts)
         self.strength = check_number("strength", strength, "at least 0", lambda s: s >= 0)

@@ -101,6 +101,39 @@ class FocalBalancedSoftmax(_BaseLoss):
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
 
+class ALA(_BaseLoss):
+    """Margins that grow with the rarity of the class and the difficulty of the image (Zhao et al. 2022)."""
+
+    head: ClassVar[Head] = "normed"  # the margins are on cosines
+    takes_two_labels: ClassVar[bool] = False
+    name: Literal["ala"] = "ala"
+    scale: Finite = Field(30.0, gt=0, description="multiplies the cosines, no unit")
+    difficulty_gradient: Gradient = Field("through", description="through the difficulty, or the difficulty detached")
+
+
+class GALA(_BaseLoss):
+    """Cross-entropy on logits shifted by the log of each class's gradients so far (Zhang et al. 2024)."""
+
+    takes_two_labels: ClassVar[bool] = False
+    name: Literal["gala"] = "gala"
+    strength: Finite = Field(1.0, ge=0, description="of the shift: 0 is plain cross-entropy")
+
+
+class SigmoidFocal(_BaseLoss):
+    """Focal loss of K yes-or-no questions, as it was published (Lin et al. 2017)."""
+
+    name: Literal["sigmoid_focal"] = "sigmoid_focal"
+    gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is binary cross-entropy; default 1")
+
+
+class ClassBalancedSigmoidFocal(_BaseLoss):
+    """Sigmoid focal loss with the class-balanced weights (Cui et al. 2019)."""
+
+    name: Literal["class_balanced_sigmoid_focal"] = "class_balanced_sigmoid_focal"
+    beta: Finite = Field(0.9999, ge=0, lt=1, description="of the effective number (1 - beta^n) / (1 - beta)")
+    gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is binary cross-entropy; default 1")
+
+
 BaseLoss = Annotated[
     CrossEntropy
     | Focal
@@ -110,7 +143,11 @@ BaseLoss = Annotated[
     | LogitAdjustment
     | BalancedSoftmax
     | FocalLogitAdjustment
-    | FocalBalancedSoftmax,
+    | FocalBalancedSoftmax
+    | ALA
+    | GALA
+    | SigmoidFocal
+    | ClassBalancedSigmoidFocal,
     Field(discriminator="name"),
 ]
 

@@ -49,6 +49,11 @@ def test_trial_configurations_know_the_same_options_and_defaults(name):
     assert fields_of(base_models()[name]) == options_of(LOSSES[name])
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_multiplies_its_logits_if_and_only_if_its_classifier_gives_cosines(name):
+    assert (LOSSES[name]([5, 1]).scale != 1) == (base_models()[name].head == "normed")
+
+
 def test_trial_configurations_know_the_same_switches():
     assert fields_of(config.Reweighting) == options_of(Reweighting)
     assert get_args(config.Phase) == PHASES

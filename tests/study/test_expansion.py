@@ -167,9 +167,9 @@ def test_an_extra_method_keeps_its_label_and_settings():
 
 
 @pytest.mark.parametrize("base", BASE_NAMES)
-def test_only_ldam_has_a_normed_classifier(base):
+def test_only_losses_with_margins_on_cosines_have_a_normed_classifier(base):
     (cell,) = cells_of(study_of(methods={"bases": [base]}))
-    assert cell.config.head == ("normed" if base == "ldam" else "linear")
+    assert cell.config.head == ("normed" if base in ("ldam", "ala") else "linear")
 
 
 def test_an_exclusion_leaves_out_exactly_what_has_all_its_values():

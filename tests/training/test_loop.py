@@ -179,8 +179,7 @@ def test_all_methods_start_from_the_same_weights(source):
 def test_every_loss_that_a_study_can_name_trains(source, loss, reweighting):
     loss = next(member for member in get_args(get_args(BaseLoss)[0]) if member.__name__ == loss)()
     recipe = tiny_recipe(epochs=2, schedule={"name": "cosine"})
-    head = "normed" if loss.name == "ldam" else "linear"
-    config = tiny_config(loss=loss, reweighting=reweighting, recipe=recipe, head=head)
+    config = tiny_config(loss=loss, reweighting=reweighting, recipe=recipe, head=loss.head)
     first, last = tiny_training(config, source).epochs()
     assert last.train_loss < first.train_loss
 
