@@ -15,7 +15,7 @@ from ccar.errors import StudyFileError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from ccar.study.parts import plain
-from ccar.training.config import BaseLoss
+from ccar.training.config import BaseLoss, Procedure
 
 Kind = Literal["methods", "datasets", "studies", "runs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -38,7 +38,11 @@ def listing(kind: Kind, store: TrialStore, studies: Path) -> list[Mapping[str, o
     """
     match kind:
         case "methods":
-            return [_method(model) for model in get_args(get_args(BaseLoss)[0])]
+            losses, procedures = (get_args(get_args(union)[0]) for union in (BaseLoss, Procedure))
+            return [
+                *(_method(model, "base loss") for model in losses),
+                *(_method(model, "procedure") for model in procedures),
+            ]
         case "datasets":
             return [{"data set": name, "what it is": what} for name, what in DATASETS.items()]
         case "studies":
@@ -47,14 +51,21 @@ def listing(kind: Kind, store: TrialStore, studies: Path) -> list[Mapping[str, o
             return [_run(store, name) for name in sorted(record.name for record in store.studies())]
 
 
-def _method(model: type[BaseModel]) -> Mapping[str, object]:
+def _method(model: type[BaseModel], kind: str) -> Mapping[str, object]:
     fields = model.model_fields
     options = {name: field.default for name, field in fields.items() if name != "name"}
     return {
-        "base loss": fields["name"].default,
-        "options": ", ".join(f"{name}={plain(value)}" for name, value in options.items()),
+        "method": fields["name"].default,
+        "kind": kind,
+        "options": ", ".join(f"{name}={_default(value)}" for name, value in options.items()),
         "what it is": (model.__doc__ or "").strip().splitlines()[0],
     }
+
+
+def _default(value: object) -> str:
+    if isinstance(value, tuple) and len(value) > 2:
+        return f"{plain(value[0])}|{plain(value[1])}|...|{plain(value[-1])}"
+    return "|".join(map(plain, value)) if isinstance(value, tuple) else plain(value)
 
 
 def _study_file(path: Path) -> Mapping[str, object]:

@@ -1,10 +1,14 @@
 """Two-stage methods in a study: one stage one for all, before them, and every mistake with its line."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ccar.errors import StudyFileError
 from ccar.study.definition import load_study
 from ccar.study.expansion import cells_of, plan_trials
+from ccar.study.methods import PROCEDURE_NAMES
 from ccar.study.plan import Capacity, plan_of
 from ccar.study.search import trial_source
 
@@ -43,6 +47,15 @@ def problems_of(folder, text):
     with pytest.raises(StudyFileError) as error:
         load_file(folder, text)
     return [(problem.line, problem.message) for problem in error.value.problems]
+
+
+def test_every_procedure_stands_under_its_heading_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "procedures.md").read_text()
+    assert re.findall(r"^## `(\w+)`$", text, re.MULTILINE) == list(PROCEDURE_NAMES)
+    for name in PROCEDURE_NAMES[1:]:
+        entry = text.partition(f"## `{name}`")[2].partition("\n## ")[0]
+        assert "Source: " in entry
+        assert "Defaults per data set" in entry
 
 
 def test_labels_say_how_the_network_comes_to_its_weights(study):
