@@ -107,6 +107,11 @@ class Loss(nn.Module):
         self.reduction = reduction
         self.num_classes = num_classes
 
+    @property
+    def initial_bias(self) -> float | None:
+        """See `BaseLoss.initial_bias`; None for a callable base."""
+        return self.base.initial_bias if isinstance(self.base, BaseLoss) else None
+
     def set_epoch(self, epoch: int, num_epochs: int) -> None:
         """Say that 0-based `epoch` of `num_epochs` begins, for LDAM's DRW; like DistributedSampler's."""
         if isinstance(self.base, BaseLoss):

@@ -25,6 +25,11 @@ class LinearHead(nn.Linear):
             return F.linear(features.float(), self.weight, self.bias)
 
 
+def biases_of_linear_heads(model: nn.Module) -> list[nn.Parameter]:
+    """The biases of every linear head in a network."""
+    return [module.bias for module in model.modules() if isinstance(module, LinearHead)]
+
+
 class NormedHead(nn.Module):
     """Cosine between the features and one direction per class: logits in [-1, 1], no bias, no scale.
 

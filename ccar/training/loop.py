@@ -102,7 +102,7 @@ class Training:
             raise UserError("tau is chosen on validation images, and there are none", hint="name one tau, or hold out")
         recipe = config.recipe
         self._optimizer = torch.optim.SGD(
-            self._procedure.parameters(),
+            self._procedure.parameter_groups(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,

@@ -17,7 +17,7 @@ from ccar.losses import LOSSES
 from ccar.models.build import build_model
 from ccar.training import loop
 from ccar.training.checkpoint import from_bytes, to_bytes
-from ccar.training.config import LDAM, BaseLoss, LogitAdjustment, Reweighting
+from ccar.training.config import GALA, LDAM, BaseLoss, LogitAdjustment, Reweighting, SigmoidFocal
 from ccar.training.recipe import StepSchedule
 from tests.training.tiny import (
     CPU,
@@ -32,15 +32,6 @@ from tests.training.tiny import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Another number of threads adds up in another order, and tests run beside each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +98,11 @@ def test_another_seed_gives_other_weights_and_another_order(source):
     assert finish(first) != finish(second)
 
 
-@pytest.mark.parametrize("changes", [{}, WITH_STATE], ids=["plain", "with_state"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, WITH_STATE, {"loss": GALA()}, {"loss": SigmoidFocal()}],
+    ids=["plain", "with_state", "running_sums", "biases_apart"],
+)
 def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(source, changes):
     config = tiny_config(**changes)
     whole = finish(tiny_training(config, source))
@@ -182,6 +177,32 @@ def test_every_loss_that_a_study_can_name_trains(source, loss, reweighting):
     config = tiny_config(loss=loss, reweighting=reweighting, recipe=recipe, head=loss.head)
     first, last = tiny_training(config, source).epochs()
     assert last.train_loss < first.train_loss
+
+
+def one_step(source, *, weight_decay=0.0, **changes):
+    """The network before and after a single step on all 44 images, without momentum."""
+    recipe = tiny_recipe(epochs=1, batch_size=64, momentum=0, weight_decay=weight_decay, schedule={"name": "cosine"})
+    training = tiny_training(tiny_config(recipe=recipe, **changes), source)
+    before = training.state_dict()["model"]
+    next(training.epochs())
+    return before, training.state_dict()["model"]
+
+
+@pytest.mark.parametrize("loss", ["sigmoid_focal", "class_balanced_sigmoid_focal"])
+def test_with_a_sigmoid_loss_the_biases_of_the_classifier_start_where_every_class_has_an_equal_share(source, loss):
+    plain, _ = one_step(source)
+    before, after = one_step(source, loss={"name": loss})
+    assert before["head.bias"].sigmoid().tolist() == pytest.approx([1 / NUM_CLASSES] * NUM_CLASSES)
+    assert not torch.equal(after["head.bias"], before["head.bias"])
+    assert all(torch.equal(before[name], plain[name]) for name in plain if name != "head.bias")
+
+
+@pytest.mark.parametrize("loss", ["sigmoid_focal", "cross_entropy"])
+def test_only_a_sigmoid_loss_keeps_the_biases_of_the_classifier_free_of_weight_decay(source, loss):
+    _, free = one_step(source, loss={"name": loss})
+    _, decayed = one_step(source, loss={"name": loss}, weight_decay=0.5)
+    assert torch.equal(free["head.bias"], decayed["head.bias"]) == (loss == "sigmoid_focal")
+    assert not torch.equal(free["head.weight"], decayed["head.weight"])
 
 
 def test_the_study_can_name_exactly_the_losses_there_are():

@@ -76,6 +76,15 @@ def test_crt_changes_no_weight_of_the_backbone_and_starts_from_a_new_head(source
     assert moved == (running | counters if batch_norm == "update" else set())
 
 
+def test_the_new_head_of_crt_starts_as_a_sigmoid_loss_asks_and_that_of_lws_stays(source, stage_one):
+    sigmoid = {"loss": {"name": "sigmoid_focal"}}
+    crt, lws = (
+        second_stage(source, stage_one, {"name": name}, **sigmoid).state_dict()["model"] for name in ("crt", "lws")
+    )
+    assert crt["head.bias"].tolist() == pytest.approx([-np.log(NUM_CLASSES - 1)] * NUM_CLASSES)
+    assert torch.equal(lws["head.linear.bias"], stage_one.state_dict()["model"]["head.bias"])
+
+
 def test_lws_learns_one_factor_per_class_and_nothing_else(source, stage_one):
     before = stage_one.state_dict()["model"]
     training = second_stage(source, stage_one, {"name": "lws", "batch_norm": "frozen"})
