@@ -34,6 +34,7 @@ _LATEX = {
     "Ω": r"$\Omega$",
     "Ψ": r"$\Psi$",
     "–": "--",
+    "†": r"\textdagger{}",
     "×": r"$\times$",
     "≥": r"$\geq$",
 }

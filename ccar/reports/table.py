@@ -38,12 +38,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table with its caption. `name` is an identifier, unique in the report."""
+    """A table with its caption. `name` is an identifier, unique in the report; `notes` stand below the rows."""
 
     name: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def has_groups(self) -> bool:

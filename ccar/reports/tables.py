@@ -12,6 +12,7 @@ from ccar.evidence.cells import STATUSES
 from ccar.evidence.frames import SETTING, rows_of
 from ccar.evidence.paired import LEVEL
 from ccar.evidence.selection import CRITERION
+from ccar.reports.published_table import published_table
 from ccar.reports.results import Results, Setting
 from ccar.reports.table import Column, Entry, Row, Table, Tone
 from ccar.reports.wording import MISSING, counted, interval, percent, points
@@ -27,6 +28,7 @@ def tables_of(results: Results) -> list[Table]:
         best_omega_table,  # the answer first: the others may have hundreds of rows
         accuracy_table,
         difference_table,
+        published_table,
         incomplete_table,
     ]
     return [table for make in makers if (table := make(results)) is not None]

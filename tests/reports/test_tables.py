@@ -126,7 +126,7 @@ def test_cells_that_lost_seeds_are_listed_with_counts_and_errors(results):
 
 def test_tables_without_anything_to_say_are_left_out():
     study = made_up_study(methods={"bases": ["cross_entropy"]})
-    assert [table.name for table in tables_of(summarise(input_of(study)))] == ["accuracy"]
+    assert [table.name for table in tables_of(summarise(input_of(study)))] == ["accuracy", "published"]
 
 
 def test_a_study_that_never_ran_has_its_table_of_dashes():

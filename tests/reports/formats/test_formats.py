@@ -77,12 +77,21 @@ def html_of(content):
 
 def rows_of_markdown(text):
     lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith(("|:", "|-"))]
-    return [[cell.strip().strip("*") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    cells = [[cell.strip().strip("*") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [[re.sub(r"\\([][])", r"\1", cell) for cell in row] for row in cells]
 
 
 def rows_of_latex(text):
     lines = [line for line in text.splitlines() if line.endswith(r" \\") and "multicolumn" not in line]
-    plain = {r"\_\allowbreak{}": "_", r"$\pm$": "±", "$-$": "−", r"$\omega$": "ω", "--": "–", "{-}": "-"}
+    plain = {
+        r"\_\allowbreak{}": "_",
+        r"$\pm$": "±",
+        "$-$": "−",
+        r"$\omega$": "ω",
+        r"\textdagger{}": "†",
+        "--": "–",
+        "{-}": "-",
+    }
     rows = []
     for line in lines:
         text = line.removesuffix(r" \\")
