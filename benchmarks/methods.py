@@ -59,8 +59,8 @@ def cifar100(folder: Path, root: Path) -> None:
     data = {"name": "image_folder", "root": str(images), "imbalance_factors": 10, "validation_per_class": 10}
     study = write_study(folder, "cifar100", {"data": data, "model": "resnet32", "recipe": "cifar_smoke"})
     print(
-        f"\nCIFAR-100, {TRAIN_IMAGES} training images per class (10 of them for validation), IF 10, ResNet-32, 3 epochs "
-        "(two-stage methods: 3 more or as their procedure says), seed 0:\n"
+        f"\nCIFAR-100, {TRAIN_IMAGES} training images per class (10 of them for validation), IF 10, ResNet-32, "
+        "3 epochs (stage two as long as its procedure says), seed 0:\n"
     )
     print_table(run(study, folder / "cifar100-1"), chance=0.01)
 
