@@ -7,7 +7,6 @@ from math import log
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
@@ -15,6 +14,7 @@ from ccar.losses.base import BaseLoss, at_least_float32
 from ccar.losses.checks import check_batch, check_first_derivative
 from ccar.losses.class_balanced import checked_beta, class_balanced_weights
 from ccar.losses.focal import checked_gamma
+from ccar.losses.true_class import LOG2_E
 
 
 class SigmoidFocal(BaseLoss):
@@ -94,13 +94,14 @@ class _SumOfBinaryFocal(torch.autograd.Function):
         limit = torch.finfo(logits.dtype).max * 1e-8
         u = logits.clamp(-limit, limit)
         u.scatter_(1, true, -u.gather(1, true))
-        # Above the threshold softplus(u) is u, which is exact for float64 too.
-        cross_entropy = F.softplus(u, threshold=50.0)
-        log_wrong = -F.softplus(-u, threshold=50.0)
-        modulator = (gamma * log_wrong).exp_()
+        # softplus(u) and -softplus(-u), each with all its digits, from one exponential of -|u|
+        log1p = (u.abs() * -LOG2_E).exp2_().log1p_()
+        cross_entropy = u.clamp(min=0).add_(log1p)
+        log_wrong = u.clamp(max=0).sub_(log1p)
+        modulator = log_wrong.mul_(gamma * LOG2_E).exp2_()
         losses = modulator * cross_entropy
-        right = (-cross_entropy).exp_()
-        slopes = log_wrong.exp_().addcmul_(right, cross_entropy, value=gamma).mul_(modulator)
+        wrong = u.sigmoid_()
+        slopes = (1 - wrong).mul_(cross_entropy).mul_(gamma).add_(wrong).mul_(modulator)
         slopes.scatter_(1, true, -slopes.gather(1, true))
         ctx.save_for_backward(slopes)
         return losses.sum(1)

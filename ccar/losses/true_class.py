@@ -14,7 +14,7 @@ from torch.autograd.function import FunctionCtx
 from ccar.losses.checks import check_first_derivative
 from ccar.losses.phi import Phi
 
-_LOG2_E = log2(e)
+LOG2_E = log2(e)
 
 
 class TrueClass:
@@ -101,7 +101,7 @@ class _ApplyToTrueClass(torch.autograd.Function):
         # Two logits can lie further apart than the largest float; far from that limit, sums stay finite too.
         gap.clamp_(min=torch.finfo(logits.dtype).min * 1e-8)
         # exp2, not exp: torch hands exp to a library that is four times slower on some CPUs.
-        exps.mul_(scale * _LOG2_E).exp2_()
+        exps.mul_(scale * LOG2_E).exp2_()
         exps.scatter_(1, true, torch.zeros_like(highest))
         exp_others = exps.sum(1)
         # Now exps / exp_sum is p - e_t, without cancellation where p_t -> 1.
