@@ -152,6 +152,31 @@ def list_(
         talk.print(f"no {kind} here", markup=False)
 
 
+@app.command()
+def figures(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the figures.")] = Path("figures"),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose classes: cifar10_lt, cifar100_lt (default), imagenet_lt, inaturalist2018 or places_lt.",
+            show_default=False,
+        ),
+    ] = None,
+    imbalance_factor: Annotated[
+        float | None, typer.Option(help="Of cifar10_lt and cifar100_lt; default: 100.", show_default=False)
+    ] = None,
+    class_counts: Annotated[
+        Path | None,
+        typer.Option(help="Instead of --data: a file with the number of images of each class.", show_default=False),
+    ] = None,
+) -> None:
+    """Draw the paper's figures 1 and 2 for real classes: the gradient factor, and Omega in 3-D and as contours."""
+    from ccar.cli.figures import write_figures
+
+    for path in write_figures(out, data, imbalance_factor, class_counts):
+        print(path)
+
+
 @app.command("lint-claims")
 def lint_claims(
     file: Annotated[

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from ccar.losses import build_loss, ccar_weight
 from ccar.reports.omega_formula import (
     class_frequencies,
     focal_gradient_factor,
@@ -25,39 +23,67 @@ SWITCHES = [
 ]
 
 
-def psi_of_training(base, label, **options):
-    """|d loss / d z_t| / (1 - p_t): by automatic differentiation of the loss that training uses."""
-    loss = build_loss(base, COUNTS, reduction="none", **options)
-    psi = []
-    for p in P:
-        others = np.log((1 - p) / 2)
-        logits = torch.full((1, 3), others, dtype=torch.float64)
-        logits[0, label] = np.log(p)
-        logits.requires_grad_()
-        loss(logits, torch.tensor([label])).sum().backward()
-        psi.append(-logits.grad[0, label].item() / (1 - p))
-    return psi
+def lemma_1(p, gamma, omega):
+    """Psi as the paper derives it (equation 25)."""
+    return gamma ** (omega - p) * (1 - p * np.log(gamma) * np.log(p))
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 @pytest.mark.parametrize("label", [0, 2])
-def test_curves_are_those_of_the_loss_that_is_trained(switches, label):
+def test_curves_are_those_that_the_paper_derives(switches, label):
     beta = switches.get("effective_number_beta", 0.99)
+    counts = np.array(COUNTS, dtype=np.float64)
+    effective = 1 - beta**counts
+    f = {
+        "fraction": counts / counts.sum(),
+        "max_normalised": counts / counts.max(),
+        "effective_number": effective / effective.max(),
+        "uniform": np.full(3, 1 / 3),
+        "none": np.zeros(3),
+    }[switches["frequency"]][label]
     frequency = class_frequencies(COUNTS, switches["frequency"], effective_number_beta=beta)[label]
+    assert frequency == pytest.approx(f)
+    below, above = {
+        "dual": (f, 1 - f),
+        "standard_only": (f, f),
+        "inverted_only": (1 - f, 1 - f),
+        "constant": (0.0, 0.0),
+    }[switches.get("phase", "dual")]
+    gamma = np.e - np.where(P < 0.75, below, above)
+    z = gamma**0.75 * (1 - 1 / gamma) / np.log(gamma) if switches.get("keep_z") else 1.0
     drawn = {key: switches[key] for key in ("phase", "keep_z") if key in switches}
-    weight = omega_weight(P, frequency, 0.75, **drawn)
-    expected = ccar_weight(torch.tensor(P), float(frequency), 0.75, **drawn)
-    assert weight == pytest.approx(expected.numpy(), rel=1e-6)
-    psi = gradient_factor(P, frequency, 0.75, gradient=switches.get("gradient", "through"), **drawn)
-    trained = psi_of_training("cross_entropy", label, reweighting={"omega": 0.75, **switches})
-    assert psi == pytest.approx(trained, rel=1e-5)
+    weight = gamma ** (0.75 - P) / z
+    assert omega_weight(P, frequency, 0.75, **drawn) == pytest.approx(weight, rel=1e-12)
+    psi = weight if switches.get("gradient") == "detached" else lemma_1(P, gamma, 0.75) / z
+    drawn_psi = gradient_factor(P, frequency, 0.75, gradient=switches.get("gradient", "through"), **drawn)
+    assert drawn_psi == pytest.approx(psi, rel=1e-9)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0])
 def test_the_focal_curve_is_that_of_the_focal_loss(gamma):
-    assert focal_gradient_factor(P, gamma) == pytest.approx(psi_of_training("focal", 0, gamma=gamma), rel=1e-5)
+    # d/dp of (1 - p)^gamma (-ln p), times -p.
+    expected = (1 - P) ** gamma - gamma * P * (1 - P) ** (gamma - 1) * np.log(P)
+    assert focal_gradient_factor(P, gamma) == pytest.approx(expected, rel=1e-9)
 
 
-def test_golden_values_of_the_paper_s_largest_class():
-    weight = omega_weight(np.array([0.01, 0.5, 0.9]), 500 / 10847, 0.75)
-    assert weight == pytest.approx([2.06957592, 1.27854694, 0.91835643], rel=1e-8)
+def test_golden_values_of_the_paper_s_largest_and_smallest_class():
+    p = np.array([0.01, 0.5, 0.9])
+    head, tail = 500 / 10847, 5 / 10847  # CIFAR-100-LT at imbalance factor 100
+    assert omega_weight(p, head, 0.75) == pytest.approx([2.06957592, 1.27854694, 0.91835643], rel=1e-8)
+    assert gradient_factor(p, head, 0.75) == pytest.approx([2.16325336, 1.71407898, 0.96780179], rel=1e-8)
+    assert gradient_factor(p, tail, 0.75) == pytest.approx([2.19216541, 1.72888594, 0.96932246], rel=1e-8)
+
+
+def test_curves_are_finite_from_end_to_end():
+    p = np.linspace(1e-4, 1.0, 50)
+    for curve in (omega_weight(p, 0.0, 1.0), gradient_factor(p, 0.0, 1.0), focal_gradient_factor(p, 1.0)):
+        assert np.isfinite(curve).all()
+    assert gradient_factor(p, 0.0, 0.75)[-1] == pytest.approx((np.e - 1) ** -0.25, rel=1e-6)
+    assert focal_gradient_factor(p, 2.0)[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_surface_is_the_curves_of_its_classes():
+    p, f = np.linspace(0.1, 0.9, 5), np.array([0.0, 0.3, 1.0])
+    surface = omega_weight(p[:, None], f[None, :], 0.5)
+    for column, frequency in enumerate(f):
+        assert surface[:, column] == pytest.approx(omega_weight(p, float(frequency), 0.5))

@@ -39,6 +39,7 @@ _STYLE = {
     "ytick.labelsize": 7.5,
     "svg.hashsalt": "ccar",  # else every file has other identifiers
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
 }
 
 
@@ -63,6 +64,10 @@ class ReportFigure:
     def svg(self) -> bytes:
         """Without a date, so that equal figures are equal bytes."""
         return _saved(self.figure, format="svg", metadata={"Date": None})
+
+    def pdf(self) -> bytes:
+        """Vectors for LaTeX, without a date too."""
+        return _saved(self.figure, format="pdf", metadata={"CreationDate": None})
 
 
 @contextmanager

@@ -52,24 +52,29 @@ def labels_of(figure, renderer):
     ]
 
 
+def check_labels(shown):
+    """No label of a figure is clipped, and none covers another."""
+    canvas = FigureCanvasAgg(shown.figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    page = shown.figure.bbox.padded(1)
+    labels = labels_of(shown.figure, renderer)
+    for text, box in labels:
+        assert page.containsx(box.x0), f"{shown.name}: {text!r} is clipped"
+        assert page.containsx(box.x1), f"{shown.name}: {text!r} is clipped"
+        assert page.containsy(box.y0), f"{shown.name}: {text!r} is clipped"
+        assert page.containsy(box.y1), f"{shown.name}: {text!r} is clipped"
+    for (text, box), (other, other_box) in itertools.combinations(labels, 2):
+        overlap = box.intersection(box, other_box)
+        assert overlap is None or overlap.width < 1 or overlap.height < 1, f"{shown.name}: {text!r}, {other!r}"
+
+
 @pytest.mark.parametrize("options", STUDIES.values(), ids=STUDIES)
 def test_no_label_is_clipped_and_none_covers_another(options):
     results = summarise(input_of(made_up_study(**options)))
     with figure_style():
         for shown in figures_of(results):
-            canvas = FigureCanvasAgg(shown.figure)
-            canvas.draw()
-            renderer = canvas.get_renderer()
-            page = shown.figure.bbox.padded(1)
-            labels = labels_of(shown.figure, renderer)
-            for text, box in labels:
-                assert page.containsx(box.x0), f"{shown.name}: {text!r} is clipped"
-                assert page.containsx(box.x1), f"{shown.name}: {text!r} is clipped"
-                assert page.containsy(box.y0), f"{shown.name}: {text!r} is clipped"
-                assert page.containsy(box.y1), f"{shown.name}: {text!r} is clipped"
-            for (text, box), (other, other_box) in itertools.combinations(labels, 2):
-                overlap = box.intersection(box, other_box)
-                assert overlap is None or overlap.width < 1 or overlap.height < 1, f"{shown.name}: {text!r}, {other!r}"
+            check_labels(shown)
 
 
 @pytest.fixture(scope="module")
