@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from ccar.cli.tables import rows_as_table
-from ccar.evidence.claims import SEVERITIES, Finding, Severity, check_claims, described, not_checked
+from rich.console import Console
+from rich.table import Table
+
+from ccar.evidence.claims import SEVERITIES, Finding, check_claims, described, not_checked
 from ccar.evidence.published import ccar_paper_rows, published_rows
 from ccar.evidence.result_rows import GROUPS, ResultRow, read_rows_file
 from ccar.reports.neutralise import one_line
@@ -19,8 +23,6 @@ method,base,omega,baseline,data,imbalance_factor,backbone,overall,many,medium,fe
 Cross-Entropy,cross_entropy,,,cifar100_lt,100,resnet32,38.40,66.80,37.10,6.90
 Ours + CE,cross_entropy,0.75,Cross-Entropy,cifar100_lt,100,resnet32,38.90,66.40,37.80,8.10
 """
-
-_ERRORS = "  Standard errors are binomial, of a difference of two accuracies taken as independent.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +48,33 @@ def lint(file: Path | None) -> Lint:
 
 
 def lint_text(result: Lint) -> str:
-    """A table of the findings, and how many there are."""
+    """The findings by severity, each with its row and the arithmetic, and how many there are."""
     total = f"{one_line(result.subject)}: {counted(len(result.rows), 'row')}"
     if not result.findings:
         return f"{total}, nothing found\n"
-    table = rows_as_table(
-        [
-            {
-                "severity": finding.severity,
-                "check": finding.check,
-                "row": one_line(described(finding.rows[0])),
-                "arithmetic": one_line(finding.message),
-            }
-            for finding in result.findings
-        ]
-    )
+    text = io.StringIO()
+    terminal = Console()
+    console = Console(file=text, width=terminal.width if terminal.is_terminal else 120, markup=False, highlight=False)
     counts = Counter(finding.severity for finding in result.findings)
-    shown = [severity for severity in get_args(Severity) if counts[severity]]
-    meanings = "".join(f"  {severity}: {SEVERITIES[severity]}\n" for severity in shown)
-    found = listed([f"{counts[severity]} {severity}" for severity in shown])
-    return f"{table}{total}, {counted(len(result.findings), 'finding')}: {found}\n{meanings}{_ERRORS}"
+    for severity, meaning in SEVERITIES.items():
+        if counts[severity]:
+            console.print(f"{severity}: {meaning}")
+            console.print(_table([finding for finding in result.findings if finding.severity == severity]))
+            console.print()
+    found = listed([f"{counts[severity]} {severity}" for severity in SEVERITIES if counts[severity]])
+    console.print(f"{total}, {counted(len(result.findings), 'finding')}: {found}")
+    console.print("Standard errors are binomial, of a difference of two accuracies taken as independent.")
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row(f"  {finding.check}", one_line(described(finding.rows[0])))
+        table.add_row("", one_line(finding.message))
+    return table
 
 
 def lint_json(result: Lint) -> dict[str, Any]:
