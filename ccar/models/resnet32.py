@@ -6,6 +6,8 @@ and the initialisation of Cao et al., NeurIPS 2019, arXiv:1906.07413 (LDAM-DRW).
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,6 +31,19 @@ class ResNet32(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.stages(self.stem(images))
+        return maps.mean((2, 3))
+
+    def in_two_parts(self) -> tuple[nn.Module, nn.Module]:
+        """All but the last block; the last block and the average. They share their parameters with this network."""
+        last_stage = cast(nn.Sequential, self.stages[-1])
+        trunk = nn.Sequential(self.stem, self.stages[:-1], last_stage[:-1])
+        return trunk, nn.Sequential(last_stage[-1], GlobalAverage())
+
+
+class GlobalAverage(nn.Module):
+    """(N, C, H, W) maps to the mean of each, (N, C)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
         return maps.mean((2, 3))
 
 

@@ -32,6 +32,17 @@ class SmallCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return _average_to_2x2(self.layers(images)).flatten(1)
 
+    def in_two_parts(self) -> tuple[nn.Module, nn.Module]:
+        """All but the last convolution; the last one and the average. They share their parameters with this network."""
+        return self.layers[:-1], nn.Sequential(self.layers[-1], _FlatAverage())
+
+
+class _FlatAverage(nn.Module):
+    """(N, C, H, W) maps to (N, 4 C) averages of their quarters."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return _average_to_2x2(maps).flatten(1)
+
 
 def _convolution(in_channels: int, channels: int) -> nn.Sequential:
     convolution = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)

@@ -60,9 +60,15 @@ def _stage_one_is_a_method(study: Study) -> Iterator[Problem]:
         if stage_one is None:
             message = f"stage one is unknown: found {name!r}, expected the label of a method of this study"
             yield study.problem(path, message, did_you_mean(name, known) or "add the method that it starts from")
-        elif stage_one.procedure.name != "end_to_end":
+        elif stage_one.procedure.needs_stage_one:
             message = f"stage one has two stages itself: found {name!r}, expected a method that trains in one go"
             yield study.problem(path, message, "name the method that it starts from")
+        elif stage_one.procedure.name != "end_to_end":
+            message = (
+                f"stage one has a network of its own kind: found {name!r}, trained by {stage_one.procedure.name}, "
+                "expected a method that is trained end to end"
+            )
+            yield study.problem(path, message, "name another method")
         elif extra.procedure.needs_linear_head and stage_one.base.head != "linear":
             message = (
                 f"{extra.procedure.name} rescales the vectors of a linear classifier: found {name!r} with a "
@@ -120,6 +126,23 @@ def _mixing_has_a_loss(study: Study) -> Iterator[Problem]:
                 "soft_labels: per_label beside omega"
             )
             yield study.problem(path, message, "per_label mixes the losses of both labels; or leave mixing out for it")
+
+
+def _procedures_use_all_they_are_given(study: Study) -> Iterator[Problem]:
+    for index, extra in enumerate(study.methods.extra):
+        method = extra.method(study.methods.by_label)
+        try:
+            recipe = changed_recipe(study.recipe, {**extra.procedure.recipe, **extra.changes})
+        except ValidationError:  # told by _recipe_changes_fit
+            continue
+        for where, found, expected, hint in extra.procedure.objections(method.base, method.reweighting, recipe):
+            path: KeyPath = ("methods", "extra", index)
+            if where in ("base", "reweighting"):
+                path = (*path, where)
+            elif where in extra.changes:
+                path = (*path, "recipe", where)
+            message = f"{extra.procedure.name} does not fit its method: found {found}, expected {expected}"
+            yield study.problem(path, message, hint)
 
 
 def _tau_is_chosen_on_validation(study: Study) -> Iterator[Problem]:
@@ -239,6 +262,7 @@ _CHECKS: tuple[tuple[frozenset[str], Callable[[Study], Iterator[Problem]]], ...]
     (frozenset({"methods", "data"}), _stage_one_is_a_method),
     (frozenset({"methods", "recipe"}), _recipe_changes_fit),
     (frozenset({"methods", "recipe"}), _mixing_has_a_loss),
+    (frozenset({"methods", "recipe"}), _procedures_use_all_they_are_given),
     (frozenset({"methods", "data"}), _tau_is_chosen_on_validation),
     (frozenset({"methods", "search"}), _omega_comes_from_one_place),
     (frozenset({"search"}), _searched_range_has_room),

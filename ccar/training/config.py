@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from ccar.data.config import DataConfig as DataConfig  # the data room owns it: imports point down
 from ccar.data.config import DatasetName as DatasetName
-from ccar.training.recipe import Recipe
+from ccar.training.recipe import CutMix, Mixup, Recipe
 
 ModelName = Literal["small_cnn", "resnet32"]
 Head = Literal["linear", "normed"]
@@ -178,11 +179,24 @@ def _taus(*, above_0: bool) -> WithJsonSchema:
 _OneOrMore = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
 
 
+class Objection(NamedTuple):
+    """Why a procedure cannot train a method; as much of it as a study file says in one place."""
+
+    where: Literal["base", "reweighting", "mixing", "sampler"]  # mixing and sampler are of the recipe
+    found: str
+    expected: str
+    hint: str
+
+
 class _Procedure(_Frozen):
     trains: ClassVar[bool] = True  # False: reads what stage one has trained in another way
     needs_stage_one: ClassVar[bool] = False
     needs_linear_head: ClassVar[bool] = False  # of its stage one
     recipe: ClassVar[dict[str, object]] = {}  # what differs from the recipe of the other methods unless a study says
+
+    def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:
+        """What of a method this procedure has no use for, and would have to ignore."""
+        return iter(())
 
 
 class EndToEnd(_Procedure):
@@ -248,8 +262,34 @@ class PostHocLogitAdjustment(_Procedure):
     )
 
 
+class BilateralBranch(_Procedure):
+    """BBN: one branch for images as they come, one for rare classes; the weight moves to it (Zhou et al. 2020)."""
+
+    name: Literal["bbn"] = "bbn"
+
+    def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:
+        if recipe.mixing is not None:
+            yield _objection_to_mixing(recipe.mixing)
+        if recipe.sampler != "instance_balanced":
+            yield Objection(
+                "sampler",
+                f"sampler {recipe.sampler}",
+                "sampler instance_balanced for its first branch: the second one samples for the tail",
+                "recipe: {sampler: instance_balanced} for it",
+            )
+
+
+def _objection_to_mixing(mixing: Mixup | CutMix) -> Objection:
+    return Objection("mixing", f"mixing {mixing.name}", "images of one class", "recipe: {mixing: null} for it")
+
+
 Procedure = Annotated[
-    EndToEnd | ClassifierRetraining | LearnableWeightScaling | TauNormalisation | PostHocLogitAdjustment,
+    EndToEnd
+    | ClassifierRetraining
+    | LearnableWeightScaling
+    | TauNormalisation
+    | PostHocLogitAdjustment
+    | BilateralBranch,
     Field(discriminator="name"),
 ]
 
@@ -279,6 +319,12 @@ class TrialConfig(_Frozen):
             or stage_one.procedure.name != "end_to_end"
         ):
             raise ValueError("stage_one is trained end to end on the same data and model with the same seed")
+        return self
+
+    @model_validator(mode="after")
+    def _procedure_has_use_for_all(self) -> Self:
+        for objection in self.procedure.objections(self.loss, self.reweighting, self.recipe):
+            raise ValueError(f"{self.procedure.name}: found {objection.found}, expected {objection.expected}")
         return self
 
     def with_seed(self, seed: int) -> TrialConfig:

@@ -23,7 +23,6 @@ from ccar.training.procedures import WithoutTraining, build_procedure
 from ccar.training.randomness import deterministic, epoch_generator
 from ccar.training.resident import Normalisation, ResidentImages, TrainingImages
 from ccar.training.result import EpochResult, TestResult
-from ccar.training.sampling import epoch_batches
 from ccar.training.schedule import learning_rate, num_epochs, steps_per_epoch, warmup_epochs
 
 # Images. Measured with ResNet-32 on one CPU thread: 1000 at once run at half the speed, out of the caches.
@@ -201,7 +200,7 @@ class Training:
     def _train_epoch(self, epoch: int, rate: float) -> tuple[float, int]:
         """Train for one epoch; returns the mean loss over the images seen, and how many they were."""
         generator = epoch_generator(self.config.seed, epoch)
-        batches = epoch_batches(self.config.recipe, self._train.labels, self._num_steps, generator)
+        batches = self._procedure.batches(self._train.labels, self._num_steps, generator)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._procedure.begin_epoch(epoch, self.num_epochs)

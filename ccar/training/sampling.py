@@ -56,6 +56,26 @@ def class_balanced_order(labels: Tensor, num_images: int, generator: torch.Gener
     return order.flatten()[:num_images]
 
 
+def reversed_order(labels: Tensor, num_images: int, generator: torch.Generator) -> Tensor:
+    """Indices of `num_images` images, drawn with replacement: first a class, the rarer the more often, then an image.
+
+    The probability of a class is proportional to n_max / n_c; within it all images are equally likely.
+
+    Args:
+        labels: (N,) int64, on the CPU; classes without an image are left out.
+        num_images: length of the result.
+        generator: on the CPU.
+
+    Source: Zhou et al., CVPR 2020, arXiv:1912.02413 (the reversed sampler of BBN).
+    """
+    _, class_of_image, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    by_class = torch.argsort(class_of_image, stable=True)
+    first_of_class = counts.cumsum(0) - counts
+    drawn = torch.multinomial(1 / counts.double(), num_images, replacement=True, generator=generator)
+    within = torch.rand(num_images, generator=generator, dtype=torch.float64) * counts[drawn]
+    return by_class[first_of_class[drawn] + within.long()]
+
+
 def _cycled(values: Tensor, length: int, generator: torch.Generator) -> Tensor:
     """`values` in a random order, then in another one, and so on, `length` in all."""
     rounds = math.ceil(length / len(values))

@@ -131,6 +131,8 @@ def test_early_stopping_leaves_alone_what_others_start_from_and_what_has_another
             9,
             "Omega has no rule for mixed images",
         ),
+        (9, "{procedure: bbn, recipe: {mixing: {name: mixup}}}", 9, "bbn does not fit its method: found mixing mixup"),
+        (9, "{procedure: bbn, recipe: {sampler: class_balanced}}", 9, "found sampler class_balanced"),
         (9, "{base: ldam, procedure: lws}", 9, "lws keeps the linear classifier of stage one"),
     ],
 )
@@ -161,3 +163,19 @@ def test_taus_to_choose_from_need_validation_images(tmp_path):
     ((line, message),) = problems_of(tmp_path, text)
     assert line == 10
     assert "chooses tau on validation images" in message
+
+
+def test_a_stage_one_with_two_branches_is_told(tmp_path):
+    text = TWO_STAGES.replace("{procedure: post_hoc}", "{label: two branches, procedure: bbn}")
+    text = text.replace("stage_one: mixup", "stage_one: two branches")
+    ((line, message),) = problems_of(tmp_path, text)
+    assert line == 14
+    assert "found 'two branches', trained by bbn, expected a method that is trained end to end" in message
+
+
+def test_a_recipe_that_mixes_does_not_reach_bbn_in_silence(tmp_path):
+    text = TWO_STAGES.replace("recipe: digits_quick", "recipe: {name: digits_quick, mixing: {name: mixup}}")
+    text = text.replace("reweighting: {omega: 0.75}", "reweighting: {omega: 0.75, soft_labels: per_label}")
+    text = text.replace("{procedure: post_hoc}", "{procedure: bbn}")
+    ((line, message),) = problems_of(tmp_path, text)
+    assert (line, message) == (9, "bbn does not fit its method: found mixing mixup, expected images of one class")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ccar.errors import UserError
 from ccar.training.config import TrialConfig
+from ccar.training.procedures.bbn import BilateralBranch
 from ccar.training.procedures.end_to_end import EndToEnd
 from ccar.training.procedures.stage_two import ClassifierRetraining, LearnableWeightScaling
 from ccar.training.procedures.without_training import PostHocLogitAdjustment, TauNormalisation
@@ -17,6 +18,7 @@ PROCEDURES: dict[str, type[EndToEnd]] = {
     "lws": LearnableWeightScaling,
     "tau_norm": TauNormalisation,
     "post_hoc": PostHocLogitAdjustment,
+    "bbn": BilateralBranch,
 }
 
 

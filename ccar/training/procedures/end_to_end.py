@@ -16,6 +16,7 @@ from ccar.training.config import TrialConfig
 from ccar.training.mixing import mixed
 from ccar.training.randomness import mixing_generator, seeded_initialisation
 from ccar.training.resident import TrainingImages
+from ccar.training.sampling import epoch_batches
 
 
 class EndToEnd:
@@ -73,6 +74,16 @@ class EndToEnd:
         free = [parameter for parameter in self.parameters() if parameter in biases]
         return [{"params": decayed}, *([{"params": free, "weight_decay": 0.0}] if free else [])]
 
+    def batches(self, labels: Tensor, num_steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Indices of the training images of each step of an epoch, as `loss_of` takes them.
+
+        Args:
+            labels: (N,) int64 labels of the training images; on any device, where the indices will be too.
+            num_steps: see `schedule.steps_per_epoch`.
+            generator: on the CPU.
+        """
+        return epoch_batches(self.config.recipe, labels, num_steps, generator)
+
     def begin_epoch(self, epoch: int, num_epochs: int) -> None:
         """Make ready to train epoch `epoch` of `num_epochs`, counted from 1."""
         if self.config.recipe.mixing is not None:
@@ -85,7 +96,7 @@ class EndToEnd:
         """The loss () of one step, with its graph.
 
         Args:
-            batch: (B,) int64, which of the training images.
+            batch: one of `batches`.
             images: the training part.
             generator: on the CPU, for all that is random in the step.
         """
