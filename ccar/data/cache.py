@@ -49,12 +49,12 @@ def open_or_build(folder: Path, build: Callable[[], SourceData], *, verify: bool
     source = _open(folder, verify=verify)
     if source is not None:
         return source
-    with _building(folder):
+    with building(folder):
         source = _open(folder, verify=verify)  # another process may have built it while we waited
         if source is not None:
             return source
         built = build()
-        with _explained(folder):
+        with explained(folder):
             _write(folder, built)
     source = _open(folder, verify=False)
     if source is None:
@@ -63,9 +63,9 @@ def open_or_build(folder: Path, build: Callable[[], SourceData], *, verify: bool
 
 
 @contextmanager
-def _building(folder: Path) -> Iterator[None]:
+def building(folder: Path) -> Iterator[None]:
     """Hold the right to build `folder`. The system lets go of the lock when its holder dies."""
-    with _explained(folder):
+    with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(folder.name + ".lock"))
         try:
@@ -80,7 +80,7 @@ def _building(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -130,24 +130,24 @@ def _write(folder: Path, source: SourceData) -> None:
     partial.mkdir()
     try:
         for name, part in zip(_PARTS, (source.train, source.test), strict=True):
-            _save(partial / f"{name}_images.npy", part.images)
+            _save(partial / f"{name}_images.npy", part.pixels)
             _save(partial / f"{name}_labels.npy", part.labels)
         meta = {
             "class_names": source.class_names,
             "fingerprint": source.fingerprint,
-            "shapes": {"train": source.train.images.shape, "test": source.test.images.shape},
+            "shapes": {"train": source.train.pixels.shape, "test": source.test.pixels.shape},
         }
         with (partial / "meta.json").open("w", encoding="utf-8") as file:
             json.dump(meta, file, indent=1)
-            _to_disk(file)
-        _folder_to_disk(partial)
+            to_disk(file)
+        folder_to_disk(partial)
         if folder.exists():  # damaged: out of the way in one step, then deleted
             damaged = folder.with_name(folder.name + ".damaged")
             shutil.rmtree(damaged, ignore_errors=True)
             folder.rename(damaged)
             shutil.rmtree(damaged, ignore_errors=True)
         partial.rename(folder)
-        _folder_to_disk(folder.parent)
+        folder_to_disk(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # nothing is left of it after the rename
 
@@ -158,15 +158,15 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         # Not np.save: it writes through C's stdio and says nothing when the last bytes find the disk full.
         npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
         file.write(array.data)
-        _to_disk(file)
+        to_disk(file)
 
 
-def _to_disk(file: IO[Any]) -> None:
+def to_disk(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
 
 
-def _folder_to_disk(folder: Path) -> None:
+def folder_to_disk(folder: Path) -> None:
     """A new name is safe from a power failure only when the folder that lists it is on disk too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

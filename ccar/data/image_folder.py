@@ -10,23 +10,20 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from ccar.data.decoding import FORMATS, open_rgb, why_unreadable
 from ccar.data.image_set import ImageSet, SourceData
 from ccar.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 log = logging.getLogger(__name__)
 
 _PARTS = ("train", "test")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_FORMATS = ("PNG", "JPEG", "WEBP")
 _FEW_IMAGES = 2_000  # decode in about a second: then unreadable ones are told together with misplaced folders
 _SHOWN = 10  # problems of one kind; the rest are counted
 _CHUNK = 256  # images that one thread decodes at a time
@@ -247,7 +244,7 @@ def _decode_chunk(root: Path, files: Sequence[ImageFile], images: NDArray[np.uin
         try:
             pixels = _decode_image(path, image_size)
         except Exception as error:  # a broken file makes Pillow raise nearly anything
-            faults.unreadable.append(f"cannot read image {path}: {_reason(error)}")
+            faults.unreadable.append(f"cannot read image {path}: {why_unreadable(error)}")
             continue
         if pixels.shape == image.shape:
             image[:] = pixels
@@ -272,16 +269,10 @@ def _decode_image(path: Path, image_size: int | None) -> NDArray[np.uint8]:
     """(3, H, W) uint8."""
     from PIL import Image, ImageOps  # decoding is the exception: most processes only open the cache
 
-    with Image.open(path, formats=_FORMATS) as opened:
-        image: Image.Image = opened
-        if image.mode == "F" or image.mode.startswith("I"):
-            raise ValueError("more than 8 bits per pixel; save it with 8 bits")  # Pillow would clip them
-        if "transparency" in image.info:
-            image = image.convert("RGBA")  # a palette with transparency cannot become RGB in one step
-        image = image.convert("RGB")
-        if image_size is not None:
-            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-        return np.asarray(image).transpose(2, 0, 1)
+    image = open_rgb(path)
+    if image_size is not None:
+        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _first_size(root: Path, files: Sequence[ImageFile]) -> tuple[ImageFile, tuple[int, int]]:
@@ -290,18 +281,8 @@ def _first_size(root: Path, files: Sequence[ImageFile]) -> tuple[ImageFile, tupl
 
     for file in files:
         try:
-            with Image.open(root / file.path, formats=_FORMATS) as image:
+            with Image.open(root / file.path, formats=FORMATS) as image:
                 return file, image.size
         except Exception:  # decoding tells why
             continue
     return files[0], (1, 1)
-
-
-def _reason(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "not a PNG, JPEG or WebP image"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__

@@ -24,7 +24,8 @@ class Split:
 
     Attributes:
         train: (N,) int64, the long-tailed training images.
-        validation: (V,) int64, equally many of every class; never in `train`. Empty when none are held out.
+        validation: (V,) int64, equally many of every class; never in `train`. Empty when none are held out,
+            also where the set comes with validation images of its own.
         class_counts: training images of each class, in label order; they sum to N.
     """
 
@@ -84,7 +85,7 @@ def split_long_tailed(labels: NDArray[np.int64], data: DataConfig, seed: int) ->
         DataError: a class would have no training image; the message says what would work.
     """
     images_of_class = _shuffled_images(labels, seed)
-    num_validation = data.validation_per_class
+    num_validation = 0 if data.validation_per_class == "own" else data.validation_per_class
     remaining = [len(images) - num_validation for images in images_of_class]
     _check_remaining(remaining, num_validation)
     class_counts = _class_counts(remaining, data, seed)

@@ -1,4 +1,4 @@
-"""From the name of a data set to its images: decoded once, then opened from the cache."""
+"""From the name of a data set to its images: decoded or packed once, then opened from the cache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ccar.data import cifar, digits, image_folder
+from ccar.data import cifar, digits, image_folder, listed_sets
 from ccar.data.cache import open_or_build
 from ccar.data.config import DataConfig
 from ccar.data.image_set import SourceData
+from ccar.data.listed_sets import LISTED_SETS
 from ccar.errors import DataError
 
 _CACHE_FORMAT = 1  # raise it when decoding or the files of a cache change
@@ -22,16 +23,19 @@ def load_source(data: DataConfig, cache_dir: Path, *, verify: bool = False) -> S
 
     The first call decodes them into `cache_dir` (and downloads CIFAR where that is allowed); later calls,
     from any process, open that cache in milliseconds as long as the source is what it was. (A folder is
-    listed each time to know that: 0.3 s for 60,000 images.)
+    listed each time to know that: 0.3 s for 60,000 images. Of sets that come as lists, the lists are read each
+    time: a second for half a million images.)
 
     Args:
-        data: only `name`, `root`, `download` and `image_size` matter here.
+        data: only `name`, `root`, `lists`, `counts`, `download` and `image_size` matter here.
         cache_dir: for the decoded images, and the CIFAR files when `root` is None. May be shared and deleted.
         verify: compare every stored pixel with the fingerprint, and decode again where they differ. Meant for
-            once per process, before training: a second for 2 GB.
+            once per process, before training: a second for 2 GB. Packed images are compared whenever they are
+            read, so for them it makes no difference.
 
     Raises:
         DataError: the source is missing, incomplete or unreadable; one line for each problem.
+        StudyFileError: the same for sets that come as lists, with the lines of the lists.
     """
     _check_options(data)
     name, root = data.name, data.root
@@ -49,21 +53,29 @@ def load_source(data: DataConfig, cache_dir: Path, *, verify: bool = False) -> S
             listing = image_folder.list_images(root)
             identity = image_folder.identity(listing, data.image_size)
             decode = partial(image_folder.decode, listing, data.image_size)
+        case "imagenet_lt" | "inaturalist2018" | "places_lt":
+            return listed_sets.load(data, cache_dir)
     digest = hashlib.sha256(json.dumps([_CACHE_FORMAT, identity]).encode()).hexdigest()[:16]
     return open_or_build(cache_dir / f"{name}-{digest}", decode, verify=verify)
 
 
 def _check_options(data: DataConfig) -> None:
     """Refuse options that this source would ignore: they would look as if they did something."""
-    is_folder, is_cifar = data.name == "image_folder", data.name in ("cifar10", "cifar100")
+    name = data.name
+    is_folder, is_cifar, is_listed = name == "image_folder", name in ("cifar10", "cifar100"), name in LISTED_SETS
     problems = []
     if is_folder and data.root is None:
         problems.append("image_folder needs a root: the folder that holds train/<class>/ and test/<class>/")
-    if data.name == "digits" and data.root is not None:
+    if is_listed and data.root is None:
+        problems.append(f"{name} needs a root: the folder below which its lists name the images")
+    if name == "digits" and data.root is not None:
         problems.append(f"digits comes with scikit-learn and has no root: found {data.root}")
     if data.download and not is_cifar:
-        problems.append(f"download is for cifar10 and cifar100: {data.name} downloads nothing")
-    if data.image_size is not None and not is_folder:
-        problems.append(f"image_size is for image_folder: the images of {data.name} have one size")
+        problems.append(f"download is for cifar10 and cifar100: {name} downloads nothing")
+    if data.image_size is not None and not is_folder and not is_listed:
+        problems.append(f"image_size is for image_folder and sets that come as lists: images of {name} have one size")
+    for option, default in (("lists", None), ("counts", "published")):
+        if getattr(data, option) != default and not is_listed:
+            problems.append(f"{option} is for {', '.join(LISTED_SETS)}: {name} does not come as lists")
     if problems:
         raise DataError("\n".join(problems))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccar.data.config import DatasetName
+from ccar.data.packed import PackedImages
 
 _CHUNK = 4_096  # images at a time: counting needs 8 bytes for each pixel
 
@@ -24,18 +25,35 @@ class ChannelStatistics:
 # pixels (0.247, 0.243, 0.262); all published numbers were trained with it, so ours are too.
 _CIFAR = ChannelStatistics(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
 
+# As the published protocols of the long-tailed sets write them: of ImageNet, also for Places; iNaturalist's own.
+# Source: Ren et al., NeurIPS 2020, arXiv:2007.10740 (data/dataloader.py of BalancedMetaSoftmax-Classification).
+_IMAGENET = ChannelStatistics(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_INATURALIST = ChannelStatistics(mean=(0.466, 0.471, 0.380), std=(0.195, 0.194, 0.192))
 
-def statistics_of(name: DatasetName, images: NDArray[np.uint8]) -> ChannelStatistics:
+_FIXED: dict[DatasetName, ChannelStatistics] = {
+    "cifar10": _CIFAR,
+    "cifar100": _CIFAR,
+    "imagenet_lt": _IMAGENET,
+    "places_lt": _IMAGENET,
+    "inaturalist2018": _INATURALIST,
+}
+
+
+def statistics_of(name: DatasetName, images: NDArray[np.uint8] | PackedImages) -> ChannelStatistics:
     """What to normalise the images of data set `name` by, when `images` are trained on.
 
-    The CIFAR sets have fixed values by their protocol; for all others they come from the training images of
+    Published sets have fixed values by their protocol; for all others they come from the training images of
     the trial, never from validation or test.
 
     Args:
         name: of the data set.
-        images: (N, C, H, W) uint8, the training images of the trial; N >= 1.
+        images: (N, C, H, W) uint8, the training images of the trial; N >= 1. Packed ones are not looked at.
     """
-    return _CIFAR if name in ("cifar10", "cifar100") else _measure(images)
+    fixed = _FIXED.get(name)
+    if fixed is not None:
+        return fixed
+    assert not isinstance(images, PackedImages)
+    return _measure(images)
 
 
 def _measure(images: NDArray[np.uint8]) -> ChannelStatistics:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from ccar.models.heads import LinearHead, NormedHead
+from ccar.models.imagenet_resnet import ImageNetResNet
 from ccar.models.resnet32 import ResNet32
 from ccar.models.small_cnn import SmallCNN
 
 # A backbone is built from the number of channels of the images and says its `num_features`.
-MODELS: dict[str, type[SmallCNN | ResNet32]] = {"small_cnn": SmallCNN, "resnet32": ResNet32}
+MODELS: dict[str, Callable[[int], SmallCNN | ResNet32 | ImageNetResNet]] = {
+    "small_cnn": SmallCNN,
+    "resnet32": ResNet32,
+    "resnet10": partial(ImageNetResNet, "resnet10"),
+    "resnet50": partial(ImageNetResNet, "resnet50"),
+    "resnet152": partial(ImageNetResNet, "resnet152"),
+    "resnext50_32x4d": partial(ImageNetResNet, "resnext50_32x4d"),
+}
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": LinearHead, "normed": NormedHead}
 
 

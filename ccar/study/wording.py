@@ -120,7 +120,7 @@ def _what_is_wrong(kind: str, value: object, words: Collection[str]) -> str:
     if kind in _NOT_ALLOWED:
         return "is not allowed"
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind in _OUT_OF_RANGE or (is_number and kind == "imbalance_factor"):
+    if kind in _OUT_OF_RANGE or (is_number and kind == "number_or_word"):
         return "is out of range"
     return "has the wrong type"
 

@@ -11,7 +11,7 @@ from ccar.data.config import DataConfig as DataConfig  # the data room owns it: 
 from ccar.data.config import DatasetName as DatasetName
 from ccar.training.recipe import CutMix, Mixup, Recipe
 
-ModelName = Literal["small_cnn", "resnet32"]
+ModelName = Literal["small_cnn", "resnet32", "resnet10", "resnet50", "resnet152", "resnext50_32x4d"]
 Head = Literal["linear", "normed"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Omega = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="pivot, no unit, in (0, 1]")]

@@ -1,4 +1,4 @@
-"""The recipes that a study can name. Both CIFAR protocols are kept as published; see each source."""
+"""The recipes that a study can name. Protocols are kept as published; see each source."""
 
 from __future__ import annotations
 
@@ -40,6 +40,41 @@ _CIFAR_SMOKE = Recipe(
     precision="bf16",
 )
 
+# Kang et al., ICLR 2020, arXiv:1910.09217, and Ren et al., NeurIPS 2020, arXiv:2007.10740: their configurations for
+# ImageNet-LT. The learning rate is for batches of 512 images and goes down with them: 0.1 for 256.
+_IMAGENET_LT_90 = Recipe(
+    name="imagenet_lt_90",
+    epochs=90,
+    batch_size=512,
+    learning_rate=0.2,
+    weight_decay=5e-4,
+    schedule=CosineSchedule(),
+    augmentation=("random_resized_crop", "flip", "color_jitter"),
+)
+
+# The same for iNaturalist 2018: less weight decay, and colours as they are.
+_INATURALIST2018_90 = Recipe(
+    name="inaturalist2018_90",
+    epochs=90,
+    batch_size=512,
+    learning_rate=0.2,
+    weight_decay=1e-4,
+    schedule=CosineSchedule(),
+    augmentation=("random_resized_crop", "flip"),
+)
+
+# The same for Places-LT, where a network that was trained on ImageNet is trained on (`pretrained` in a study file).
+# The configurations give batch and weight decay; 30 epochs at 0.01 are how the literature describes stage one.
+_PLACES_LT_30 = Recipe(
+    name="places_lt_30",
+    epochs=30,
+    batch_size=256,
+    learning_rate=0.01,
+    weight_decay=5e-4,
+    schedule=CosineSchedule(),
+    augmentation=("random_resized_crop", "flip", "color_jitter"),
+)
+
 # For 8x8 digits and the small network: half a second per trial on one CPU thread.
 _DIGITS_QUICK = Recipe(
     name="digits_quick",
@@ -51,5 +86,14 @@ _DIGITS_QUICK = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (_BALANCED_SOFTMAX_CIFAR, _LDAM_DRW_CIFAR, _DIGITS_QUICK, _CIFAR_SMOKE)
+    recipe.name: recipe
+    for recipe in (
+        _BALANCED_SOFTMAX_CIFAR,
+        _LDAM_DRW_CIFAR,
+        _IMAGENET_LT_90,
+        _INATURALIST2018_90,
+        _PLACES_LT_30,
+        _DIGITS_QUICK,
+        _CIFAR_SMOKE,
+    )
 }

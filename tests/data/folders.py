@@ -17,3 +17,8 @@ def write_image(path: Path, pixels: np.ndarray, **options) -> None:
 
 def data_config(name: str = "image_folder", **fields) -> DataConfig:
     return DataConfig(name=name, **{"imbalance_factor": 1, "validation_per_class": 0, **fields})
+
+
+def listed_config(name: str, root: Path, **fields) -> DataConfig:
+    """A published set whose lists are miniatures of the published ones."""
+    return data_config(name, root=root, **{"imbalance_factor": "natural", "counts": "listed", **fields})

@@ -1,0 +1,77 @@
+"""Packed images on their way to the device: each batch is decoded when it is asked for.
+
+Nothing is fetched ahead. On a GPU the work of a step is queued and Python comes back for the next batch at once, so
+threads decode it while the GPU still trains on the one before; on a CPU there is nothing to hide decoding behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ccar.data.augmentation import augment, random_boxes
+from ccar.data.config import Augmentation
+from ccar.data.packed import NUM_CHANNELS, PackedImages
+
+_CROP: Augmentation = "random_resized_crop"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamedImages:
+    """One part of the data: packed images in memory that the system may drop, labels on the device.
+
+    Attributes:
+        packed: N images.
+        labels: (N,) int64, on the device.
+    """
+
+    packed: PackedImages
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_channels(self) -> int:
+        """Of the images."""
+        return NUM_CHANNELS
+
+    def varied(self, indices: Tensor, augmentation: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
+        """(B, C, H, W) uint8 images to train on. A random resized crop that comes first cuts from the whole image."""
+        chosen = self.packed[indices.cpu().numpy()]
+        if tuple(augmentation[:1]) == (_CROP,):
+            boxes = random_boxes(torch.from_numpy(chosen.sizes), generator).numpy()
+            return augment(self._decoded(chosen, boxes), augmentation[1:], generator)
+        return augment(self._decoded(chosen, chosen.middles), augmentation, generator)
+
+    def plain(self, indices: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 images to evaluate on: the middle of each."""
+        chosen = self.packed[indices.cpu().numpy()]
+        return self._decoded(chosen, chosen.middles)
+
+    def _decoded(self, chosen: PackedImages, boxes: NDArray[np.int64]) -> Tensor:
+        device, size = self.labels.device, chosen.image_size
+        # Page-locked memory is copied to a GPU without waiting for what the GPU still has to do.
+        batch = torch.empty(
+            (len(chosen), size, size, NUM_CHANNELS), dtype=torch.uint8, pin_memory=device.type == "cuda"
+        )
+        pixels, num_threads = batch.numpy(), torch.get_num_threads()
+        if num_threads == 1:
+            chosen.read(boxes, pixels)
+        else:
+            shares = [slice(first, None, num_threads) for first in range(num_threads)]
+            list(_pool(num_threads).map(lambda share: chosen[share].read(boxes[share], pixels[share]), shares))
+        return batch.permute(0, 3, 1, 2).to(device, non_blocking=True)
+
+
+@cache
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    """Threads that live as long as the process; a trial has as many as it has CPUs."""
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="ccar-decode")
