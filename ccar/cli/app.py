@@ -61,21 +61,31 @@ talk = Console(stderr=True)
 
 
 @app.command()
-def validate(file: File, store: Store = DEFAULT_STORE) -> None:
+def validate(
+    file: File,
+    data: Annotated[bool, typer.Option("--data", help="Also look for every image of large sets.")] = False,
+    store: Store = DEFAULT_STORE,
+) -> None:
     """Check a study file and the images it names; trains and creates nothing in the store."""
-    view = _open(file, _places(store))
+    from ccar.study.expansion import check_images
+
+    places = _places(store)
+    view = _open(file, places, pack=False)
     trials = view.source().num_trials
-    print(f"{file}: valid: {trials} trials, {len(view.images.class_names)} classes")
+    images = f", {check_images(view.study, places.cache_dir):,} images found" if data else ""
+    print(f"{file}: valid: {trials} trials, {len(view.images.class_names)} classes{images}")
 
 
 @app.command()
 def plan(file: File, store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
     """Say how many trials a study has, how many are done, and what the rest takes."""
-    from ccar.cli.plan import plan_of_view, plan_text
+    from ccar.cli.plan import plan_json, plan_of_view, plan_text
+    from ccar.study.expansion import pack_state
 
-    view = _open(file, _places(store))
+    view = _open(file, _places(store), pack=False)
     planned = plan_of_view(view)
-    print(json.dumps(planned.to_json(), indent=2) if as_json else plan_text(view.study, planned))
+    pack = pack_state(view.study, view.places.cache_dir)
+    print(json.dumps(plan_json(planned, pack), indent=2) if as_json else plan_text(view.study, planned, pack))
 
 
 @app.command()
@@ -296,10 +306,10 @@ def _places(store: Path, tracking_uri: str | None = None) -> Places:
     return Places.of(store, tracking_uri)
 
 
-def _open(file: Path, places: Places) -> StudyView:
+def _open(file: Path, places: Places, *, pack: bool = True) -> StudyView:
     from ccar.cli.study_view import StudyView
 
-    return StudyView.open(file, places)
+    return StudyView.open(file, places, pack=pack)
 
 
 def _print_short_form(content: ReportInput) -> None:

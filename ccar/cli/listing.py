@@ -25,6 +25,9 @@ DATASETS: Mapping[DatasetName, str] = {
     "cifar10": "60,000 colour images of 32 x 32 pixels, 10 classes; `download: true` fetches it",
     "cifar100": "60,000 colour images of 32 x 32 pixels, 100 classes; `download: true` fetches it",
     "image_folder": "your own: ROOT/train/CLASS/*, ROOT/test/CLASS/*; PNG, JPEG or WebP",
+    "imagenet_lt": "185,846 photographs, 1,000 classes, as its public lists name them; see docs/data.md",
+    "inaturalist2018": "461,939 photographs, 8,142 species, by lists or annotations; see docs/data.md",
+    "places_lt": "106,300 scenes, 365 classes, as its public lists name them; see docs/data.md",
 }
 
 

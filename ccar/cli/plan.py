@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ccar.cli.study_view import StudyView
+from ccar.data.listed_sets import PackState
 from ccar.study.definition import Study
 from ccar.study.plan import Capacity, Plan, plan_of
 
@@ -32,14 +35,24 @@ def this_machine() -> Capacity:
     return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=gpus)
 
 
-def plan_text(study: Study, plan: Plan) -> str:
+def plan_json(plan: Plan, pack: PackState | None) -> dict[str, Any]:
+    """The plan for scripts. `images` is null for sets that need no pack; `done` is where they need one that is not
+    ready, since the keys of trials hold what is in it."""
+    if pack is None:
+        return {**plan.to_json(), "images": None}
+    facts = {**asdict(pack), "folder": str(pack.folder), "is_ready": pack.is_ready}
+    return {**plan.to_json(), **({} if pack.is_ready else {"done": None}), "images": facts}
+
+
+def plan_text(study: Study, plan: Plan, pack: PackState | None = None) -> str:
     """The plan for people, one fact a line."""
     size = f"{len(study.seeds)} seeds x {plan.total // len(study.seeds)} cells"
-    lines = [
-        f"{study.name}: {plan.total} trials: {size}",
-        f"  done      {plan.done}",
-        f"  to run    {plan.to_run}",
-    ]
+    lines = [f"{study.name}: {plan.total} trials: {size}"]
+    if pack is not None:
+        lines += _images(pack)
+    is_known = pack is None or pack.is_ready
+    lines.append(f"  done      {plan.done if is_known else 'unknown before that'}")
+    lines.append(f"  to run    {plan.to_run if is_known else f'at most {plan.to_run}'}")
     if plan.two_stage:
         networks = "network" if plan.stage_ones == 1 else "networks"
         lines.append(f"  stages    {plan.two_stage} trials start from {plan.stage_ones} {networks} trained once each")
@@ -53,6 +66,21 @@ def plan_text(study: Study, plan: Plan) -> str:
     if plan.device_hours is None:
         lines.append("            (no trial like these has finished in this store yet)")
     return "\n".join(lines)
+
+
+def _images(pack: PackState) -> list[str]:
+    if pack.is_ready:
+        return [f"  images    {pack.num_images:,} packed: {_bytes(pack.num_bytes)} in {pack.folder}"]
+    missing = pack.num_images - pack.num_packed
+    return [
+        f"  images    {missing:,} to pack, once for all trials: {_bytes(pack.num_bytes)} in all, about "
+        f"{_hours(pack.seconds / 3600)} on this machine",
+        f"            into {pack.folder}",
+    ]
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _hours(hours: float | None) -> str:

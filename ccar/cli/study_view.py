@@ -28,14 +28,19 @@ class StudyView:
     places: Places
 
     @classmethod
-    def open(cls, file: Path, places: Places) -> StudyView:
+    def open(cls, file: Path, places: Places, *, pack: bool = True) -> StudyView:
         """Read and check the file and the images that it names.
+
+        Args:
+            file: the study file.
+            places: store, cache, MLflow.
+            pack: False: where large images are not packed yet, only their labels are looked at.
 
         Raises:
             StudyFileError: all that is wrong with them.
         """
         study = load_study(file)
-        return cls(study, load_data(study, places.cache_dir), places)
+        return cls(study, load_data(study, places.cache_dir, pack=pack), places)
 
     def source(self) -> TrialSource:
         """The trials in their order; a search goes on where the store says it was."""

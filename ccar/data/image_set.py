@@ -33,6 +33,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, indices: NDArray[np.int64]) -> ImageSet:
+        """The images with these indices; a copy where they are arrays."""
+        return ImageSet(self.images[indices], self.labels[indices])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceData:
@@ -42,7 +46,8 @@ class SourceData:
         train: the images that training and validation are chosen from.
         test: the images that are looked at once, after training; never chosen from.
         class_names: one name for each label, in label order.
-        fingerprint: sha256 (hex) of all pixels, labels and class names: equal exactly for equal data.
+        fingerprint: sha256 (hex) of all pixels, labels and class names: equal exactly for equal data. Empty where
+            large images are not packed yet: then labels and names are all there is.
         validation: the validation images that the set comes with; None where they are held out of `train`.
     """
 

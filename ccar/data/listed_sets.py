@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ccar.data.config import DataConfig
 from ccar.data.decoding import why_unreadable
-from ccar.data.image_set import SourceData
+from ccar.data.image_set import ImageSet, SourceData
 from ccar.data.imagenet_lt import IMAGENET_LT
 from ccar.data.inaturalist2018 import INATURALIST2018
 from ccar.data.listed import ListedSet, Listing, find_images, read_listing, shown
-from ccar.data.packed import pack_image, short_side_of
+from ccar.data.packed import RECORD, PackedImages, pack_image, short_side_of
 from ccar.data.packing import num_packed, open_pack, pack
 from ccar.data.places_lt import PLACES_LT
 from ccar.errors import Problem, StudyFileError
@@ -73,16 +75,30 @@ def load(data: DataConfig, cache_dir: Path) -> SourceData:
     return source
 
 
-def check(data: DataConfig) -> Listing:
-    """Check the lists, and that every image is there, without decoding any.
+def load_labels(data: DataConfig, cache_dir: Path) -> SourceData:
+    """The images where they are packed; else what the lists say, without a fingerprint.
+
+    Raises:
+        DataError: folders or lists are missing.
+        StudyFileError: what is wrong in the lists.
+    """
+    listing = _listing(data)
+    source = open_pack(_folder(listing, data, cache_dir))
+    if source is not None:
+        return source
+    nothing = PackedImages(Path(), np.empty(0, np.uint8), np.empty(0, RECORD), _image_size(data))
+    parts = {name: ImageSet(nothing, part.labels) for name, part in listing.parts.items()}
+    return SourceData(parts["train"], parts["test"], listing.class_names, "", parts.get("validation"))
+
+
+def check(data: DataConfig) -> int:
+    """Check the lists, and that every image is there, without decoding any; returns how many they are.
 
     Raises:
         DataError: folders or lists are missing.
         StudyFileError: what is wrong in the lists, and images that are missing.
     """
-    listing = _listing(data)
-    find_images(listing)
-    return listing
+    return len(find_images(_listing(data)))
 
 
 def pack_state(data: DataConfig, cache_dir: Path) -> PackState:

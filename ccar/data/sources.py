@@ -12,7 +12,7 @@ from ccar.data import cifar, digits, image_folder, listed_sets
 from ccar.data.cache import open_or_build
 from ccar.data.config import DataConfig
 from ccar.data.image_set import SourceData
-from ccar.data.listed_sets import LISTED_SETS
+from ccar.data.listed_sets import LISTED_SETS, PackState
 from ccar.errors import DataError
 
 _CACHE_FORMAT = 1  # raise it when decoding or the files of a cache change
@@ -57,6 +57,42 @@ def load_source(data: DataConfig, cache_dir: Path, *, verify: bool = False) -> S
             return listed_sets.load(data, cache_dir)
     digest = hashlib.sha256(json.dumps([_CACHE_FORMAT, identity]).encode()).hexdigest()[:16]
     return open_or_build(cache_dir / f"{name}-{digest}", decode, verify=verify)
+
+
+def load_labels(data: DataConfig, cache_dir: Path) -> SourceData:
+    """As `load_source`, but large images are not packed for it: where they are not, only their labels are there.
+
+    Raises:
+        DataError, StudyFileError: as `load_source`.
+    """
+    _check_options(data)
+    return listed_sets.load_labels(data, cache_dir) if data.name in LISTED_SETS else load_source(data, cache_dir)
+
+
+def check_images(data: DataConfig, cache_dir: Path) -> int:
+    """Look for every image, and compare every stored pixel with its fingerprint; returns how many images there are.
+
+    Images of sets that come as lists are looked for, not decoded: that takes hours, and is done once when they are
+    packed.
+
+    Raises:
+        DataError, StudyFileError: all that is wrong, as `load_source`.
+    """
+    _check_options(data)
+    if data.name in LISTED_SETS:
+        return listed_sets.check(data)
+    source = load_source(data, cache_dir, verify=True)
+    return len(source.train) + len(source.test)
+
+
+def pack_state(data: DataConfig, cache_dir: Path) -> PackState | None:
+    """How far the pack of large images is; None for sets that are small enough to be decoded as they are.
+
+    Raises:
+        DataError, StudyFileError: as `load_source`, without packing anything.
+    """
+    _check_options(data)
+    return listed_sets.pack_state(data, cache_dir) if data.name in LISTED_SETS else None
 
 
 def _check_options(data: DataConfig) -> None:

@@ -46,7 +46,7 @@ VALIDATION_DTYPES: dict[str, str] = {
     "reduction": "str",
     "imbalance_factor": "str",  # a number, or "natural"
     "data": "str",
-    "validation_per_class": "int64",
+    "validation_per_class": "str",  # a number, or "own"
     "model": "str",
     "recipe": "str",
     "seed": "int64",
@@ -125,7 +125,7 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         "reduction": config.reduction,
         "imbalance_factor": plain(config.data.imbalance_factor),
         "data": config.data.name,
-        "validation_per_class": config.data.validation_per_class,
+        "validation_per_class": plain(config.data.validation_per_class),
         "model": config.model,
         "recipe": config.recipe.name,
         "seed": config.seed,

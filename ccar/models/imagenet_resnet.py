@@ -64,6 +64,6 @@ class ImageNetResNet(nn.Module):
         """Begin with the weights of torchvision's network of the same name; its classifier is left out.
 
         Raises:
-            RuntimeError: they are those of another network.
+            RuntimeError, AttributeError: they are those of another network, or no weights.
         """
         self.network.load_state_dict({name: value for name, value in state_dict.items() if not name.startswith("fc.")})

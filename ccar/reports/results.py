@@ -48,7 +48,7 @@ class Results:
     @property
     def has_validation(self) -> bool:
         """Whether the study holds out images to choose omega on."""
-        return bool((self.trials["validation_per_class"] > 0).any())
+        return bool((self.trials["validation_per_class"] != "0").any())
 
 
 def summarise(source: ReportInput) -> Results:

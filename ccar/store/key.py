@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ccar
+from ccar.data.config import WHEREABOUTS
 from ccar.training.config import TrialConfig
 
 TRAINING_ROOMS = ("losses", "metrics", "models", "data", "training")
@@ -36,8 +37,10 @@ def key_parts(config: TrialConfig, data_fingerprint: str) -> dict[str, Any]:
 
 
 def _without_whereabouts(parts: dict[str, Any]) -> dict[str, Any]:
-    for whereabouts in ("root", "download"):
+    for whereabouts in WHEREABOUTS:
         del parts["data"][whereabouts]
+    if parts["pretrained"] is not None:
+        del parts["pretrained"]["path"]
     del parts["recipe"]["name"]  # what the recipe says counts, not what it is called
     if parts["stage_one"] is not None:
         _without_whereabouts(parts["stage_one"])

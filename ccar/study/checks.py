@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from ccar.data.config import HAS_OWN_VALIDATION
 from ccar.errors import Problem
 from ccar.study.methods import Exclusion, Method, OpenMethod, facts_of
 from ccar.study.parts import plain
@@ -157,6 +158,40 @@ def _tau_is_chosen_on_validation(study: Study) -> Iterator[Problem]:
             yield study.problem(path, message, "write one tau, or raise data.validation_per_class")
 
 
+def _published_split_is_kept(study: Study) -> Iterator[Problem]:
+    data, found = study.data, study.data.validation_per_class
+    has_own_validation = HAS_OWN_VALIDATION.get(data.name, False)
+    if found == "own" and not has_own_validation:
+        message = (
+            f"{data.name} has no validation images of its own: found validation_per_class own, expected how many "
+            "training images of each class to hold out"
+        )
+        hint = "or 0 to hold out none; only imagenet_lt and places_lt come with validation images"
+        yield study.problem(("data", "validation_per_class"), message, hint)
+    if has_own_validation and found not in ("own", 0):
+        message = (
+            f"{data.name} comes with validation images: found validation_per_class {found}, expected own, "
+            "or 0 to train without any"
+        )
+        yield study.problem(("data", "validation_per_class"), message, "write validation_per_class: own")
+    for index, factor in enumerate(data.imbalance_factors):
+        if data.name in HAS_OWN_VALIDATION and factor != "natural":
+            message = f"{data.name} has a tail of its own: found imbalance factor {plain(factor)}, expected natural"
+            yield study.problem(("data", "imbalance_factors", index), message, "write imbalance_factors: natural")
+
+
+def _pretrained_weights_fit(study: Study) -> Iterator[Problem]:
+    path = study.pretrained
+    if path is None:
+        return
+    if study.model in ("small_cnn", "resnet32"):
+        message = f"pretrained weights do not fit the model: found model {study.model}, expected one of torchvision's"
+        yield study.problem(("pretrained",), message, "such as resnet152; or delete pretrained")
+    elif not path.is_file():
+        message = f"pretrained weights are missing: found no file {path}, expected a state_dict saved with torch.save"
+        yield study.problem(("pretrained",), message, "nothing is downloaded: get torchvision's file yourself")
+
+
 def _omega_comes_from_one_place(study: Study) -> Iterator[Problem]:
     grids = study.methods.reweighting or ()
     for index, grid in enumerate(grids):
@@ -264,6 +299,8 @@ _CHECKS: tuple[tuple[frozenset[str], Callable[[Study], Iterator[Problem]]], ...]
     (frozenset({"methods", "recipe"}), _mixing_has_a_loss),
     (frozenset({"methods", "recipe"}), _procedures_use_all_they_are_given),
     (frozenset({"methods", "data"}), _tau_is_chosen_on_validation),
+    (frozenset({"data"}), _published_split_is_kept),
+    (frozenset({"model", "pretrained"}), _pretrained_weights_fit),
     (frozenset({"methods", "search"}), _omega_comes_from_one_place),
     (frozenset({"search"}), _searched_range_has_room),
     (frozenset({"data", "search", "early_stopping"}), _validation_is_there),

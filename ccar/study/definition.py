@@ -22,11 +22,11 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from ccar.data.config import DataConfig, DatasetName, ImbalanceFactor
+from ccar.data.config import PROTOCOL_NAMES, DataConfig, DatasetName, ImbalanceFactor, ValidationPerClass
 from ccar.errors import Problem, StudyFileError
 from ccar.study.checks import check_study
 from ccar.study.methods import Methods
-from ccar.study.parts import OneOrMore, Part, Several, mistake, plain
+from ccar.study.parts import OneOrMore, Part, Several, Synonyms, mistake, plain
 from ccar.study.schema import study_schema_of
 from ccar.study.wording import did_you_mean, problems_of
 from ccar.study.yaml_source import KeyPath, YamlSource, read_yaml
@@ -64,21 +64,30 @@ def _expanded(value: object) -> object:
 class StudyData(Part):
     """Which images, how long a tail, and how many training images per class are held out for validation."""
 
-    name: DatasetName = Field(description="digits is built in; image_folder is any train/<class>/*, test/<class>/*")
+    name: Annotated[DatasetName, Synonyms(PROTOCOL_NAMES)] = Field(
+        description="digits is built in; image_folder is any train/<class>/*, test/<class>/*; see docs/data.md"
+    )
     imbalance_factors: OneOrMore[ImbalanceFactor] = Field(
         description="largest / smallest class count, >= 1, or natural: keep the tail that the data has"
     )
-    validation_per_class: int = Field(
-        ge=0,
-        description="training images per class held out before the tail is cut; selection looks at them only",
-    )
+    validation_per_class: ValidationPerClass
     root: Annotated[Path, BeforeValidator(_expanded)] | None = Field(
         None,
         description="folder of the images, relative to where ccar is started; "
         "${NAME} and ${NAME:-default} are filled from the environment",
     )
+    lists: Annotated[Path, BeforeValidator(_expanded)] | None = Field(
+        None, description="imagenet_lt, inaturalist2018, places_lt: folder of the list files, by default the root"
+    )
+    counts: Literal["published", "listed"] = Field(
+        "published",
+        description="imagenet_lt, inaturalist2018, places_lt: the lists must have the published number of images "
+        "in every class, or any",
+    )
     download: bool = Field(False, description="cifar10, cifar100: download what is missing")
-    image_size: PositiveInt | None = Field(None, description="image_folder: side length in pixels after resizing")
+    image_size: PositiveInt | None = Field(
+        None, description="side length in pixels after resizing: of image_folder, and of sets that come as lists (224)"
+    )
     class_order: Literal["label", "reversed", "shuffled"] = Field(
         "label", description="which class is the head of the tail that is cut"
     )
@@ -229,6 +238,9 @@ class Study(Part):
     question: str = Field(min_length=1, description="what the study is to answer; stands at the top of the report")
     data: StudyData = Field(description="images, imbalance factors, validation part")
     model: ModelName = Field(description="network, the same for all methods")
+    pretrained: Annotated[Path, BeforeValidator(_expanded)] | None = Field(
+        None, description="file with the weights that every network begins with: torchvision's state_dict of the model"
+    )
     recipe: Annotated[Recipe, _NamedRecipe()] = Field(
         description="training recipe by name, or {name: ..., and what differs}; the same for all methods"
     )

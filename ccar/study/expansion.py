@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ccar.errors import DataError, Problem, StudyFileError
+from ccar.data.config import DataConfig
+from ccar.errors import DataError, Problem, StudyFileError, UserError
 from ccar.study.definition import Study
 from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
 from ccar.study.yaml_source import KeyPath
-from ccar.training.config import TrialConfig
+from ccar.training.config import Pretrained, TrialConfig
 from ccar.training.recipe import changed_recipe
 
 if TYPE_CHECKING:
     from ccar.data.image_set import SourceData
+    from ccar.data.listed_sets import PackState
 
 ImbalanceFactorValue = float | Literal["natural"]
 Setting = tuple[ImbalanceFactorValue, int]  # imbalance factor and seed: what decides which images a trial sees
@@ -91,6 +96,7 @@ def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue
     config = TrialConfig(
         data=study.data.at(imbalance_factor),
         model=study.model,
+        pretrained=None if study.pretrained is None else _pretrained(study.pretrained),
         head=method.base.head,
         recipe=changed_recipe(study.recipe, {**procedure.recipe, **changes}),
         loss=method.base,
@@ -120,16 +126,71 @@ def _stage_one(study: Study, method: Method, imbalance_factor: ImbalanceFactorVa
     return cell_of(study, study.methods.by_label[method.stage_one], imbalance_factor).config
 
 
-def load_data(study: Study, cache_dir: Path) -> SourceData:
-    """The images of the study; decoded into `cache_dir` on the first call.
+@cache
+def _pretrained(path: Path) -> Pretrained:
+    """Digested once per process: half a second for the largest networks.
 
     Raises:
-        StudyFileError: they are missing, unreadable or incomplete; at the line that says where they are.
+        UserError: the file cannot be read.
     """
-    from ccar.data.sources import load_source  # numpy and more: not needed to read a study file
-
     try:
-        return load_source(study.data.at(study.data.imbalance_factors[0]), cache_dir)
+        with path.open("rb") as file:
+            return Pretrained(path=path, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise UserError(f"cannot read the pretrained weights {path}: {error.strerror}") from error
+
+
+def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData:
+    """The images of the study; decoded or packed into `cache_dir` on the first call.
+
+    Args:
+        study: says which.
+        cache_dir: for decoded and packed images.
+        pack: False: where large images are not packed yet, be content with their labels (see `load_labels`).
+
+    Raises:
+        StudyFileError: they are missing, unreadable or incomplete; at the line that says where they are, or in
+            the list that names them.
+    """
+    from ccar.data import sources  # numpy and more: not needed to read a study file
+
+    with _at_its_line(study):
+        return (sources.load_source if pack else sources.load_labels)(_any_data(study), cache_dir)
+
+
+def check_images(study: Study, cache_dir: Path) -> int:
+    """Look for every image of the study; returns how many there are.
+
+    Raises:
+        StudyFileError: as `load_data`.
+    """
+    from ccar.data import sources
+
+    with _at_its_line(study):
+        return sources.check_images(_any_data(study), cache_dir)
+
+
+def pack_state(study: Study, cache_dir: Path) -> PackState | None:
+    """How far the pack of the study's images is; None where they are small enough to need none.
+
+    Raises:
+        StudyFileError: as `load_data`.
+    """
+    from ccar.data import sources
+
+    with _at_its_line(study):
+        return sources.pack_state(_any_data(study), cache_dir)
+
+
+def _any_data(study: Study) -> DataConfig:
+    """At whichever imbalance factor: the images are the same."""
+    return study.data.at(study.data.imbalance_factors[0])
+
+
+@contextmanager
+def _at_its_line(study: Study) -> Iterator[None]:
+    try:
+        yield
     except DataError as error:
         path = ("data",) if study.data.root is None else ("data", "root")
         hint = error.hint or "see the data section of docs/study-file.md"

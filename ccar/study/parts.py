@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -98,6 +98,23 @@ def shown_model(value: BaseModel) -> str:
     )
     name = named if isinstance(named, str) else ""
     return f"{name}({options})" if options or not name else name
+
+
+@dataclass(frozen=True, slots=True)
+class Synonyms:
+    """Further words that may be written, each for one of the words that there are."""
+
+    words: Mapping[str, str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        return core_schema.no_info_before_validator_function(self._meant, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        plain = handler(schema)
+        return {**plain, "enum": [*plain["enum"], *self.words]}
+
+    def _meant(self, value: object) -> object:
+        return self.words.get(value, value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)

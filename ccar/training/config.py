@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -294,11 +295,19 @@ Procedure = Annotated[
 ]
 
 
+class Pretrained(_Frozen):
+    """Weights that training begins with; where they lie is not part of the trial key."""
+
+    path: Path
+    sha256: str = Field(description="of the file, hex")
+
+
 class TrialConfig(_Frozen):
     """One configuration with its seed: the unit of training and of scheduling."""
 
     data: DataConfig
     model: ModelName
+    pretrained: Pretrained | None = None
     head: Head
     recipe: Recipe
     loss: BaseLoss
@@ -315,7 +324,8 @@ class TrialConfig(_Frozen):
         if (stage_one is not None) != self.procedure.needs_stage_one:
             raise ValueError(f"procedure {self.procedure.name} and stage_one do not fit: one needs the other")
         if stage_one is not None and (
-            (stage_one.data, stage_one.model, stage_one.seed) != (self.data, self.model, self.seed)
+            (stage_one.data, stage_one.model, stage_one.pretrained, stage_one.seed)
+            != (self.data, self.model, self.pretrained, self.seed)
             or stage_one.procedure.name != "end_to_end"
         ):
             raise ValueError("stage_one is trained end to end on the same data and model with the same seed")

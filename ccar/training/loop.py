@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ccar.data.image_set import SourceData
+from ccar.data.image_set import ImageSet, SourceData
 from ccar.data.long_tail import Split
 from ccar.data.statistics import statistics_of
 from ccar.errors import Diverged, UserError
@@ -21,9 +21,10 @@ from ccar.metrics.accuracy import Evaluation, evaluate_predictions
 from ccar.training.config import TrialConfig
 from ccar.training.procedures import WithoutTraining, build_procedure
 from ccar.training.randomness import deterministic, epoch_generator
-from ccar.training.resident import Normalisation, ResidentImages, TrainingImages
+from ccar.training.resident import Normalisation, ResidentImages, TrainingImages, on_device
 from ccar.training.result import EpochResult, TestResult
 from ccar.training.schedule import learning_rate, num_epochs, steps_per_epoch, warmup_epochs
+from ccar.training.streamed import StreamedImages
 
 # Images. Measured with ResNet-32 on one CPU thread: 1000 at once run at half the speed, out of the caches.
 EVALUATION_BATCH = 250
@@ -82,17 +83,13 @@ class Training:
         self._source = source
         self._device = device
 
-        images = source.train.images[split.train]
-        self._validation: ResidentImages | None = None
-        if len(split.validation):
-            self._validation = ResidentImages.of(
-                source.train.images[split.validation], source.train.labels[split.validation], device
-            )
-        normalisation = Normalisation.by(statistics_of(config.data.name, images), device)
+        train, validation = source.train[split.train], _validation_part(config, source, split)
+        self._validation = None if validation is None else on_device(validation, device)
+        normalisation = Normalisation.by(statistics_of(config.data.name, train.images), device)
         self._normalisation = normalisation
-        resident = ResidentImages.of(images, source.train.labels[split.train], device)
-        self._train = TrainingImages(resident, normalisation, config.recipe.augmentation)
-        self._procedure = build_procedure(config, split.class_counts, images.shape[1], device, stage_one)
+        images = on_device(train, device)
+        self._train = TrainingImages(images, normalisation, config.recipe.augmentation)
+        self._procedure = build_procedure(config, split.class_counts, images.num_channels, device, stage_one)
         if (
             isinstance(self._procedure, WithoutTraining)
             and len(self._procedure.candidates) > 1
@@ -127,7 +124,7 @@ class Training:
         """
         if self.epoch < self.num_epochs:
             raise RuntimeError(f"test() comes after epoch {self.num_epochs}; finished are {self.epoch}")
-        test = ResidentImages.of(self._source.test.images, self._source.test.labels, self._device)
+        test = on_device(self._source.test, self._device)
         last = self._evaluate(test, "test")
         if self._best is None:
             return TestResult(last_epoch=last, best_epoch=None, best_epoch_index=None)
@@ -236,13 +233,13 @@ class Training:
                 procedure.choose(torch.cat(parts), self._validation.labels)
         return procedure.tau
 
-    def _evaluation_batches(self, part: ResidentImages) -> Iterator[tuple[Tensor, Tensor]]:
+    def _evaluation_batches(self, part: ResidentImages | StreamedImages) -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels and labels of all images of a part, in order."""
         for batch in torch.split(torch.arange(len(part), device=self._device), EVALUATION_BATCH):
             yield self._normalisation(part.plain(batch)), part.labels[batch]
 
     @torch.no_grad()
-    def _evaluate(self, part: ResidentImages, name: str) -> Evaluation:
+    def _evaluate(self, part: ResidentImages | StreamedImages, name: str) -> Evaluation:
         self._procedure.model.eval()
         predicted, losses = [], []
         with deterministic(self._device):
@@ -265,6 +262,13 @@ class Training:
         if self._best is None or balanced_accuracy > self._best.balanced_accuracy:
             weights = copy.deepcopy(dict(self._procedure.model.state_dict()))
             self._best = _Best(epoch, balanced_accuracy, weights)
+
+
+def _validation_part(config: TrialConfig, source: SourceData, split: Split) -> ImageSet | None:
+    """What the set comes with, or what was held out of the training images; None where nothing is validated on."""
+    if config.data.validation_per_class == "own":
+        return source.validation
+    return source.train[split.validation] if len(split.validation) else None
 
 
 def _copied_to_cpu(value: Any) -> Any:  # noqa: ANN401  a state_dict is nested at will

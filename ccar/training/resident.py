@@ -1,4 +1,7 @@
-"""Images that stay on the device for the whole trial: no worker processes, no loading while training."""
+"""Images that stay on the device for the whole trial: no worker processes, no loading while training.
+
+What is too large for that is packed, and streamed to the device: see `ccar.training.streamed`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from torch import Tensor
 
 from ccar.data.augmentation import augment, normalise
 from ccar.data.config import Augmentation
+from ccar.data.image_set import ImageSet
+from ccar.data.packed import PackedImages
 from ccar.data.statistics import ChannelStatistics
+from ccar.training.streamed import StreamedImages
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +41,11 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def num_channels(self) -> int:
+        """Of the images."""
+        return self.images.shape[1]
+
     def varied(self, indices: Tensor, augmentation: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
         """(B, C, H, W) uint8 images to train on."""
         return augment(self.images[indices], augmentation, generator)
@@ -42,6 +53,13 @@ class ResidentImages:
     def plain(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) uint8 images to evaluate on."""
         return self.images[indices]
+
+
+def on_device(part: ImageSet, device: torch.device) -> ResidentImages | StreamedImages:
+    """One part of the data as training reads it: on the device, or in its pack where it is packed."""
+    if isinstance(part.images, PackedImages):
+        return StreamedImages(part.images, torch.tensor(part.labels, device=device))
+    return ResidentImages.of(part.images, part.labels, device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,15 +88,15 @@ class Normalisation:
 class TrainingImages:
     """The training part as a procedure sees it: batches of network inputs, varied as the recipe says."""
 
-    resident: ResidentImages
+    images: ResidentImages | StreamedImages
     normalisation: Normalisation
     augmentation: tuple[Augmentation, ...]
 
     @property
     def labels(self) -> Tensor:
         """(N,) int64, on the device."""
-        return self.resident.labels
+        return self.images.labels
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """(B, C, H, W) float32 pixels of the images with these indices."""
-        return self.normalisation(self.resident.varied(indices, self.augmentation, generator))
+        return self.normalisation(self.images.varied(indices, self.augmentation, generator))

@@ -24,8 +24,12 @@ from tests.data.folders import data_config
         (
             "cifar10",
             {"image_size": 32},
-            "image_size is for image_folder: the images of cifar10 have one size",
+            "image_size is for image_folder and sets that come as lists: images of cifar10 have one size",
         ),
+        ("imagenet_lt", {}, "imagenet_lt needs a root"),
+        ("places_lt", {"root": Path("x"), "download": True}, "places_lt downloads nothing"),
+        ("cifar100", {"lists": Path("x")}, "lists is for imagenet_lt, .*: cifar100 does not come as lists"),
+        ("digits", {"counts": "listed"}, "counts is for imagenet_lt, .*: digits does not come as lists"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(name, options, problem, tmp_path):

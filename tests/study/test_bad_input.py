@@ -46,7 +46,7 @@ ONE_MISTAKE = {
     ),
     "a text for a number": (
         "validation_per_class: 5", "validation_per_class: few", 6,
-        "data.validation_per_class has the wrong type: found 'few', expected a whole number, at least 0",
+        "data.validation_per_class is unknown: found 'few', expected own or a whole number, at least 0",
         "validation_per_class: ",
     ),
     "a quoted number": (

@@ -12,6 +12,7 @@ from ccar.errors import UserError
 from ccar.losses import BaseLoss, Loss, build_loss
 from ccar.models.build import build_model
 from ccar.models.heads import biases_of_linear_heads
+from ccar.models.pretrained import load_pretrained
 from ccar.training.config import TrialConfig
 from ccar.training.mixing import mixed
 from ccar.training.randomness import mixing_generator, seeded_initialisation
@@ -36,7 +37,8 @@ class EndToEnd:
         loss: see `ccar.losses.build_loss`.
 
     Raises:
-        UserError: the loss cannot take these classes, or cannot be mixed as the recipe says.
+        UserError: the loss cannot take these classes, or cannot be mixed as the recipe says, or the pretrained
+            weights are those of another network.
     """
 
     def __init__(
@@ -57,7 +59,10 @@ class EndToEnd:
 
     def build_model(self, in_channels: int) -> nn.Module:
         """The network before training; layers draw from torch's global generator, which is seeded here."""
-        return build_model(self.config.model, self.config.head, len(self.class_counts), in_channels)
+        model = build_model(self.config.model, self.config.head, len(self.class_counts), in_channels)
+        if self.config.pretrained is not None:
+            load_pretrained(model.get_submodule("backbone"), self.config.pretrained.path, self.config.pretrained.sha256)
+        return model
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
         """Take over what stage one has trained; only procedures with a stage one are asked to."""
