@@ -36,7 +36,8 @@ def load_pretrained(backbone: nn.Module, path: Path, sha256: str) -> None:
     try:
         backbone.load_pretrained(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     except (RuntimeError, pickle.UnpicklingError, AttributeError, TypeError, EOFError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"{path} does not hold the weights of this network: {str(error).splitlines()[0]}",
+            f"{path} does not hold the weights of this network: {reason}",
             hint="expected the state_dict of torchvision's network of the same name, saved with torch.save",
         ) from error

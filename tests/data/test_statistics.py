@@ -21,6 +21,19 @@ def test_a_constant_channel_does_not_divide_by_zero():
     assert statistics_of("digits", np.full((3, 1, 2, 2), 51, dtype=np.uint8)).std == (1.0,)
 
 
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("imagenet_lt", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("places_lt", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("inaturalist2018", (0.466, 0.471, 0.380), (0.195, 0.194, 0.192)),
+    ],
+)
+def test_published_sets_are_normalised_by_their_protocols(name, mean, std):
+    fixed = statistics_of(name, np.zeros((1, 3, 32, 32), dtype=np.uint8))
+    assert (fixed.mean, fixed.std) == (mean, std)
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_is_normalised_by_the_statistics_of_its_protocol(name):
     fixed = statistics_of(name, np.zeros((1, 3, 32, 32), dtype=np.uint8))

@@ -56,6 +56,25 @@ def test_the_ldam_drw_protocol_is_the_published_one():
     assert recipe.augmentation == ("crop", "flip")
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch_size", "learning_rate", "weight_decay", "jitters"),
+    [
+        ("imagenet_lt_90", 90, 512, 0.2, 5e-4, True),
+        ("inaturalist2018_90", 90, 512, 0.2, 1e-4, False),
+        ("places_lt_30", 30, 256, 0.01, 5e-4, True),
+    ],
+)
+def test_the_protocols_of_large_sets_are_the_published_ones(
+    name, epochs, batch_size, learning_rate, weight_decay, jitters
+):
+    recipe = RECIPES[name]
+    assert (recipe.epochs, recipe.batch_size, recipe.drop_last) == (epochs, batch_size, False)
+    assert (recipe.learning_rate, recipe.weight_decay) == (learning_rate, weight_decay)
+    assert (recipe.momentum, recipe.nesterov) == (0.9, False)
+    assert recipe.schedule == CosineSchedule()
+    assert recipe.augmentation == ("random_resized_crop", "flip") + ("color_jitter",) * jitters
+
+
 def test_recipes_and_schedules_can_be_read_without_torch():
     check = "import sys, ccar.training.recipes, ccar.training.schedule; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1,0 +1,93 @@
+"""A miniature of ImageNet-LT from its lists to the report, by the commands as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands import ccar
+from tests.data.miniature import write_imagenet_lt
+
+STUDY = """\
+study: imagenet-lt-mini
+question: Does the whole path of a large set work?
+data:
+  name: imagenet_lt
+  root: images
+  lists: lists
+  counts: listed
+  image_size: 28
+  imbalance_factors: natural
+  validation_per_class: own
+model: resnet10
+recipe: {name: imagenet_lt_90, epochs: 2, batch_size: 16, learning_rate: 0.02}
+methods:
+  bases: [cross_entropy]
+  reweighting: {omega: 0.75}
+seeds: [0]
+baseline: cross_entropy
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A study of a miniature whose lists lie in a folder of their own."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    write_imagenet_lt(folder / "images", num_classes=4, largest=12, per_class=(1, 2), stored_by_class=False)
+    (folder / "lists").mkdir()
+    for file in (folder / "images").glob("*.txt"):
+        file.rename(folder / "lists" / file.name)
+    (folder / "mini.yaml").write_text(STUDY)
+    return folder
+
+
+def typed(folder, *arguments):
+    return ccar(*arguments, cwd=folder, CCAR_CACHE=str(folder / "cache"))
+
+
+def test_missing_images_are_named_by_validate_and_refused_by_run_before_any_training(folder):
+    line = (folder / "lists" / "ImageNet_LT_train.txt").read_text().split()[0]
+    image = folder / "images" / line
+    image.rename(image.with_suffix(".away"))
+    try:
+        assert typed(folder, "validate", "mini.yaml")[0] == 0  # the file and the lists are right
+        for arguments in (("validate", "mini.yaml", "--data"), ("run", "mini.yaml")):
+            code, out, err = typed(folder, *arguments)
+            assert (code, out) == (2, "")
+            assert err == f"{folder}/lists/ImageNet_LT_train.txt:1: image does not exist: {image}\n"
+    finally:
+        image.with_suffix(".away").rename(image)
+    assert not (folder / "ccar-store").exists()
+
+
+@pytest.mark.ray
+def test_the_whole_path_from_the_lists_to_the_report(folder):
+    code, out, _ = typed(folder, "validate", "mini.yaml", "--data")
+    assert (code, out) == (0, "mini.yaml: valid: 2 trials, 4 classes, 30 images found\n")
+    code, out, _ = typed(folder, "plan", "mini.yaml")
+    assert code == 0
+    assert "  images    30 to pack, once for all trials: 0.1 MB in all, about 0 s on this machine\n" in out
+    assert "  done      unknown before that\n  to run    at most 2\n" in out
+    assert not list((folder / "cache").rglob("*.bin"))
+    code, out, err = typed(folder, "run", "mini.yaml")
+    assert code == 0, err
+    assert "packing 30 images into" in err
+    assert "cross_entropy" in out
+    code, again, err = typed(folder, "run", "mini.yaml")
+    assert (code, again) == (0, out)
+    assert "nothing to train" in err
+    assert "packing" not in err
+    _, out, _ = typed(folder, "plan", "mini.yaml", "--json")
+    plan = json.loads(out)
+    assert (plan["done"], plan["to_run"]) == (2, 0)
+    assert plan["images"]["is_ready"]
+    assert plan["images"]["num_images"] == 30
+    assert plan["images"]["num_bytes"] == sum(f.stat().st_size for f in (folder / "cache").rglob("*.bin"))
+    code, _, err = typed(folder, "report", "mini.yaml", "--out", "report")
+    assert code == 0, err
+    table = (folder / "report" / "cells.csv").read_text()
+    assert "imagenet_lt,own" in table.replace('"', "")
+    assert os.listdir(folder / "report" / "figures")  # noqa: PTH208
