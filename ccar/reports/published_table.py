@@ -64,7 +64,7 @@ def published_table(results: Results) -> Table | None:
 
 def _caption(results: Results, num_others: int) -> str:
     recipes = listed(list(dict.fromkeys(results.cells["recipe"])))
-    held_out = int(results.cells["validation_per_class"].max())
+    validation = results.cells["validation_per_class"].iloc[0]  # one for all cells of a study
     sentences = [
         f"Published beside measured. {DAGGER}: a number from a paper, trained by the recipe of that letter (below the "
         f"table) and not by that of this study ({recipes}), so the two are not ranked.",
@@ -73,8 +73,8 @@ def _caption(results: Results, num_others: int) -> str:
         f"({MISSING}: one seed, or no spread).",
         "In brackets: why the published number is disputed, or that it is not verified.",
     ]
-    if held_out:
-        sentences.append(f"This study trains on fewer images: {held_out} per class are held out for validation.")
+    if validation not in ("0", "own"):
+        sentences.append(f"This study trains on fewer images: {validation} per class are held out for validation.")
     if num_others:
         rows = counted(num_others, "more published row has", "more published rows have")
         sentences.append(f"{rows} no finished cell of this study beside.")
