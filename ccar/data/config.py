@@ -75,5 +75,10 @@ class DataConfig(BaseModel):
     validation_per_class: ValidationPerClass
     class_order: Literal["label", "reversed", "shuffled"] = "label"
 
+    @property
+    def title(self) -> str:
+        """What tables call the images: with lists of one's own they are not the published set."""
+        return self.name if self.counts == "published" else f"{self.name} (own lists)"
+
 
 WHEREABOUTS = ("root", "lists", "counts", "download")

@@ -124,7 +124,7 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         **_reweighting_columns(config.reweighting),
         "reduction": config.reduction,
         "imbalance_factor": plain(config.data.imbalance_factor),
-        "data": config.data.name,
+        "data": config.data.title,
         "validation_per_class": plain(config.data.validation_per_class),
         "model": config.model,
         "recipe": config.recipe.name,

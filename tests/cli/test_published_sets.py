@@ -90,5 +90,6 @@ def test_the_whole_path_from_the_lists_to_the_report(folder):
     code, _, err = typed(folder, "report", "mini.yaml", "--out", "report")
     assert code == 0, err
     table = (folder / "report" / "cells.csv").read_text()
-    assert "imagenet_lt,own" in table.replace('"', "")
+    assert "imagenet_lt (own lists),own" in table
+    assert "Published beside measured" not in (folder / "report" / "report.md").read_text()
     assert os.listdir(folder / "report" / "figures")  # noqa: PTH208
