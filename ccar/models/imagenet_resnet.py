@@ -60,6 +60,14 @@ class ImageNetResNet(nn.Module):
         features: Tensor = self.network(images)
         return features
 
+    def in_two_parts(self) -> tuple[nn.Module, nn.Module]:
+        """All but the last block; the last block and the average over its maps."""
+        network = self.network
+        *earlier, last = network.layer4
+        stem = (network.conv1, network.bn1, network.relu, network.maxpool)
+        trunk = nn.Sequential(*stem, network.layer1, network.layer2, network.layer3, *earlier)
+        return trunk, nn.Sequential(last, network.avgpool, nn.Flatten())
+
     def load_pretrained(self, state_dict: dict[str, Tensor]) -> None:
         """Begin with the weights of torchvision's network of the same name; its classifier is left out.
 

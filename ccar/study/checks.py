@@ -190,6 +190,13 @@ def _pretrained_weights_fit(study: Study) -> Iterator[Problem]:
     elif not path.is_file():
         message = f"pretrained weights are missing: found no file {path}, expected a state_dict saved with torch.save"
         yield study.problem(("pretrained",), message, "nothing is downloaded: get torchvision's file yourself")
+    for method in study.methods.by_label.values():
+        if not method.procedure.takes_pretrained:
+            message = (
+                f"pretrained weights do not fit every method: found procedure {method.procedure.name} at "
+                f"{method.label!r}, expected networks of one branch"
+            )
+            yield study.problem(("pretrained",), message, "delete pretrained, or leave that method to another study")
 
 
 def _omega_comes_from_one_place(study: Study) -> Iterator[Problem]:
@@ -300,7 +307,7 @@ _CHECKS: tuple[tuple[frozenset[str], Callable[[Study], Iterator[Problem]]], ...]
     (frozenset({"methods", "recipe"}), _procedures_use_all_they_are_given),
     (frozenset({"methods", "data"}), _tau_is_chosen_on_validation),
     (frozenset({"data"}), _published_split_is_kept),
-    (frozenset({"model", "pretrained"}), _pretrained_weights_fit),
+    (frozenset({"model", "pretrained", "methods"}), _pretrained_weights_fit),
     (frozenset({"methods", "search"}), _omega_comes_from_one_place),
     (frozenset({"search"}), _searched_range_has_room),
     (frozenset({"data", "search", "early_stopping"}), _validation_is_there),

@@ -193,6 +193,7 @@ class _Procedure(_Frozen):
     trains: ClassVar[bool] = True  # False: reads what stage one has trained in another way
     needs_stage_one: ClassVar[bool] = False
     needs_linear_head: ClassVar[bool] = False  # of its stage one
+    takes_pretrained: ClassVar[bool] = True  # whether its network can begin with the weights of a backbone
     recipe: ClassVar[dict[str, object]] = {}  # what differs from the recipe of the other methods unless a study says
 
     def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:
@@ -266,6 +267,7 @@ class PostHocLogitAdjustment(_Procedure):
 class BilateralBranch(_Procedure):
     """BBN: one branch for images as they come, one for rare classes; the weight moves to it (Zhou et al. 2020)."""
 
+    takes_pretrained: ClassVar[bool] = False
     name: Literal["bbn"] = "bbn"
 
     def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:

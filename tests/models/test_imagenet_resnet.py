@@ -65,6 +65,16 @@ def test_weights_begin_as_the_protocol_says(name):
             assert (module.bias == 0).all()
 
 
+@pytest.mark.parametrize("name", ["resnet10", "resnet50"])
+def test_the_last_block_and_all_before_it_make_the_network(name):
+    backbone = ImageNetResNet(name, 3).eval()
+    trunk, branch = backbone.in_two_parts()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(branch(trunk(images)), backbone(images))
+    assert num_parameters(trunk) + num_parameters(branch) == num_parameters(backbone)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A file as torchvision publishes it, of ResNet-50, and its digest."""

@@ -86,6 +86,18 @@ def test_what_contradicts_the_set_or_the_model_is_told_at_its_line(study_file, r
     assert problem.hint
 
 
+def test_a_procedure_whose_network_has_no_pretrained_weights_is_refused_beside_them(study_file, tmp_path):
+    (tmp_path / "weights").write_bytes(b"weights")
+    (problem,) = problems_of(
+        study_file(
+            ("model: small_cnn", f"model: resnet10\npretrained: {tmp_path / 'weights'}"),
+            ("  reweighting:", "  extra: [{procedure: bbn, base: cross_entropy}]\n  reweighting:"),
+        )
+    )
+    assert problem.line == 8
+    assert problem.message.startswith("pretrained weights do not fit every method: found procedure bbn at ")
+
+
 def test_more_held_out_than_the_smallest_class_has_is_told_before_anything_is_packed(study_file, tmp_path):
     write_inaturalist2018(tmp_path / "images")
     replaced = published("inaturalist2018", validation="2", more="  counts: listed\n")
