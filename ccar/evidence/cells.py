@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import get_args
 
 import pandas as pd
 
 from ccar.evidence.frames import EVALUATION_METRICS, SETTING
-from ccar.evidence.paired import paired_differences
+from ccar.evidence.intervals import t_half_width
+from ccar.evidence.paired import bootstrap_intervals, paired_differences
 from ccar.store.records import TrialStatus
 
 STATUSES: tuple[str, ...] = get_args(TrialStatus)
@@ -31,6 +33,8 @@ IDENTITY = [  # the columns of a trial that its cell shares
     "model",
     "recipe",
 ]
+# What a study may vary beside omega; with it, these tell the re-weightings of one base loss apart.
+SWITCHES = ["frequency", "effective_number_beta", "phase", "confidence", "gradient", "keep_z", "reduction"]
 METRICS = [
     *(f"val_{metric}" for metric in EVALUATION_METRICS),
     *(f"test_{metric}" for metric in EVALUATION_METRICS),
@@ -39,19 +43,23 @@ METRICS = [
     "test_best_balanced_accuracy",
 ]
 COMPARED = ["val_balanced_accuracy", "test_accuracy", "test_balanced_accuracy", "test_many", "test_medium", "test_few"]
+PRIMARY = "test_accuracy"  # what the verdicts of a report are about
 
 
 def summarise_cells(trials: pd.DataFrame, baseline: str | None = None) -> pd.DataFrame:
-    """Counts, means, spreads, and differences to the baseline.
+    """Counts, means, spreads, and differences to what a cell should beat.
 
     Args:
         trials: a validation frame, with or without test columns joined to it.
-        baseline: the method that the others of the same setting are compared with; None: no comparison.
+        baseline: the method that the others of the same setting are compared with; None: no comparisons at all.
 
     Returns:
         One row per cell in the order of the plan: `IDENTITY`; `is_baseline`; `planned` and one count per status;
-        for each metric M that `trials` has: `M_mean`, `M_sd` (ddof 1, NaN for one seed), `M_n`; for each compared
-        metric also `M_difference_mean`, `_sd`, `_n`, `_low`, `_high`, `_verdict` (see `paired_differences`).
+        for each metric M that `trials` has: `M_mean`, `M_sd` (ddof 1, NaN for one seed), `M_n`, `M_half_width` (of
+        the t interval, 95 %); for each compared metric also `M_difference_*`, to the baseline, with the parts of
+        `paired_differences`; for the primary metric also `M_versus_plain_*`, of a re-weighted cell to the plain one
+        of its family, and the ends of the bootstrap intervals of both. All cells of a study that are compared in
+        the same way answer one question, and their verdicts are corrected for each other.
         Only finished trials enter a mean; the counts say what is missing.
     """
     cells = trials.drop_duplicates("cell")[IDENTITY].set_index("cell", drop=False)
@@ -60,24 +68,35 @@ def summarise_cells(trials: pd.DataFrame, baseline: str | None = None) -> pd.Dat
     cells["planned"] = trials.groupby("cell").size()
     counts = pd.crosstab(trials["cell"], trials["status"]).reindex(columns=list(STATUSES), fill_value=0)
     metrics = [metric for metric in METRICS if metric in trials.columns]
-    finished = trials[trials["status"] == "finished"].groupby("cell")[metrics]
-    summaries = {"mean": finished.mean(), "sd": finished.std(ddof=1), "n": finished.count()}
-    reference_of = reference_cells(cells)
-    parts = [cells, counts]
-    for metric in metrics:
-        parts.append(pd.DataFrame({f"{metric}_{name}": table[metric] for name, table in summaries.items()}))
-        if metric in COMPARED:
-            difference = paired_differences(trials, metric, reference_of).drop(columns="reference")
-            parts.append(difference.add_prefix(f"{metric}_difference_"))
+    parts = [cells, counts, *(_summary(trials, metric) for metric in metrics)]
+    if baseline is not None:
+        reference_of = reference_cells(cells)
+        for metric in metrics:
+            if metric in COMPARED:
+                parts.append(_differences(trials, metric, reference_of).add_prefix(f"{metric}_difference_"))
+            if metric == PRIMARY:
+                parts.append(_differences(trials, metric, plain_cells(cells)).add_prefix(f"{metric}_versus_plain_"))
     frame = pd.concat([part.reindex(cells.index) for part in parts], axis="columns").reset_index(drop=True)
-    numbers = [f"{metric}_n" for metric in metrics] + [
-        f"{metric}_difference_n" for metric in metrics if metric in COMPARED
-    ]
+    numbers = [name for name in frame.columns if name.endswith("_n")]
     return (
         frame.astype(dict.fromkeys(numbers, "float64"))
         .fillna(dict.fromkeys(numbers, 0))
         .astype(dict.fromkeys(numbers, "int64"))
+        .copy()  # in one piece: pandas warns who adds a column to a frame of a hundred
     )
+
+
+def _summary(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
+    finished = trials[trials["status"] == "finished"].groupby("cell")[metric]
+    mean, sd, n = finished.mean(), finished.std(ddof=1), finished.count()
+    return pd.DataFrame(
+        {f"{metric}_mean": mean, f"{metric}_sd": sd, f"{metric}_n": n, f"{metric}_half_width": t_half_width(sd, n)}
+    )
+
+
+def _differences(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
+    differences = paired_differences(trials, metric, reference_of).drop(columns="reference")
+    return differences.join(bootstrap_intervals(trials, metric, reference_of)) if metric == PRIMARY else differences
 
 
 def reference_cells(cells: pd.DataFrame) -> dict[str, str]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
-from ccar.evidence.frames import rows_of
+from ccar.evidence.intervals import Array, bca_interval, t_half_width
+from ccar.evidence.significance import hedges_g, holm, seeds_to_settle, sign_flip_p, t_test_p, verdicts
 
-Verdict = Literal["better", "worse", "within noise", "too few seeds to tell"]
-
-LEVEL = 0.95  # of every interval
-MIN_SEEDS = 3  # with two, the 95 % interval is 12.7 standard errors to each side: it says nothing
-_NO_SPREAD = 1e-12  # standard deviations below this are rounding errors of equal numbers
+MOMENTS = ["mean", "sd", "n", "low", "high"]
+PARTS = [*MOMENTS, "effect", "p", "p_holm", "p_sign_flip", "more_seeds", "verdict"]
 
 
 def paired_differences(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
-    """Mean difference of each cell to its reference cell over the seeds that both have finished.
+    """Mean difference of each cell to its reference cell over the seeds that both have finished, judged.
+
+    The rows of one call are the comparisons of one question: their verdicts are corrected for each other.
 
     Args:
         trials: rows with `cell`, `seed`, `status` and `metric`; (cell, seed) is unique.
@@ -28,49 +25,77 @@ def paired_differences(trials: pd.DataFrame, metric: str, reference_of: Mapping[
         reference_of: cell id -> id of the cell to compare it with.
 
     Returns:
-        Indexed by cell, in the order of `reference_of`: `reference`, `mean`, `sd` (of the differences, ddof 1),
-        `n` (pairs), `low` and `high` (t interval, 95 %), `verdict`.
+        Indexed by cell, in the order of `reference_of`: `reference`, and the `PARTS` of `compare`.
     """
+    return _by_cell(compare, trials, metric, reference_of)
+
+
+def paired_moments(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
+    """The same differences without a judgement: `reference` and `MOMENTS`."""
+    return _by_cell(moments, trials, metric, reference_of)
+
+
+def bootstrap_intervals(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
+    """`bca_low` and `bca_high` of the differences of `paired_differences`, indexed as there."""
+    references = pd.Series(reference_of, dtype="str")
+    low, high = bca_interval(difference_matrix(trials, metric, references))
+    return pd.DataFrame({"bca_low": low, "bca_high": high}, index=references.index)
+
+
+def moments(differences: Array) -> pd.DataFrame:
+    """Mean, sd (ddof 1), number and 95 % t interval of each row of an (m, S) array; NaN: a seed is missing."""
+    frame = pd.DataFrame(differences)
+    mean, sd = frame.mean(axis="columns").to_numpy(), frame.std(axis="columns", ddof=1).to_numpy()
+    n = frame.count(axis="columns").to_numpy()
+    half_width = t_half_width(sd, n)
+    return pd.DataFrame({"mean": mean, "sd": sd, "n": n, "low": mean - half_width, "high": mean + half_width})
+
+
+def compare(differences: Array) -> pd.DataFrame:
+    """The comparisons of one question, judged together.
+
+    Args:
+        differences: (m, S), a row per comparison, paired by seed; NaN: a seed is missing.
+
+    Returns:
+        One row of `PARTS` per comparison: `mean`, `sd`, `n`, `low`, `high` (t interval, 95 %, of this comparison
+        alone), `effect` (Hedges' g), `p` (t test), `p_holm`, `p_sign_flip`, `more_seeds` (beyond n, that would probably
+        settle an effect of the size seen; inf: more than a thousand, NaN: settled, or unknown), `verdict`.
+
+    Example:
+        >>> compare(np.array([[0.011, 0.012, 0.010], [0.004, -0.006, np.nan]]))["verdict"].tolist()
+        ['better', 'too few seeds to tell']
+    """
+    found = moments(differences)
+    mean, sd, n = (found[part].to_numpy(dtype=np.float64) for part in ("mean", "sd", "n"))
+    p = t_test_p(mean, sd, n)
+    p_holm, effect = holm(p), hedges_g(mean, sd, n)
+    words = verdicts(mean, sd, n, p_holm)
+    unsettled = np.where(np.isin(words, ["better", "worse"]), np.nan, effect)
+    needed = seeds_to_settle(unsettled, int(np.count_nonzero(~np.isnan(p))))
+    return found.assign(
+        effect=effect,
+        p=p,
+        p_holm=p_holm,
+        p_sign_flip=sign_flip_p(differences),
+        more_seeds=np.maximum(needed - n, 1.0),
+        verdict=pd.Series(words, dtype="str"),
+    )
+
+
+def _by_cell(
+    summary: Callable[[Array], pd.DataFrame], trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]
+) -> pd.DataFrame:
+    references = pd.Series(reference_of, dtype="str")
+    table = summary(difference_matrix(trials, metric, references)).set_index(references.index)
+    table.insert(0, "reference", references)
+    return table
+
+
+def difference_matrix(trials: pd.DataFrame, metric: str, references: pd.Series[str]) -> Array:
+    """(cells, seeds) differences to the reference cells, NaN where either has not finished or has no number."""
     finished = trials[trials["status"] == "finished"]
     by_seed = finished.pivot(index="cell", columns="seed", values=metric)
-    references = pd.Series(reference_of, dtype="str")
-    difference = by_seed.reindex(references.index) - by_seed.reindex(references).to_numpy()
-    summary = pd.DataFrame(
-        {
-            "reference": references,
-            "mean": difference.mean(axis="columns"),
-            "sd": difference.std(axis="columns", ddof=1),
-            "n": difference.count(axis="columns"),
-        }
-    )
-    summary["low"], summary["high"] = t_interval(summary["mean"], summary["sd"], summary["n"])
-    verdicts = [verdict(row.mean, row.low, row.high, row.n) for row in rows_of(summary)]
-    summary["verdict"] = pd.Series(verdicts, index=summary.index, dtype="str")
-    return summary
-
-
-def t_interval(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The 95 % interval of a mean of n differences, by Student's t.
-
-    NaN for fewer than two differences, and where they are all equal: no spread seen is not a spread of zero.
-    """
-    mean, sd, n = (np.asarray(values, dtype=np.float64) for values in (mean, sd, n))
-    known = (n >= 2) & (sd > _NO_SPREAD)
-    quantile = stdtrit(np.where(known, n - 1, 1.0), 0.5 + LEVEL / 2)
-    half_width = np.where(known, quantile * sd / np.sqrt(np.maximum(n, 1.0)), np.nan)
-    return mean - half_width, mean + half_width
-
-
-def verdict(mean: float, low: float, high: float, n: int) -> Verdict:
-    """One comparison in words; it is not corrected for other comparisons made beside it.
-
-    `within noise` when the interval includes 0, or when all differences are 0. With fewer than three seeds, or
-    with equal non-zero differences only (no spread to judge by), nothing can be told.
-    """
-    if n < MIN_SEEDS:
-        return "too few seeds to tell"
-    if np.isnan(low):
-        return "within noise" if abs(mean) <= _NO_SPREAD else "too few seeds to tell"
-    if low > 0:
-        return "better"
-    return "worse" if high < 0 else "within noise"
+    own, others = by_seed.reindex(references.index), by_seed.reindex(references)
+    differences: Array = own.to_numpy(dtype=np.float64) - others.to_numpy(dtype=np.float64)
+    return differences

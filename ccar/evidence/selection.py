@@ -1,4 +1,4 @@
-"""Which omega to recommend for each base loss: chosen on validation data, by code that cannot see the test set.
+"""Which re-weighting to recommend for each base loss: chosen on validation data, by code that cannot see the test set.
 
 This module imports nothing that reads test results, and refuses a frame that carries any.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ccar.evidence.cells import summarise_cells
+from ccar.evidence.cells import SWITCHES, summarise_cells
 from ccar.evidence.frames import SETTING, VALIDATION_DTYPES, ValidationFrame
 
 CRITERION = "val_balanced_accuracy"  # after the last epoch, as are the test results joined to the choice
@@ -17,11 +17,13 @@ CHOICE_COLUMNS = [
     "cell",
     "method",
     "omega",
+    *SWITCHES,
     "candidates",
     "left_out",
     f"{CRITERION}_mean",
     f"{CRITERION}_sd",
     f"{CRITERION}_n",
+    f"{CRITERION}_half_width",
 ]
 
 
@@ -62,3 +64,19 @@ def select_omega(validation: ValidationFrame) -> pd.DataFrame:
         ["rank_mean", "rank_sd", "omega"], ascending=[False, True, True], kind="stable"
     )
     return ranked.drop_duplicates(_FIELD).sort_index()[CHOICE_COLUMNS].reset_index(drop=True)
+
+
+def select_without_each_seed(validation: ValidationFrame) -> pd.DataFrame:
+    """What `select_omega` chooses when it may not see one of the seeds, for each of them.
+
+    The test result of the seed that was left out has no part in such a choice, however the choice was lucky.
+
+    Returns:
+        `seed` (the one left out), setting, family, `cell`; no row for a study with one seed.
+    """
+    seeds = list(dict.fromkeys(validation["seed"]))
+    choices = [
+        select_omega(ValidationFrame(validation[validation["seed"] != seed])).assign(seed=seed) for seed in seeds
+    ]
+    columns = ["seed", *_FIELD, "cell"]
+    return pd.concat([chosen[columns] for chosen in choices], ignore_index=True)

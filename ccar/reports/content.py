@@ -10,14 +10,16 @@ import ccar
 from ccar.reports import finding
 from ccar.reports.results import Results
 from ccar.reports.table import Table
-from ccar.reports.tables import tables_of
+from ccar.reports.tables.all_tables import tables_of
 
 if TYPE_CHECKING:
     from ccar.reports.figures.style import ReportFigure
 
 METHOD_NOTE = (
     "A seed fixes the long-tailed subset, the validation part, the initialisation and the order of batches for all "
-    "methods, so differences are paired by seed. Every accuracy is that of the last epoch; those of the best "
+    "methods, so differences are paired by seed. Intervals are those of Student's t over the seeds, on "
+    "one and the same set of test images; the bootstrap's (BCa), exact sign-flip p-values and effect sizes (Hedges' g) "
+    "are in cells.csv. Every accuracy is that of the last epoch; those of the best "
     "validation epoch are in cells.csv and trials.csv. The test set is read once, after the last epoch, and ω "
     "is chosen by code that cannot see it. In the CSV files accuracies are shares in [0, 1]; times and hosts are "
     "in costs.csv alone."
@@ -42,7 +44,7 @@ class Content:
     not_finished: str
     warnings: tuple[str, ...]
     findings: tuple[FindingOf, ...]
-    multiplicity: str | None
+    certainty: tuple[str, ...]
     tables: tuple[Table, ...]
     figures: tuple[ReportFigure, ...]
     method_note: str
@@ -63,7 +65,9 @@ def content_of(results: Results, figures: Sequence[ReportFigure]) -> Content:
             for setting in results.settings
             if (headline := finding.headline(results, setting)) is not None
         ),
-        multiplicity=finding.multiplicity(results),
+        certainty=tuple(
+            said for said in (finding.multiplicity(results), finding.claimed_by_test_picking(results)) if said
+        ),
         tables=tuple(tables_of(results)),
         figures=tuple(figures),
         method_note=METHOD_NOTE,

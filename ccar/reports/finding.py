@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, get_args
 
-from ccar.evidence.cells import STATUSES
+from ccar.evidence.cells import PRIMARY, STATUSES
 from ccar.evidence.frames import rows_of
-from ccar.evidence.paired import LEVEL, MIN_SEEDS, Verdict
-from ccar.reports.results import Results, Setting
-from ccar.reports.wording import counted, interval, listed, points
-
-FALSE_ALARMS = 1 - LEVEL  # the share of comparisons without any effect that leave noise all the same
+from ccar.evidence.significance import ALPHA, MIN_SEEDS, Verdict
+from ccar.reports.results import Results, Setting, setting_label
+from ccar.reports.wording import counted, interval, listed, more_seeds, p_value, points
 
 
 def no_choice(results: Results) -> str | None:
@@ -85,14 +84,45 @@ def details(results: Results, setting: Setting) -> list[str]:
 
 
 def multiplicity(results: Results) -> str | None:
-    """What the number of comparisons does to the verdicts; None for fewer than two."""
-    seeds = results.choices["versus_plain_n"] if len(results.choices) else results.cells["test_accuracy_difference_n"]
-    judged = int((seeds >= MIN_SEEDS).sum())
-    if judged < 2:
+    """How many comparisons the verdicts are corrected for; None where there is no verdict."""
+    compared = "versus_plain" if len(results.choices) else "difference"
+    judged = int(results.cells[f"{PRIMARY}_{compared}_p"].notna().sum())
+    if not judged:
         return None
+    candidates = "each candidate against its plain base loss" if len(results.choices) else "each against the baseline"
     return (
-        f"These {judged} comparisons are not corrected for their number: if the methods did not differ at all, about "
-        f"{FALSE_ALARMS * judged:.1f} of them would still be called better or worse."
+        f"The verdicts are corrected for {counted(judged, 'comparison')}, {candidates} (Holm): of studies in which "
+        f"nothing differs, at most {100 * ALPHA:.0f} in 100 say better or worse anywhere."
+    )
+
+
+def claimed_by_test_picking(results: Results) -> str | None:
+    """What picking omega on the test set would have added to the accuracies; None where there is no choice."""
+    if results.optimism.empty:
+        return None
+    most = results.optimism.sort_values("optimism", ascending=False, kind="stable").iloc[0]
+    number = len(results.optimism)
+    told = f"{points(results.optimism['optimism'].mean())} points more on average of {counted(number, 'choice')}"
+    if number == 1:
+        told = f"{points(most['optimism'])} points more"
+    elif most["optimism"] > 0:
+        told += f", {points(most['optimism'])} for {most['family']} at {setting_label(most['imbalance_factor'])}"
+    return f"Picking ω on the test set would have claimed {told}."
+
+
+def seeds_to_settle(results: Results) -> str | None:
+    """How many more seeds would settle the comparisons of the chosen omegas that are not; None where all are."""
+    told = []
+    for setting in results.settings:
+        choices = setting.of(results.choices)
+        open_ = choices[choices["versus_plain_more_seeds"].notna()]
+        families = [f"{row.family} {more_seeds(row.versus_plain_more_seeds)}" for row in rows_of(open_)]
+        if families:
+            told.append(f"{setting.label}: {', '.join(families)}")
+    return (
+        f"An effect of the size seen would probably be settled with so many more seeds: {'; '.join(told)}."
+        if told
+        else None
     )
 
 
@@ -108,9 +138,12 @@ def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     ends = interval(row.versus_plain_low, row.versus_plain_high)
     uncertainty = f"95 % interval {ends}, " if ends else ""
     seeds = counted(row.versus_plain_n, "seed")
+    p = "" if math.isnan(row.versus_plain_p) else f", {p_value(row.versus_plain_p_holm)} after correction"
+    more = more_seeds(row.versus_plain_more_seeds)
+    settle = f"; {more} seeds would probably settle an effect of this size" if more else ""
     return (
         f"{choice}: {points(row.versus_plain_mean)} points of test accuracy against plain {row.family} "
-        f"({uncertainty}{seeds}): {row.versus_plain_verdict}."
+        f"({uncertainty}{seeds}{p}): {row.versus_plain_verdict}{settle}."
     )
 
 

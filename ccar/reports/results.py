@@ -9,7 +9,8 @@ import pandas as pd
 from ccar.evidence.best_omega import best_omegas
 from ccar.evidence.cells import summarise_cells
 from ccar.evidence.frames import SETTING
-from ccar.evidence.selection import select_omega
+from ccar.evidence.optimism import optimism
+from ccar.evidence.selection import select_omega, select_without_each_seed
 from ccar.evidence.test_results import with_test_results
 from ccar.reports.report_input import ReportInput
 
@@ -36,6 +37,7 @@ class Results:
         trials: validation and test results side by side, one row per trial.
         cells: from `summarise_cells`.
         choices: from `best_omegas`; without rows where nothing could be chosen.
+        optimism: what picking omega on the test set would have claimed, from `optimism`.
         settings: in the order of the study.
     """
 
@@ -43,6 +45,7 @@ class Results:
     trials: pd.DataFrame
     cells: pd.DataFrame
     choices: pd.DataFrame
+    optimism: pd.DataFrame
     settings: tuple[Setting, ...]
 
     @property
@@ -54,6 +57,7 @@ class Results:
 def summarise(source: ReportInput) -> Results:
     """Compute what the tables, figures and sentences of a report are made from."""
     choices = select_omega(source.validation)  # before anything of the test set is looked at
+    left_out = select_without_each_seed(source.validation)
     trials = with_test_results(source.validation, source.tests)
     cells = summarise_cells(trials, source.baseline)
     settings = trials.drop_duplicates(SETTING)[SETTING]
@@ -62,7 +66,8 @@ def summarise(source: ReportInput) -> Results:
         source=source,
         trials=trials,
         cells=cells,
-        choices=best_omegas(choices, trials, cells),
+        choices=best_omegas(choices, cells),
+        optimism=optimism(choices, left_out, trials, cells),
         settings=tuple(
             Setting(data, factor, (f"{data}, " if several_data_sets else "") + setting_label(factor))
             for data, factor in settings.itertuples(index=False, name=None)

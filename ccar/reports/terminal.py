@@ -18,7 +18,7 @@ from ccar.reports.report_input import ReportInput
 from ccar.reports.results import Results, Setting, summarise
 from ccar.reports.wording import MISSING, percent, points
 
-TITLE = "Test accuracy after the last epoch, %: mean ± sd over seeds (* baseline)"
+TITLE = "Test accuracy after the last epoch in %, with its 95 % interval (* baseline)"
 _STYLES = {"better": "green", "worse": "red"}
 _SHORT = {"too few seeds to tell": "too few seeds"}
 
@@ -32,12 +32,14 @@ def terminal_table(source: ReportInput) -> list[RenderableType]:
     """
     results = summarise(source)
     parts: list[RenderableType] = [Text(TITLE, style="bold"), Text(), _table(results), Text()]
+    warnings = [finding.no_choice(results), finding.seeds_warning(results)]
     sentences = [
         finding.what_did_not_finish(results),
-        finding.no_choice(results),
-        finding.seeds_warning(results),
         finding.multiplicity(results),
+        finding.seeds_to_settle(results),
+        finding.claimed_by_test_picking(results),
     ]
+    parts += [_text(warning, style="red") for warning in warnings if warning]
     parts += [_text(sentence) for sentence in sentences if sentence]
     return parts
 
@@ -79,16 +81,16 @@ def _methods(results: Results, setting: Setting) -> Iterator[list[Text]]:
 
 
 def _accuracy(row: pd.Series[Any]) -> Text:
-    return Text(percent(row["test_accuracy_mean"], row["test_accuracy_sd"]))
+    return Text(percent(row["test_accuracy_mean"], row["test_accuracy_half_width"]))
 
 
 def _difference(row: pd.Series[Any], prefix: str) -> list[Text]:
     if not row[f"{prefix}n"]:
         return [Text(MISSING), Text("")]
-    difference, spread = points(row[f"{prefix}mean"]), row[f"{prefix}sd"]
+    difference, half_width = points(row[f"{prefix}mean"]), row[f"{prefix}high"] - row[f"{prefix}mean"]
     verdict = str(row[f"{prefix}verdict"])
     return [
-        Text(difference if math.isnan(spread) else f"{difference} ± {100 * spread:.2f}"),
+        Text(difference if math.isnan(half_width) else f"{difference} ± {100 * half_width:.2f}"),
         Text(_SHORT.get(verdict, verdict), style=_STYLES.get(verdict, "dim")),
     ]
 
@@ -97,6 +99,6 @@ def _name(name: str, *, is_baseline: bool) -> Text:
     return _text(name) + Text(" *" if is_baseline else "")
 
 
-def _text(text: str) -> Text:
+def _text(text: str, style: str = "") -> Text:
     """Never as mark-up, never with control characters: names come from users."""
-    return Text(one_line(text))
+    return Text(one_line(text), style=style)

@@ -7,8 +7,8 @@ import math
 MISSING = "–"
 
 
-def percent(mean: float, sd: float = math.nan) -> str:
-    """A share as per cent, with its standard deviation where there is one.
+def percent(mean: float, half_width: float = math.nan) -> str:
+    """A share as per cent, with half the width of its interval where there is one.
 
     Example:
         >>> percent(0.38432, 0.00304), percent(0.5), percent(math.nan)
@@ -16,7 +16,7 @@ def percent(mean: float, sd: float = math.nan) -> str:
     """
     if math.isnan(mean):
         return MISSING
-    return f"{100 * mean:.2f}" if math.isnan(sd) else f"{100 * mean:.2f} ± {100 * sd:.2f}"
+    return f"{100 * mean:.2f}" if math.isnan(half_width) else f"{100 * mean:.2f} ± {100 * half_width:.2f}"
 
 
 def points(difference: float) -> str:
@@ -40,6 +40,28 @@ def interval(low: float, high: float) -> str:
         ('−0.10 to +0.94', '')
     """
     return "" if math.isnan(low) else f"{points(low)} to {points(high)}"
+
+
+def more_seeds(number: float) -> str:
+    """How many more seeds would probably settle a comparison; empty where that is settled or unknown.
+
+    Example:
+        >>> more_seeds(4.0), more_seeds(math.inf), more_seeds(math.nan)
+        ('4 more', 'over 1,000 more', '')
+    """
+    if math.isnan(number):
+        return ""
+    return "over 1,000 more" if math.isinf(number) else f"{number:.0f} more"
+
+
+def p_value(p: float) -> str:
+    """A p-value to two digits.
+
+    Example:
+        >>> p_value(0.0312), p_value(0.00004), p_value(1.0)
+        ('p = 0.031', 'p < 0.001', 'p = 1')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ccar.evidence.paired import paired_differences, t_interval, verdict
+from ccar.evidence.paired import bootstrap_intervals, compare, paired_differences
 
 
 def trials(values, status="finished"):
@@ -62,23 +62,33 @@ def test_nothing_to_compare_gives_an_empty_frame():
         ([-0.010, -0.012, -0.011], "worse"),
         ([0.010, -0.012, 0.004], "within noise"),
         ([0.010, 0.012], "too few seeds to tell"),
+        ([0.010], "too few seeds to tell"),
         ([0.0, 0.0, 0.0], "within noise"),
         ([0.010, 0.010, 0.010], "too few seeds to tell"),  # no spread seen is not a spread of zero
     ],
 )
-def test_the_verdict_says_what_the_interval_says(differences, expected):
-    mean, sd, n = np.mean(differences), np.std(differences, ddof=1), len(differences)
-    low, high = t_interval(mean, sd, n)
-    assert verdict(float(mean), float(low), float(high), n) == expected
+def test_a_single_comparison_is_told_by_its_interval(differences, expected):
+    assert compare(np.array([differences]))["verdict"].tolist() == [expected]
 
 
-def test_one_difference_has_no_interval():
-    assert np.isnan(t_interval(0.1, math.nan, 1)).all()
+def test_what_excludes_zero_by_itself_may_be_too_little_among_many():
+    alone = [0.010, 0.014, 0.018]
+    noise = [[0.010, -0.012, 0.004]] * 7
+    assert compare(np.array([alone]))["verdict"][0] == "better"
+    among_many = compare(np.array([alone, *noise])).iloc[0]
+    assert among_many["low"] > 0
+    assert among_many["verdict"] == "too few seeds to tell"
+    assert among_many["more_seeds"] == pytest.approx(4, abs=2)
 
 
-def test_ninety_five_of_a_hundred_intervals_cover_the_true_difference():
-    random = np.random.default_rng(1)
-    samples = random.normal(0.3, 1.0, (4000, 5))
-    low, high = t_interval(samples.mean(axis=1), samples.std(axis=1, ddof=1), np.full(4000, 5))
-    covered = np.mean((low <= 0.3) & (high >= 0.3))
-    assert covered == pytest.approx(0.95, abs=0.01)
+def test_a_settled_comparison_needs_no_more_seeds_and_the_others_do():
+    found = compare(np.array([[0.010, 0.012, 0.011, 0.012], [0.010, -0.012, 0.004, 0.003]]))
+    assert np.isnan(found["more_seeds"][0])
+    assert found["more_seeds"][1] > 10
+
+
+def test_bootstrap_intervals_are_indexed_like_the_differences():
+    frame = trials({"a": {0: 0.5, 1: 0.6, 2: 0.8}, "b": {0: 0.4, 1: 0.4, 2: 0.4}, "c": {0: 0.4}})
+    found = bootstrap_intervals(frame, "accuracy", {"a": "b", "c": "b"})
+    assert found.loc["a", "bca_low"] < 0.7 / 3 < found.loc["a", "bca_high"]
+    assert found.loc["c"].isna().all()

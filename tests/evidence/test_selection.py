@@ -9,7 +9,7 @@ import pytest
 
 from ccar.evidence.best_omega import best_omegas
 from ccar.evidence.cells import summarise_cells
-from ccar.evidence.selection import CRITERION, select_omega
+from ccar.evidence.selection import CRITERION, select_omega, select_without_each_seed
 from ccar.evidence.test_results import with_test_results
 from tests.evidence.made_up_study import made_up_study
 
@@ -38,8 +38,7 @@ def chosen(frame, family="cross_entropy"):
 def joined(validation, tests):
     """The choices with their test results, as a report joins them."""
     choices = select_omega(validation)
-    trials = with_test_results(validation, tests)
-    return best_omegas(choices, trials, summarise_cells(trials, "cross_entropy"))
+    return best_omegas(choices, summarise_cells(with_test_results(validation, tests), "cross_entropy"))
 
 
 def test_the_highest_mean_validation_balanced_accuracy_wins(study):
@@ -104,6 +103,28 @@ def test_between_equally_steady_means_the_smaller_omega_wins_whatever_the_order_
     frame = with_validation(study.validation, "cross_entropy+ccar(omega=0.5)", [0.7, 0.2 + 0.6, 0.9])
     frame = with_validation(frame, "cross_entropy+ccar(omega=0.75)", [0.9, 0.8, 0.7])
     assert chosen(frame)["omega"] == 0.5
+
+
+def test_everything_that_was_chosen_is_named():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"], "phase": ["dual", "constant"]},
+    }
+    frame = made_up_study(methods=methods).validation
+    choice = chosen(with_validation(frame, "cross_entropy+ccar(omega=0.5, frequency=none, phase=constant)", [0.9] * 3))
+    assert choice[["omega", "frequency", "phase", "reduction"]].tolist() == [0.5, "none", "constant", "mean"]
+
+
+def test_a_choice_without_a_seed_is_the_choice_of_a_study_that_lacks_it(study):
+    frame = with_validation(study.validation, "cross_entropy+ccar(omega=0.25)", [0.9, 0.0, 0.4])
+    left_out = select_without_each_seed(frame)
+    own = left_out[(left_out["family"] == "cross_entropy") & (left_out["imbalance_factor"] == "100")]
+    assert own["seed"].tolist() == [0, 1, 2]
+    assert [cell == "if100/cross_entropy+ccar(omega=0.25)" for cell in own["cell"]] == [False, True, False]
+
+
+def test_with_one_seed_there_is_no_choice_without_it():
+    assert select_without_each_seed(made_up_study(seeds=(0,)).validation).empty
 
 
 def test_without_a_validation_part_nothing_is_chosen():

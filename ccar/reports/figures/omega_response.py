@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ccar.evidence.cells import SWITCHES
 from ccar.reports.figures.style import MARKERS, PALETTE, WIDTH, ReportFigure, legend_below
 from ccar.reports.results import Results
 
 MAX_LINES = len(PALETTE)  # in one panel: more cannot be told apart
 MAX_COLUMNS = 3
-_SWITCHES = ["frequency", "effective_number_beta", "phase", "confidence", "gradient", "keep_z", "reduction"]
 
 
 def omega_response(results: Results) -> ReportFigure | None:
@@ -99,7 +99,7 @@ def _panel(
 
 def _variants(cells: pd.DataFrame) -> tuple[list[str], pd.Series[str]]:
     """The switches beside omega that differ within the study, and each cell's values of them as a label."""
-    varying = [name for name in _SWITCHES if cells[name].nunique(dropna=False) > 1]
+    varying = [name for name in SWITCHES if cells[name].nunique(dropna=False) > 1]
     if not varying:
         return [], pd.Series("with ω", index=cells.index, dtype="str")
     values = cells[varying].astype("str").fillna("–")

@@ -91,6 +91,7 @@ def rows_of_latex(text):
         r"\textdagger{}": "†",
         "--": "–",
         "{-}": "-",
+        r"\%": "%",
     }
     rows = []
     for line in lines:
@@ -126,7 +127,9 @@ def test_tables_and_csv_hold_the_same_numbers(results, content):
     shown = {row.entries[0].text: row.entries[1].text for row in table.rows}
     for method, text in shown.items():
         first = cells.loc[[method.removesuffix(" (baseline)")]].iloc[0]
-        assert text.startswith(f"{100 * first['test_accuracy_mean']:.2f} ± {100 * first['test_accuracy_sd']:.2f}")
+        assert text.startswith(
+            f"{100 * first['test_accuracy_mean']:.2f} ± {100 * first['test_accuracy_half_width']:.2f}"
+        )
 
 
 def test_csv_reads_back_in_full_precision(results):
