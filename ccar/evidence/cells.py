@@ -9,7 +9,7 @@ import pandas as pd
 
 from ccar.evidence.frames import EVALUATION_METRICS, SETTING
 from ccar.evidence.intervals import t_half_width
-from ccar.evidence.paired import bootstrap_intervals, paired_differences
+from ccar.evidence.paired import bootstrap_intervals, paired_differences, paired_moments
 from ccar.store.records import TrialStatus
 
 STATUSES: tuple[str, ...] = get_args(TrialStatus)
@@ -42,8 +42,8 @@ METRICS = [
     "test_best_accuracy",
     "test_best_balanced_accuracy",
 ]
-COMPARED = ["val_balanced_accuracy", "test_accuracy", "test_balanced_accuracy", "test_many", "test_medium", "test_few"]
 PRIMARY = "test_accuracy"  # what the verdicts of a report are about
+COMPARED = ["val_balanced_accuracy", "test_balanced_accuracy", "test_many", "test_medium", "test_few"]  # without one
 
 
 def summarise_cells(trials: pd.DataFrame, baseline: str | None = None) -> pd.DataFrame:
@@ -56,10 +56,10 @@ def summarise_cells(trials: pd.DataFrame, baseline: str | None = None) -> pd.Dat
     Returns:
         One row per cell in the order of the plan: `IDENTITY`; `is_baseline`; `planned` and one count per status;
         for each metric M that `trials` has: `M_mean`, `M_sd` (ddof 1, NaN for one seed), `M_n`, `M_half_width` (of
-        the t interval, 95 %); for each compared metric also `M_difference_*`, to the baseline, with the parts of
-        `paired_differences`; for the primary metric also `M_versus_plain_*`, of a re-weighted cell to the plain one
-        of its family, and the ends of the bootstrap intervals of both. All cells of a study that are compared in
-        the same way answer one question, and their verdicts are corrected for each other.
+        the t interval, 95 %). For the primary metric `M_difference_*`, to the baseline, and `M_versus_plain_*`, of a
+        re-weighted cell to the plain one of its family: the parts of `paired_differences` and the ends of the
+        bootstrap interval. All cells of a study that are compared in the same way answer one question, and their
+        verdicts are corrected for each other. For the other compared metrics `M_difference_*` without verdicts.
         Only finished trials enter a mean; the counts say what is missing.
     """
     cells = trials.drop_duplicates("cell")[IDENTITY].set_index("cell", drop=False)
@@ -68,14 +68,16 @@ def summarise_cells(trials: pd.DataFrame, baseline: str | None = None) -> pd.Dat
     cells["planned"] = trials.groupby("cell").size()
     counts = pd.crosstab(trials["cell"], trials["status"]).reindex(columns=list(STATUSES), fill_value=0)
     metrics = [metric for metric in METRICS if metric in trials.columns]
-    parts = [cells, counts, *(_summary(trials, metric) for metric in metrics)]
+    parts = [cells, counts, *_summaries(trials, metrics)]
     if baseline is not None:
         reference_of = reference_cells(cells)
         for metric in metrics:
             if metric in COMPARED:
-                parts.append(_differences(trials, metric, reference_of).add_prefix(f"{metric}_difference_"))
+                differences = paired_moments(trials, metric, reference_of).drop(columns="reference")
+                parts.append(differences.add_prefix(f"{metric}_difference_"))
             if metric == PRIMARY:
-                parts.append(_differences(trials, metric, plain_cells(cells)).add_prefix(f"{metric}_versus_plain_"))
+                parts.append(_judged(trials, reference_of).add_prefix(f"{PRIMARY}_difference_"))
+                parts.append(_judged(trials, plain_cells(cells)).add_prefix(f"{PRIMARY}_versus_plain_"))
     frame = pd.concat([part.reindex(cells.index) for part in parts], axis="columns").reset_index(drop=True)
     numbers = [name for name in frame.columns if name.endswith("_n")]
     return (
@@ -86,17 +88,17 @@ def summarise_cells(trials: pd.DataFrame, baseline: str | None = None) -> pd.Dat
     )
 
 
-def _summary(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
-    finished = trials[trials["status"] == "finished"].groupby("cell")[metric]
+def _summaries(trials: pd.DataFrame, metrics: list[str]) -> list[pd.DataFrame]:
+    finished = trials[trials["status"] == "finished"].groupby("cell")[metrics]
     mean, sd, n = finished.mean(), finished.std(ddof=1), finished.count()
-    return pd.DataFrame(
-        {f"{metric}_mean": mean, f"{metric}_sd": sd, f"{metric}_n": n, f"{metric}_half_width": t_half_width(sd, n)}
-    )
+    half_width = pd.DataFrame(t_half_width(sd, n), index=sd.index, columns=sd.columns)
+    tables = {"mean": mean, "sd": sd, "n": n, "half_width": half_width}
+    return [pd.DataFrame({f"{metric}_{name}": table[metric] for name, table in tables.items()}) for metric in metrics]
 
 
-def _differences(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
-    differences = paired_differences(trials, metric, reference_of).drop(columns="reference")
-    return differences.join(bootstrap_intervals(trials, metric, reference_of)) if metric == PRIMARY else differences
+def _judged(trials: pd.DataFrame, reference_of: Mapping[str, str]) -> pd.DataFrame:
+    differences = paired_differences(trials, PRIMARY, reference_of).drop(columns="reference")
+    return differences.join(bootstrap_intervals(trials, PRIMARY, reference_of))
 
 
 def reference_cells(cells: pd.DataFrame) -> dict[str, str]:
