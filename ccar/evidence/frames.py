@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ValidationFrame = NewType("ValidationFrame", pd.DataFrame)
 """A frame with the columns of `VALIDATION_DTYPES` and no other; only `validation_frame` makes one."""
 
-EVALUATION_METRICS = ("accuracy", "balanced_accuracy", "many", "medium", "few", "loss")
+EVALUATION_METRICS = ("accuracy", "balanced_accuracy", "many", "medium", "few", "worst_class", "ece", "loss")
 SETTING = ["data", "imbalance_factor"]  # results are compared inside one setting, never across
 
 # Fixed dtypes: an all-missing column would otherwise change its type from study to study.

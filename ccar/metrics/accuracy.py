@@ -1,4 +1,4 @@
-"""Accuracy overall, per class, and for the many / medium / few groups of class sizes."""
+"""Accuracy overall, per class, and for the many / medium / few groups of class sizes; with it, calibration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ccar.metrics.calibration import Reliability, reliability_of
 
 Group = Literal["many", "medium", "few"]
 
@@ -27,7 +29,14 @@ class Evaluation:
     many: float | None  # classes with more than 100 training images
     medium: float | None  # 20 to 100
     few: float | None  # fewer than 20
-    per_class: tuple[float, ...]  # recall of each class, in label order
+    per_class: tuple[float, ...]  # recall of each class, in label order; () where it was not kept
+    ece: float | None = None  # expected calibration error; None in records of versions that did not measure it
+    reliability: Reliability | None = None  # None where it was not kept
+
+    @property
+    def worst_class(self) -> float | None:
+        """The lowest recall of all classes; None where they were not kept."""
+        return min(self.per_class, default=None)
 
 
 def group_of_class(class_counts: Sequence[int]) -> tuple[Group, ...]:
@@ -67,6 +76,7 @@ def recall_per_class(
 def evaluate_predictions(
     predicted: NDArray[np.integer[Any]],
     labels: NDArray[np.integer[Any]],
+    confidences: NDArray[np.floating[Any]],
     mean_cross_entropy: float,
     class_counts: Sequence[int],
     num_classes: int,
@@ -76,12 +86,13 @@ def evaluate_predictions(
     Args:
         predicted: (N,) predicted classes in [0, num_classes).
         labels: (N,) true classes in [0, num_classes); every class occurs.
+        confidences: (N,) predicted probability of the predicted class, in [0, 1].
         mean_cross_entropy: mean over the images of -log(predicted probability of the label), in nats.
         class_counts: (num_classes,) training images per class; they decide the groups, not the recalls.
         num_classes: number of classes.
 
     Returns:
-        The accuracies. A group's accuracy is the mean recall of its classes.
+        Accuracies and calibration. A group's accuracy is the mean recall of its classes.
 
     Raises:
         ValueError: the shapes disagree, or a class has no image here, so that its recall is undefined.
@@ -95,6 +106,7 @@ def evaluate_predictions(
         chosen = recall[groups == group]
         return float(chosen.mean()) if chosen.size else None
 
+    reliability = reliability_of(confidences, predicted == labels)
     return Evaluation(
         num_images=len(labels),
         loss=mean_cross_entropy,
@@ -104,4 +116,6 @@ def evaluate_predictions(
         medium=mean_recall("medium"),
         few=mean_recall("few"),
         per_class=tuple(recall.tolist()),
+        ece=reliability.ece,
+        reliability=reliability,
     )

@@ -18,7 +18,7 @@ class TrialRecord:
 
     `absent`: never begun. `unfinished`: begun, goes on from its last commit. `stopped`: ended by early
     stopping. `diverged`: the loss was no longer finite. `failed`: the code raised; the next run tries again.
-    In a trial that has ended, only the last and the best epoch keep their per-class accuracies.
+    In a trial that has ended, only the last and the best epoch keep their per-class accuracies and reliability.
     """
 
     key: str

@@ -410,7 +410,7 @@ def _history_of(log: TrialLog, last: LogRecord) -> LogRecord:
 
 
 def without_unneeded_classes(epochs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The epochs, with per-class accuracies only in the last and in the best one.
+    """The epochs, with per-class accuracies and reliability only in the last and in the best one.
 
     Reason: with 8,142 classes and 90 epochs they would be 99 % of the record, and no table shows the others.
     """
@@ -422,6 +422,6 @@ def without_unneeded_classes(epochs: Sequence[Mapping[str, Any]]) -> list[dict[s
     return [
         dict(epoch)
         if epoch["epoch"] in keep or epoch["validation"] is None
-        else {**epoch, "validation": {**epoch["validation"], "per_class": ()}}
+        else {**epoch, "validation": {**epoch["validation"], "per_class": (), "reliability": None}}
         for epoch in epochs
     ]

@@ -166,9 +166,10 @@ def _evaluation(part: str, found: Evaluation, timestamp: int, step: int) -> Iter
     yield Point(f"{part}.loss", found.loss, timestamp, step)
     yield Point(f"{part}.accuracy", found.accuracy, timestamp, step)
     yield Point(f"{part}.balanced_accuracy", found.balanced_accuracy, timestamp, step)
-    for group, value in (("many", found.many), ("medium", found.medium), ("few", found.few)):
+    optional = {"many": found.many, "medium": found.medium, "few": found.few, "ece": found.ece}
+    for name, value in optional.items():
         if value is not None:
-            yield Point(f"{part}.{group}", value, timestamp, step)
+            yield Point(f"{part}.{name}", value, timestamp, step)
 
 
 def _per_class_table(record: TrialRecord, test: TestResult | None) -> str | None:

@@ -241,11 +241,12 @@ class Training:
     @torch.no_grad()
     def _evaluate(self, part: ResidentImages | StreamedImages, name: str) -> Evaluation:
         self._procedure.model.eval()
-        predicted, losses = [], []
+        predicted, confidences, losses = [], [], []
         with deterministic(self._device):
             for pixels, labels in self._evaluation_batches(part):
                 logits = self._procedure.predict(pixels)
                 predicted.append(logits.argmax(1))
+                confidences.append(logits.softmax(1).amax(1))
                 losses.append(F.cross_entropy(logits, labels, reduction="none"))
         loss = torch.cat(losses).double().mean().item()
         if not math.isfinite(loss):
@@ -253,6 +254,7 @@ class Training:
         return evaluate_predictions(
             torch.cat(predicted).cpu().numpy(),
             part.labels.cpu().numpy(),
+            torch.cat(confidences).cpu().numpy(),
             loss,
             self._class_counts,
             len(self._class_counts),

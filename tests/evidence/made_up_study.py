@@ -12,6 +12,7 @@ import pandas as pd
 from ccar.evidence.frames import ValidationFrame, cost_frame, validation_frame
 from ccar.evidence.test_results import test_frame as frame_of_tests
 from ccar.metrics.accuracy import Evaluation
+from ccar.metrics.calibration import Reliability
 from ccar.store.records import TrialRecord, TrialStatus
 from ccar.study.definition import Study
 from ccar.study.expansion import PlannedTrial, cells_of, plan_cells
@@ -152,5 +153,9 @@ def _evaluation(level: float, noise: np.random.Generator, num_classes: int) -> E
         many=accuracy + 0.25,
         medium=accuracy,
         few=accuracy - 0.25,
-        per_class=(accuracy,) * num_classes,
+        per_class=(accuracy - 0.1, *(accuracy,) * (num_classes - 1)),
+        ece=0.06,
+        reliability=Reliability(
+            counts=(0, 4_000, 6_000), confidence=(0.0, accuracy, accuracy + 0.1), accuracy=(0.0, accuracy, accuracy)
+        ),
     )

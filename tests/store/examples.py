@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ccar.metrics.accuracy import Evaluation
+from ccar.metrics.calibration import Reliability
 from ccar.store.key import key_parts
 from ccar.training.config import CrossEntropy, DataConfig, TrialConfig
 from ccar.training.recipe import Recipe, StepSchedule
@@ -40,6 +41,8 @@ def evaluation(share: float) -> Evaluation:
         medium=share,
         few=share,
         per_class=(share, share),
+        ece=0.1,
+        reliability=Reliability(counts=(10,), confidence=(share,), accuracy=(share,)),
     )
 
 

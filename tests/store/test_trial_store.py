@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -7,12 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from ccar.errors import Fenced, StoreError, TrialBusy, UserError
 from ccar.store import liveness
 from ccar.store.key import digest_of_parts
 from ccar.store.records import StudyRecord, StudyTrial
 from ccar.store.trial_store import TrialStore
+from ccar.training.result import EpochResult
 from tests.store.examples import CLASS_COUNTS, CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
 
 KEY = digest_of_parts(PARTS)
@@ -57,6 +60,15 @@ def test_a_finished_trial_reads_back_as_it_was_committed(store):
 def test_an_ended_trial_keeps_per_class_accuracies_of_its_best_and_last_epoch_only(store):
     finish(store)
     assert [len(e.validation.per_class) for e in store.read(KEY).epochs] == [0, 0, 0, 2]
+    assert [e.validation.reliability is None for e in store.read(KEY).epochs] == [True, True, True, False]
+
+
+def test_epochs_of_a_version_that_measured_no_calibration_are_read():
+    stored = dataclasses.asdict(epoch(1))
+    for name in ("ece", "reliability"):
+        del stored["validation"][name]
+    (read,) = TypeAdapter(tuple[EpochResult, ...]).validate_python([stored])
+    assert (read.validation.ece, read.validation.accuracy) == (None, 0.1)
 
 
 def test_a_finished_trial_leaves_no_checkpoint_and_no_heartbeat_behind(store, tmp_path):

@@ -49,6 +49,7 @@ def test_the_test_set_is_shown_for_the_last_and_for_the_best_epoch():
     found = {point.key: point for point in content.points if point.key.startswith("test")}
     assert found["test.balanced_accuracy"][1:] == (0.4, 1_004_500, NUM_EPOCHS)
     assert found["test_best.balanced_accuracy"][1:] == (0.5, 1_004_500, 2)
+    assert found["test.ece"][1] == 0.1
     assert "test.many" not in found
 
 

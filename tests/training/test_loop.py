@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ccar.data.long_tail import split_long_tailed
 from ccar.errors import Diverged, UserError
@@ -238,6 +239,9 @@ def test_validation_and_test_figures_are_those_of_a_second_computation(source):
         assert found.num_images == len(labels)
         assert found.per_class == recalls(logits.argmax(axis=1), labels)
         assert found.loss == pytest.approx(mean_cross_entropy(logits, labels), rel=1e-4)
+        ece = multiclass_calibration_error(torch.tensor(logits).softmax(1), torch.tensor(labels), NUM_CLASSES)
+        assert found.ece == pytest.approx(ece.item(), abs=1e-4)
+        assert sum(found.reliability.counts) == len(labels)
 
 
 def test_ldam_predicts_with_scaled_cosines_of_a_normed_head(source):
