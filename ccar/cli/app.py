@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `ccar --help` answers at 
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -298,6 +299,9 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    finally:
+        # Python's last collections would look at every object of every module: 0.8 s after a run.
+        gc.freeze()
 
 
 def _places(store: Path, tracking_uri: str | None = None) -> Places:

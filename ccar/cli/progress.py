@@ -61,7 +61,7 @@ class ProgressDisplay:
         self._bar.stop()
 
     def started(self, trial: PlannedTrial) -> None:
-        """A worker has begun with this trial."""
+        """The trial is handed to a worker."""
         self._running.add(trial.key)
         self._show()
 
@@ -82,7 +82,6 @@ class ProgressDisplay:
 
     def lost_worker(self, trial: PlannedTrial) -> None:
         """The process that trained this trial is gone; the trial will be tried again."""
-        self._running.discard(trial.key)
         message = f"{trial.name}: its worker process died; the trial goes on from its last committed epoch"
         self._console.print(message, style="yellow", markup=False, highlight=False)
 

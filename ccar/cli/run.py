@@ -70,13 +70,12 @@ def run_study(file: Path, places: Places, address: str | None, talk: Console) ->
     with _feeding(view, talk) as feeder:
         # An early-stopping rule knows nothing but what it is shown: it has to see the finished trials again.
         to_train = view.source() if stops_early else remaining
-        summary = _train(view, to_train, 0 if stops_early else remaining.num_done, address, talk, feeder)
-        return _reported(view, summary, to_train)
+        return _train(view, to_train, 0 if stops_early else remaining.num_done, address, talk, feeder)
 
 
 def _train(
     view: StudyView, source: TrialSource, num_done: int, address: str | None, talk: Console, feeder: Feeder
-) -> RunSummary:
+) -> RunOutcome:
     from ccar.cluster.tune_runner import Place, run_on_ray  # Ray takes a second to import
 
     place = Place(
@@ -87,7 +86,9 @@ def _train(
     )
     with ProgressDisplay(talk, source.num_trials, num_done) as display:
         listener = _RunListener(display, view, source, feeder)
-        return run_on_ray(source, place, view.study.early_stopping, listener)
+        run_on_ray(source, place, view.study.early_stopping, listener)
+    assert listener.outcome is not None, "run_on_ray tells of its end"
+    return listener.outcome
 
 
 def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunOutcome:
@@ -103,7 +104,9 @@ def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunO
 
 
 class _RunListener:
-    """Tells the display and the feeder, and notes in the store the trials that a searcher comes up with."""
+    """Tells the display and the feeder, notes in the store what a searcher comes up with, and reports at the end."""
+
+    outcome: RunOutcome | None = None  # until all trials have ended
 
     def __init__(self, display: ProgressDisplay, view: StudyView, source: TrialSource, feeder: Feeder) -> None:
         self._display = display
@@ -124,8 +127,9 @@ class _RunListener:
     def lost_worker(self, trial: PlannedTrial) -> None:
         self._display.lost_worker(trial)
 
-    def all_ended(self) -> None:
+    def all_ended(self, summary: RunSummary) -> None:
         self._feeder.hurry()
+        self.outcome = _reported(self._view, summary, self._source)
 
 
 def _mlflow_lacks_something(view: StudyView) -> bool:

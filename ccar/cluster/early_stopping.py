@@ -1,7 +1,8 @@
-"""Early stopping by Ray Tune's own rules, applied where accuracies compare."""
+"""The scheduler that Ray Tune asks: early stopping by its own rules, applied where accuracies compare."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -10,19 +11,28 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ccar.study.definition import EarlyStopping
 
 
-class _WithinImbalanceFactor(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types for Tune
-    """One early-stopping rule per imbalance factor, for the trials that may stop (see `Cell.may_stop`).
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types for Tune
+    """First come, first served; one early-stopping rule per imbalance factor for the trials of a `Cell.may_stop`.
 
     Accuracies at different imbalance factors do not compare: one rule over all would stop every trial of the
     steepest tail.
     """
 
-    def __init__(self, definition: EarlyStopping) -> None:
+    def __init__(self, early_stopping: EarlyStopping | None, lost_worker: Callable[[str], None]) -> None:
+        """Prepare for one run.
+
+        Args:
+            early_stopping: the rule; None lets every trial run to its end.
+            lost_worker: is told the id of each trial that comes again because its process died.
+        """
         super().__init__()
-        self._definition = definition
+        self._early_stopping = early_stopping
+        self._lost_worker = lost_worker
         self._rules: dict[float, TrialScheduler] = {}
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        if trial.num_failures:
+            self._lost_worker(trial.trial_id)
         if self._applies(trial):
             self._rule(trial).on_trial_add(tune_controller, trial)
 
@@ -48,12 +58,13 @@ class _WithinImbalanceFactor(FIFOScheduler):  # type: ignore[misc]  # Ray ships 
             self._rule(trial).on_trial_remove(tune_controller, trial)
 
     def _applies(self, trial: Trial) -> bool:
-        return bool(trial.config["may_stop"])
+        return self._early_stopping is not None and bool(trial.config["may_stop"])
 
     def _rule(self, trial: Trial) -> TrialScheduler:
+        assert self._early_stopping is not None, "asked only where a rule applies"
         factor = trial.config["imbalance_factor"]
         if factor not in self._rules:
-            self._rules[factor] = _rule(self._definition)
+            self._rules[factor] = _rule(self._early_stopping)
         return self._rules[factor]
 
 
@@ -67,7 +78,3 @@ def _rule(definition: EarlyStopping) -> TrialScheduler:
             reduction_factor=definition.reduction_factor,
         )
     return MedianStoppingRule(**named, grace_period=definition.grace_epochs)
-
-
-def scheduler_for(early_stopping: EarlyStopping | None) -> TrialScheduler:
-    return FIFOScheduler() if early_stopping is None else _WithinImbalanceFactor(early_stopping)

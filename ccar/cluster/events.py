@@ -46,22 +46,6 @@ def accuracies_of(epoch: EpochResult) -> Mapping[str, float] | None:
     return {name: value for name, value in named.items() if value is not None}
 
 
-class Listener(Protocol):
-    """Is told what happens; must return quickly, since the scheduler waits meanwhile."""
-
-    def started(self, trial: PlannedTrial) -> None:
-        """A worker has begun with this trial."""
-
-    def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
-        """The trial has moved on, or has ended."""
-
-    def lost_worker(self, trial: PlannedTrial) -> None:
-        """The process that trained this trial is gone; the trial will be tried again."""
-
-    def all_ended(self) -> None:
-        """No trial runs any more; the cluster is about to be let go."""
-
-
 @dataclass(slots=True)
 class RunSummary:
     """How a run ended. `interrupted`: by Ctrl-C or SIGTERM, before everything was done."""
@@ -85,3 +69,19 @@ class RunSummary:
             self.store_error = progress.error
         else:
             self.failures.append((trial, progress.error or "no reason given"))
+
+
+class Listener(Protocol):
+    """Is told what happens; must return quickly, since the scheduler waits meanwhile."""
+
+    def started(self, trial: PlannedTrial) -> None:
+        """The trial is handed to a worker."""
+
+    def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
+        """The trial has moved on, or has ended."""
+
+    def lost_worker(self, trial: PlannedTrial) -> None:
+        """The process that trained this trial is gone; the trial will be tried again."""
+
+    def all_ended(self, summary: RunSummary) -> None:
+        """No trial runs any more. The cluster is being let go meanwhile: there is time for what needs none."""

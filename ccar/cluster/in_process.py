@@ -24,5 +24,5 @@ def run_in_process(source: TrialSource, worker: TrialWorker, listener: Listener)
                 source.tell(trial, progress.accuracies if progress.status == "finished" else None)
         if summary.store_error is not None:
             break
-    listener.all_ended()
+    listener.all_ended(summary)
     return summary

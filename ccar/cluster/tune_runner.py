@@ -6,6 +6,7 @@ own checkpoints, snapshots and loggers are off, and its files live in a temporar
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -21,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
-from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from ccar.cluster.early_stopping import scheduler_for
+from ccar.cluster.early_stopping import StudyScheduler
 from ccar.cluster.events import Listener, RunSummary, TrialProgress
 from ccar.cluster.ray_session import ray_session, trial_slots
 from ccar.errors import StoreError
@@ -68,7 +68,7 @@ def run_on_ray(
     Raises:
         UserError: the cluster cannot be reached, or no node of it could ever run a trial.
     """
-    with ray_session(place.address), tempfile.TemporaryDirectory(prefix="ccar-tune-") as scratch:
+    with ray_session(place.address) as let_go, tempfile.TemporaryDirectory(prefix="ccar-tune-") as scratch:
         slots = trial_slots(place.resources)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
         adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener)
@@ -76,7 +76,7 @@ def run_on_ray(
             tune.with_resources(_TrialActor, {"cpu": place.resources.cpus, "gpu": place.resources.gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=adapter,
-                scheduler=scheduler_for(early_stopping),
+                scheduler=StudyScheduler(early_stopping, adapter.lost_worker),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -85,14 +85,16 @@ def run_on_ray(
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                callbacks=[_Events(adapter)],
+                # No callbacks: given any, Tune imports MLflow (1 s, 100 MB) to see whether one of them is its own.
+                # The searcher and the scheduler hear all that we need.
                 verbose=0,
             ),
         )
         with _sigterm_like_ctrl_c():
             tuner.fit()
-        listener.all_ended()
         adapter.summary.interrupted = not adapter.done and adapter.summary.store_error is None
+        let_go()  # 1.2 s, in which it mostly waits for Ray's processes
+        listener.all_ended(adapter.summary)
         return adapter.summary
 
 
@@ -135,6 +137,9 @@ def _new_worker(config: dict[str, Any]) -> TrialWorker:
 
     from ccar.cluster.trial_worker import TrialWorker
 
+    # All that was imported lives as long as the process. The collections at its exit would look at each of these
+    # 400,000 objects several times: 1.2 s, in which the run's last trials are over and the cluster is not free.
+    gc.freeze()
     cuda = torch.cuda.is_available() and bool(ray.get_gpu_ids())
     return TrialWorker(
         TrialStore(Path(config["store_root"])),
@@ -166,29 +171,31 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         }
         self._slots = slots
         self._busy: deque[tuple[float, PlannedTrial]] = deque()
-        self.listener = listener
-        self.running: dict[str, PlannedTrial] = {}
+        self._listener = listener
+        self._running: dict[str, PlannedTrial] = {}
         self.summary = RunSummary()
         self._lost: Counter[str] = Counter()  # workers that died on a trial, by its key
 
     @property
     def done(self) -> bool:
         """Whether every trial has ended."""
-        return self._source.exhausted and not self._busy and not self.running
+        return self._source.exhausted and not self._busy and not self._running
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.done or self.summary.store_error is not None:
             return str(Searcher.FINISHED)
         # Never more than can run: a trial that waits for its own new process would take over the first warm
         # one that falls free, its new process would be given up, and short trials would never get a second one.
-        if len(self.running) >= self._slots:
+        if len(self._running) >= self._slots:
             return None
         trial = None
-        with self.ends_with_the_store():
+        with self._ends_with_the_store():
             trial = self._next()
-        if trial is None:
+            if trial is not None:
+                self._listener.started(trial)
+        if trial is None or self.summary.store_error is not None:
             return None
-        self.running[trial_id] = trial
+        self._running[trial_id] = trial
         config: dict[str, Any] = {
             "trial": trial.config.model_dump_json(),
             "key": trial.key,
@@ -205,8 +212,13 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             return self._busy.popleft()[1]
         return None
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        progress = progress_from(result)
+        if not progress.ended:  # `on_trial_complete` tells of the end
+            self._listener.progressed(self._running[trial_id], progress)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        trial = self.running.pop(trial_id)
+        trial = self._running.pop(trial_id)
         progress = progress_from(result) if result else None
         # A trial that is busy may be so by the claim of a worker that has just died on another node.
         if error or progress is None or (progress.status == "busy" and self._lost[trial.key] > MAX_LOST_WORKERS):
@@ -214,22 +226,23 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             progress = TrialProgress(key=trial.key, status="failed", error=reason)
         elif not progress.ended:
             progress = self._stop_early(trial, progress)
-        self.listener.progressed(trial, progress)
+        self._listener.progressed(trial, progress)
         if progress.status == "busy":
             self._busy.append((time.monotonic() + BUSY_PAUSE_SECONDS, trial))
             return
         self.summary.count(trial, progress)
         if progress.status != "store_failed":
-            with self.ends_with_the_store():
+            with self._ends_with_the_store():
                 self._source.tell(trial, progress.accuracies if progress.status == "finished" else None)
 
-    def lost_worker(self, trial: PlannedTrial) -> None:
+    def lost_worker(self, trial_id: str) -> None:
         """The process of this trial died; Tune starts another one for it."""
+        trial = self._running[trial_id]
         self._lost[trial.key] += 1
-        self.listener.lost_worker(trial)
+        self._listener.lost_worker(trial)
 
     @contextmanager
-    def ends_with_the_store(self) -> Iterator[None]:
+    def _ends_with_the_store(self) -> Iterator[None]:
         """A store that fails the driver ends the run like one that fails a worker: Tune would only print it."""
         try:
             yield
@@ -264,35 +277,6 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: the store knows."""
-
-
-class _Events(tune.Callback):  # type: ignore[misc]  # Ray ships no types for Tune
-    """Passes on what Tune tells of running trials."""
-
-    def __init__(self, searcher: _SourceSearcher) -> None:
-        self._searcher = searcher
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        planned = self._searcher.running.get(trial.trial_id)
-        if planned is not None:
-            with self._searcher.ends_with_the_store():
-                self._searcher.listener.started(planned)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
-    ) -> None:
-        planned = self._searcher.running.get(trial.trial_id)
-        progress = progress_from(result)
-        if planned is not None and not progress.ended:  # the searcher tells of the end
-            self._searcher.listener.progressed(planned, progress)
-
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        planned = self._searcher.running.get(trial.trial_id)
-        if planned is not None:
-            self._searcher.lost_worker(planned)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # see _SourceSearcher
 
 
 def progress_from(result: dict[str, Any]) -> TrialProgress:

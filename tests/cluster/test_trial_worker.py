@@ -34,7 +34,7 @@ class Silent:
     def lost_worker(self, trial):
         pass
 
-    def all_ended(self):
+    def all_ended(self, summary):
         pass
 
 
