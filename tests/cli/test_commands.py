@@ -17,10 +17,10 @@ REPOSITORY = Path(__file__).parents[2]
 CCAR = Path(sys.executable).with_name("ccar")
 
 
-def ccar(*arguments, cwd, **environment):
+def ccar(*arguments, cwd, command=(CCAR,), **environment):
     """Run `ccar` and return (exit code, stdout, stderr)."""
     done = subprocess.run(
-        [str(CCAR), *map(str, arguments)],
+        list(map(str, (*command, *arguments))),
         cwd=cwd,
         capture_output=True,
         text=True,

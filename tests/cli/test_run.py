@@ -10,6 +10,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 
 import psutil
@@ -38,12 +39,20 @@ def tables(folder):
     return {name: (report / name).read_bytes() for name in ("cells.csv", "trials.csv", "report.md", "report.tex")}
 
 
+NOTING_ITS_MODULES = """
+import atexit, pathlib, sys
+atexit.register(lambda: pathlib.Path("modules.txt").write_text("\\n".join(sys.modules)))
+from ccar.cli.app import main
+main()
+"""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder in which the tiny study has been run once: 8 trials; with what was printed."""
     folder = tmp_path_factory.mktemp("finished")
     path = write_tiny_study(folder, bases="[cross_entropy, ldam]", seeds="[0, 1]")
-    return folder, path, ccar("run", path, cwd=folder)
+    return folder, path, ccar("run", path, cwd=folder, command=(sys.executable, "-c", NOTING_ITS_MODULES))
 
 
 def test_a_run_prints_the_table_on_stdout_and_talks_on_stderr(finished):
@@ -53,6 +62,14 @@ def test_a_run_prints_the_table_on_stdout_and_talks_on_stderr(finished):
     assert "ldam" in out
     assert "tiny: 8 trials" in err
     assert str(folder / "ccar-store" / "reports" / "tiny" / "report.html") in err
+
+
+def test_the_driver_of_a_run_imports_neither_torch_nor_mlflow(finished):
+    """A second each, before the first trial; Tune imports MLflow by itself when it is given a callback."""
+    folder, _, _ = finished
+    modules = set((folder / "modules.txt").read_text().split())
+    assert "ray.tune" in modules
+    assert not {"torch", "mlflow"} & modules
 
 
 def test_a_run_writes_the_report_its_tables_and_its_figures(finished):

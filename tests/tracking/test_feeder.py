@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -64,6 +65,17 @@ def test_killed_in_the_middle_of_delivering_nothing_is_lost_or_doubled(store, ur
     sync(store, uri, trust_cursor=True)
 
     assert num_points_in(database) == complete(range(num_trials))
+
+
+def test_training_gets_the_processor_first(store, uri):
+    """Behind Ray's workers (niceness 15), and in their session: Linux compares priorities within one only."""
+    put_study(store, seeds=range(1))
+    feeder = Feeder.start(store, uri, "study")
+    process = psutil.Process(feeder._process.pid)
+    wait_until(lambda: process.nice() > 15)
+    assert os.getsid(process.pid) == os.getsid(0)
+    assert os.getpgid(process.pid) != os.getpgid(0), "Ctrl-C would reach it"
+    assert feeder.finish(SECONDS) == 0
 
 
 def test_a_server_that_is_away_does_not_hold_the_driver_up(store, uri, database):
