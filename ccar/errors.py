@@ -62,6 +62,10 @@ class Fenced(StoreError):
     """Another worker has taken this trial over; nothing more may be written by this one."""
 
 
+class ClusterError(CcarError):
+    """A Ray cluster, or a part of it, did not do what it was to do."""
+
+
 class TrackingError(CcarError):
     """The MLflow store or server did not take what it was given."""
 

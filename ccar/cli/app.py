@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ccar.cli.cluster_commands import commands as cluster_commands
 from ccar.errors import CcarError, UserError
 
 if TYPE_CHECKING:
@@ -285,6 +286,9 @@ def ui(
             server.wait()
     except KeyboardInterrupt:
         talk.print("ended")
+
+
+app.add_typer(cluster_commands, name="cluster")
 
 
 def main() -> None:

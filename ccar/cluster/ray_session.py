@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import services
 
-from ccar.cluster.address import unreachable
+from ccar.cluster.address import answers, unreachable
+from ccar.cluster.local_nodes import LOOPBACK, private_ray_dir
+from ccar.cluster.loopback import keep_on_loopback
 from ccar.errors import UserError
 from ccar.study.definition import Resources
 from ccar.study.plan import Capacity
@@ -44,23 +47,33 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
         UserError: nobody answers there.
     """
     os.environ.update(SETTINGS)
+    if address != "auto":
+        keep_on_loopback(address is None or _is_on_loopback_only(address))
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address is None:
-            cpus = len(os.sched_getaffinity(0))
-            ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
-        else:
-            ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise unreachable(address or "this machine", str(error).splitlines()[0]) from error
-    # Not a daemon: whatever happens to the main thread, no process of Ray's outlives this one.
-    goodbye = threading.Thread(target=ray.shutdown, name="ccar-ray-shutdown")
-    try:
-        yield goodbye.start
-    finally:
-        if goodbye.ident is None:
-            goodbye.start()
-        goodbye.join()
+    with private_ray_dir() as ray_dir:
+        try:
+            if address is None:
+                cpus = len(os.sched_getaffinity(0))
+                ray.init("local", num_cpus=cpus, include_dashboard=False, _temp_dir=str(ray_dir / "ray"), **quiet)
+            else:
+                ray.init(address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise unreachable(address or "this machine", str(error).splitlines()[0]) from error
+        # Not a daemon: whatever happens to the main thread, no process of Ray's outlives this one.
+        goodbye = threading.Thread(target=ray.shutdown, name="ccar-ray-shutdown")
+        try:
+            yield goodbye.start
+        finally:
+            if goodbye.ident is None:
+                goodbye.start()
+            goodbye.join()
+
+
+def _is_on_loopback_only(address: str) -> bool:
+    """Whether the cluster's head listens on 127.0.0.1 and nowhere else, as those of `ccar cluster start` do."""
+    host, _, port = address.rpartition(":")
+    keep_on_loopback(False)
+    return host in (LOOPBACK, "localhost") and not answers(services.get_node_ip_address(), int(port))
 
 
 def trial_slots(resources: Resources) -> int:

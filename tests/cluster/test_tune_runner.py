@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -36,35 +31,9 @@ CACHE = "CCAR_CACHE"
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """The address of a running Ray cluster of two CPUs, started as a user would start it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tempfile.mkdtemp(prefix="ray")  # short: Ray makes sockets below it
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-    command += [f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={folder}"]
-    head = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while "gcs_server" not in _names(head) or "raylet" not in _names(head):
-            assert head.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield f"127.0.0.1:{port}"
-    finally:
-        family = [head, *psutil.Process(head.pid).children(recursive=True)]
-        head.terminate()
-        psutil.wait_procs(family[1:], timeout=5)
-        for process in family[1:]:
-            if process.is_running():
-                process.kill()
-        head.wait(timeout=30)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _names(head):
-    return {child.name() for child in psutil.Process(head.pid).children(recursive=True)}
+def cluster(local_cluster):
+    """The address of a running Ray cluster of two CPUs, on two nodes."""
+    return local_cluster.address
 
 
 def run(path, store, listener, *, address=None, replays=False):

@@ -1,0 +1,58 @@
+"""The token of a Ray cluster: where it is looked for, and how it gets there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from ccar.errors import UserError
+
+
+def token_file() -> Path | None:
+    """The file in which Ray would find a token, whether or not there is one; None when it is in RAY_AUTH_TOKEN."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return None
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(named).expanduser().absolute() if named else Path.home() / ".ray" / "auth_token"
+
+
+def find_token() -> str | None:
+    """The token that Ray would use, by Ray's own order: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
+
+    Raises:
+        UserError: what is in there cannot be one.
+    """
+    file = token_file()
+    if file is None:
+        return _checked(os.environ["RAY_AUTH_TOKEN"], "RAY_AUTH_TOKEN")
+    return read_token(file)
+
+
+def read_token(file: Path) -> str | None:
+    """The token in a file; None when there is none.
+
+    Raises:
+        UserError: what is in there cannot be one.
+    """
+    try:
+        return _checked(file.read_text(encoding="utf-8", errors="replace"), str(file)) or None
+    except OSError:
+        return None
+
+
+def _checked(text: str, where: str) -> str:
+    token = text.strip()
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise UserError(
+            f"what is in {where} cannot be a token: expected one line of ASCII without spaces",
+            hint="`ray get-auth-token --generate` makes one",
+        )
+    return token
+
+
+def write_token(file: Path) -> None:
+    """Make up a token and write it to a new file that only its owner can read."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+        opened.write(secrets.token_hex(32))  # as long as Ray's own

@@ -1,0 +1,167 @@
+"""`ccar cluster`: what is started listens on loopback, asks for its token, and is gone when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ccar.cluster.local_cluster import read_cluster, start_cluster, stop_cluster
+from ccar.cluster.local_nodes import NodeProcess, end_nodes, processes_of
+from ccar.errors import ClusterError, UserError
+
+
+def ccar(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "ccar", *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+
+@pytest.mark.ray
+def test_what_was_started_is_gone_after_stop_even_when_half_of_it_was_killed(tmp_path):
+    folder, home = tmp_path / "folder", tmp_path / "home"
+    home.mkdir()
+    shared_memory = set(Path("/dev/shm").iterdir())
+    own = {"HOME": str(home), "RAY_AUTH_TOKEN_PATH": ""}  # no token of the user's: one is made up
+    began = ccar("cluster", "start", "--nodes", "2", "--folder", folder, **own)
+    try:
+        assert began.returncode == 0, began.stderr
+        cluster = read_cluster(folder)
+        assert cluster.address in began.stdout
+        assert [oct(place.stat().st_mode & 0o777) for place in (folder, cluster.ray_dir)] == ["0o700", "0o700"]
+        assert oct((folder / "token").stat().st_mode & 0o777) == "0o600"
+        assert cluster.token not in began.stdout + began.stderr
+
+        state = json.loads(ccar("cluster", "status", "--folder", folder, "--json", **own).stdout)
+        assert (state["complete"], state["alive_to_ray"], state["cpus"]) == (True, 2, 2)
+
+        processes = processes_of(cluster.nodes, cluster.ray_dir)
+        [leader] = [node for node in cluster.nodes if node.name == "node-1"]
+        raylet = next(child for child in psutil.Process(leader.pid).children() if child.name() == "raylet")
+        agents = raylet.children()
+        assert agents
+        os.kill(leader.pid, signal.SIGKILL)
+        raylet.kill()
+        broken = ccar("cluster", "status", "--folder", folder, **own)
+        assert (broken.returncode, "node-1   is gone" in broken.stdout) == (1, True)
+    finally:
+        ended = ccar("cluster", "stop", "--folder", folder, **own)
+    assert ended.returncode == 0, ended.stderr
+    assert [process for process in processes if process.is_running() and process.status() != "zombie"] == []
+    assert processes_of((), cluster.ray_dir) == []
+    assert not cluster.ray_dir.exists()
+    assert not folder.exists()
+    assert list(home.iterdir()) == []
+    assert set(Path("/dev/shm").iterdir()) <= shared_memory
+    assert "no cluster was started here" in ccar("cluster", "stop", "--folder", folder, **own).stderr
+
+
+@pytest.mark.ray
+def test_every_process_of_a_cluster_listens_on_loopback_only(local_cluster):
+    listening = {
+        connection.laddr.ip
+        for process in processes_of(local_cluster.nodes, local_cluster.ray_dir)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("token", "status"), [(None, 401), ("0" * 64, 403)])
+def test_who_has_not_the_token_gets_no_answer(local_cluster, token, status):
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{local_cluster.dashboard}/api/jobs/", headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    refused.value.close()
+    assert refused.value.code == status
+
+
+@pytest.mark.ray
+def test_the_token_is_in_no_command_line_and_in_no_log(local_cluster):
+    token = local_cluster.token
+    lines = [" ".join(process.cmdline()) for process in processes_of(local_cluster.nodes, local_cluster.ray_dir)]
+    assert len(lines) > 10
+    assert not any(token in line for line in lines)
+    files = [path for path in local_cluster.ray_dir.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert files
+    assert not any(token.encode() in path.read_bytes() for path in files)
+    assert token not in (local_cluster.folder / "cluster.json").read_text()
+
+
+@pytest.mark.ray
+def test_a_second_cluster_in_the_same_folder_is_refused(local_cluster):
+    with pytest.raises(UserError, match="started here before"):
+        start_cluster(local_cluster.folder, num_nodes=1, cpus_per_node=1)
+    assert len(local_cluster.living_nodes()) == 2
+
+
+def test_a_node_that_does_not_come_up_is_told_with_its_last_words(tmp_path, monkeypatch):
+    (tmp_path / "ray.py").write_text("raise SystemExit('so long')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="head of the cluster did not come up: so long"):
+        start_cluster(tmp_path / "folder", num_nodes=2, cpus_per_node=1)
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_token_that_cannot_be_one_is_told_before_anything_is_started(tmp_path, monkeypatch):
+    (tmp_path / "token").write_text("not a token\nat all")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(UserError, match="cannot be a token"):
+        start_cluster(tmp_path / "folder", num_nodes=1, cpus_per_node=1)
+
+
+def test_other_machines_are_let_in_only_by_a_token_of_the_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(UserError, match="no token to ask them for"):
+        start_cluster(tmp_path / "folder", num_nodes=1, cpus_per_node=1, host="0.0.0.0")
+
+
+@pytest.mark.parametrize("host", ["localhost", "203.0.113.7"])
+def test_a_host_that_is_none_of_this_machine_is_refused(tmp_path, host):
+    with pytest.raises(UserError, match=f"cannot listen on '?{host}"):
+        start_cluster(tmp_path / "folder", num_nodes=1, cpus_per_node=1, host=host)
+
+
+def test_a_folder_that_others_may_read_is_refused(tmp_path):
+    tmp_path.chmod(0o755)
+    with pytest.raises(UserError, match="is open to others"):
+        start_cluster(tmp_path, num_nodes=1, cpus_per_node=1)
+
+
+def test_a_note_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "cluster.json").write_text('{"host": "127.0.0.1"}')
+    with pytest.raises(UserError, match=r"cannot read .*cluster\.json"):
+        stop_cluster(tmp_path)
+
+
+def test_a_process_that_has_only_the_number_of_one_of_ours_is_left_alone(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as other:
+        before = NodeProcess(name="head", pid=other.pid, started=time.time() - 3600)
+        assert not before.is_running
+        end_nodes([before], tmp_path)
+        assert other.poll() is None
+        other.communicate(b"\n")
+
+
+def test_an_orphan_is_known_by_where_it_works(tmp_path):
+    code = "import subprocess, sys; subprocess.Popen(['sleep', '60'], start_new_session=True)"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    [orphan] = processes_of((), tmp_path)
+    end_nodes((), tmp_path)
+    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
