@@ -227,7 +227,7 @@ class ExtraMethod(Part):
             switches = {name: getattr(self.reweighting, name) for name in Reweighting.model_fields}
             reweighting = _without_unused_beta(Reweighting(**switches))
         return _method(
-            self.base or CrossEntropy(),
+            self.base or self.procedure.default_base,
             reweighting,
             self.reweighting.reduction if self.reweighting is not None else "mean",
             label=self.label,

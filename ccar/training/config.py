@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, WithJsonSchema, model_validator
 
+from ccar.data.config import Augmentation
 from ccar.data.config import DataConfig as DataConfig  # the data room owns it: imports point down
 from ccar.data.config import DatasetName as DatasetName
 from ccar.training.recipe import CutMix, Mixup, Recipe
@@ -194,6 +195,7 @@ class _Procedure(_Frozen):
     needs_stage_one: ClassVar[bool] = False
     needs_linear_head: ClassVar[bool] = False  # of its stage one
     takes_pretrained: ClassVar[bool] = True  # whether its network can begin with the weights of a backbone
+    default_base: ClassVar[BaseLoss] = CrossEntropy()  # where a study names none
     recipe: ClassVar[dict[str, object]] = {}  # what differs from the recipe of the other methods unless a study says
 
     def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:
@@ -282,6 +284,48 @@ class BilateralBranch(_Procedure):
             )
 
 
+# Its loss is not a base loss with something around it, so of a base loss it takes the prior and nothing else.
+_PRIORS = ("balanced_softmax", "logit_adjustment", "cross_entropy")
+_SIMCLR: tuple[Augmentation, ...] = ("simclr_crop", "flip", "simclr_jitter", "grayscale", "blur")
+
+
+class ParametricContrast(_Procedure):
+    """PaCo: one softmax over class centres and other images, whose keys come from a slow copy (Cui et al. 2021)."""
+
+    default_base: ClassVar[BaseLoss] = BalancedSoftmax()
+    name: Literal["paco"] = "paco"
+    alpha: Finite = Field(0.01, ge=0, description="target weight of each image of the same class")
+    beta: Finite = Field(1.0, gt=0, description="target weight of the class centre")
+    gamma: Finite = Field(1.0, ge=0, description="weight of the other images in the softmax")
+    supt: Finite = Field(1.0, gt=0, description="temperature of the class logits")
+    temperature: Finite = Field(0.05, gt=0, description="of the cosines between images")
+    dim: PositiveInt = Field(32, description="length of the embeddings")
+    queue_size: PositiveInt = Field(1024, description="keys of earlier steps that are remembered")
+    momentum: Finite = Field(0.999, ge=0, le=1, description="of the slow copy: 0 is the network itself, 1 never moves")
+    key_augmentation: tuple[Augmentation, ...] = Field(
+        _SIMCLR,
+        description="what varies the images that the slow copy sees; the network's own are varied by the recipe",
+    )
+
+    def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:
+        if loss.name not in _PRIORS:
+            yield Objection(
+                "base",
+                f"base {loss.name}",
+                f"one of {', '.join(_PRIORS)}: its loss has a place for a class prior alone",
+                "leave base out: balanced_softmax is PaCo as published",
+            )
+        if reweighting is not None:
+            yield Objection(
+                "reweighting",
+                f"omega {reweighting.omega:g}",
+                "no re-weighting: its loss is no function of a confidence p_t",
+                "see paco in docs/procedures.md",
+            )
+        if recipe.mixing is not None:
+            yield _objection_to_mixing(recipe.mixing)
+
+
 def _objection_to_mixing(mixing: Mixup | CutMix) -> Objection:
     return Objection("mixing", f"mixing {mixing.name}", "images of one class", "recipe: {mixing: null} for it")
 
@@ -292,7 +336,8 @@ Procedure = Annotated[
     | LearnableWeightScaling
     | TauNormalisation
     | PostHocLogitAdjustment
-    | BilateralBranch,
+    | BilateralBranch
+    | ParametricContrast,
     Field(discriminator="name"),
 ]
 

@@ -99,4 +99,8 @@ class TrainingImages:
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """(B, C, H, W) float32 pixels of the images with these indices."""
-        return self.normalisation(self.images.varied(indices, self.augmentation, generator))
+        return self.view(indices, self.augmentation, generator)
+
+    def view(self, indices: Tensor, augmentation: tuple[Augmentation, ...], generator: torch.Generator) -> Tensor:
+        """The same images, varied in another way than the recipe says."""
+        return self.normalisation(self.images.varied(indices, augmentation, generator))

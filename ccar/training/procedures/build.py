@@ -9,6 +9,7 @@ from ccar.errors import UserError
 from ccar.training.config import TrialConfig
 from ccar.training.procedures.bbn import BilateralBranch
 from ccar.training.procedures.end_to_end import EndToEnd
+from ccar.training.procedures.paco import ParametricContrast
 from ccar.training.procedures.stage_two import ClassifierRetraining, LearnableWeightScaling
 from ccar.training.procedures.without_training import PostHocLogitAdjustment, TauNormalisation
 
@@ -19,6 +20,7 @@ PROCEDURES: dict[str, type[EndToEnd]] = {
     "tau_norm": TauNormalisation,
     "post_hoc": PostHocLogitAdjustment,
     "bbn": BilateralBranch,
+    "paco": ParametricContrast,
 }
 
 

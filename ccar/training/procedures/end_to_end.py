@@ -70,7 +70,7 @@ class EndToEnd:
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes."""
-        return list(self.model.parameters())
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """`parameters` as the optimiser takes them: apart, the biases that the loss wants free of weight decay."""
