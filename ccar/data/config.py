@@ -17,7 +17,18 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 DatasetName = Literal["digits", "cifar10", "cifar100", "image_folder", "imagenet_lt", "inaturalist2018", "places_lt"]
-Augmentation = Literal["crop", "flip", "autoaugment", "cutout", "random_resized_crop", "color_jitter"]
+Augmentation = Literal[
+    "crop",
+    "flip",
+    "autoaugment",
+    "cutout",
+    "random_resized_crop",
+    "color_jitter",
+    "simclr_crop",
+    "simclr_jitter",
+    "grayscale",
+    "blur",
+]
 
 # Protocols of the literature, by the name of the images that they cut their tails from.
 PROTOCOL_NAMES: dict[str, DatasetName] = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100"}

@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ccar.models.build import build_model
-
 
 class ContrastNetwork(nn.Module):
     """(N, in_channels, H, W) images to (N, K) float32 logits; for training also embeddings, keys and a queue of keys.
@@ -79,17 +77,3 @@ class ContrastNetwork(nn.Module):
 
 def _of_length_one(embeddings: Tensor) -> Tensor:
     return F.normalize(embeddings.float(), dim=1)
-
-
-def build_contrast_network(
-    name: str, head: str, num_classes: int, in_channels: int, *, dim: int, queue_size: int
-) -> ContrastNetwork:
-    """A freshly initialised network for PaCo; backbone and head start as those of `build_model` do."""
-    plain = build_model(name, head, num_classes, in_channels)
-    return ContrastNetwork(
-        cast(nn.Module, plain.backbone),
-        cast(nn.Module, plain.head),
-        num_classes=num_classes,
-        dim=dim,
-        queue_size=queue_size,
-    )

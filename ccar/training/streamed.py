@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccar.data.augmentation import augment, random_boxes
+from ccar.data.augmentation import augment
 from ccar.data.config import Augmentation
 from ccar.data.packed import NUM_CHANNELS, PackedImages
-
-_CROP: Augmentation = "random_resized_crop"
+from ccar.data.resized_crop import SMALLEST_AREA, random_boxes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +45,9 @@ class StreamedImages:
     def varied(self, indices: Tensor, augmentation: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
         """(B, C, H, W) uint8 images to train on. A random resized crop that comes first cuts from the whole image."""
         chosen = self.packed[indices.cpu().numpy()]
-        if tuple(augmentation[:1]) == (_CROP,):
-            boxes = random_boxes(torch.from_numpy(chosen.sizes), generator).numpy()
+        if augmentation and augmentation[0] in SMALLEST_AREA:
+            sizes, smallest_area = torch.from_numpy(chosen.sizes), SMALLEST_AREA[augmentation[0]]
+            boxes = random_boxes(sizes, smallest_area, generator).numpy()
             return augment(self._decoded(chosen, boxes), augmentation[1:], generator)
         return augment(self._decoded(chosen, chosen.middles), augmentation, generator)
 

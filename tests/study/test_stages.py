@@ -133,6 +133,11 @@ def test_early_stopping_leaves_alone_what_others_start_from_and_what_has_another
         ),
         (9, "{procedure: bbn, recipe: {mixing: {name: mixup}}}", 9, "bbn does not fit its method: found mixing mixup"),
         (9, "{procedure: bbn, recipe: {sampler: class_balanced}}", 9, "found sampler class_balanced"),
+        (9, "{base: focal, procedure: paco}", 9, "paco does not fit its method: found base focal, expected one of"),
+        (9, "{procedure: paco, reweighting: {omega: 0.5}}", 9, "found omega 0.5, expected no re-weighting"),
+        (9, "{procedure: paco, recipe: {mixing: {name: cutmix}}}", 9, "found mixing cutmix, expected images of one"),
+        (9, "{procedure: {name: paco, beta: 0}}", 9, "found 0"),
+        (9, "{procedure: {name: paco, key_augmentation: [blurr]}}", 9, "found 'blurr'"),
         (9, "{base: ldam, procedure: lws}", 9, "lws keeps the linear classifier of stage one"),
     ],
 )
@@ -179,3 +184,10 @@ def test_a_recipe_that_mixes_does_not_reach_bbn_in_silence(tmp_path):
     text = text.replace("{procedure: post_hoc}", "{procedure: bbn}")
     ((line, message),) = problems_of(tmp_path, text)
     assert (line, message) == (9, "bbn does not fit its method: found mixing mixup, expected images of one class")
+
+
+def test_paco_without_a_base_has_the_prior_of_balanced_softmax(tmp_path):
+    cells = cells_of(load_file(tmp_path, TWO_STAGES.replace("{procedure: post_hoc}", "{procedure: paco}")))
+    assert cells[1].method == "balanced_softmax+paco"
+    assert cells[1].config.loss.name == "balanced_softmax"
+    assert cells[1].config.recipe == cells[0].config.recipe

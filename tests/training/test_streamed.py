@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from ccar.data.augmentation import augment, random_boxes
+from ccar.data.augmentation import augment
 from ccar.data.long_tail import split_long_tailed
+from ccar.data.resized_crop import random_boxes
 from ccar.data.sources import load_source
 from ccar.training.checkpoint import from_bytes, to_bytes
 from ccar.training.config import TrialConfig
@@ -67,14 +68,16 @@ def test_a_batch_is_the_same_by_however_many_threads(source, threads, num_thread
     assert torch.equal(part.plain(indices), expected[1])
 
 
-def test_a_crop_that_comes_first_is_cut_from_the_whole_image(source):
+@pytest.mark.parametrize(("crop", "smallest_area"), [("random_resized_crop", 0.08), ("simclr_crop", 0.2)])
+def test_a_crop_that_comes_first_is_cut_from_the_whole_image(source, crop, smallest_area):
     part, indices = on_device(source.train, CPU), torch.tensor([4, 1])
     draws = generator()
-    boxes = random_boxes(torch.from_numpy(source.train.images[indices.numpy()].sizes), draws).numpy()
+    sizes = torch.from_numpy(source.train.images[indices.numpy()].sizes)
+    boxes = random_boxes(sizes, smallest_area, draws).numpy()
     out = np.empty((2, SIZE, SIZE, 3), np.uint8)
     source.train.images[indices.numpy()].read(boxes, out)
     expected = augment(torch.from_numpy(out).permute(0, 3, 1, 2), ("flip",), draws)
-    assert torch.equal(part.varied(indices, ("random_resized_crop", "flip"), generator()), expected)
+    assert torch.equal(part.varied(indices, (crop, "flip"), generator()), expected)
 
 
 def test_without_such_a_crop_the_middle_is_varied_as_resident_images_are(source):

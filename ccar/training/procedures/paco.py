@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ccar.losses import SoftmaxLoss
 from ccar.losses.paco import parametric_contrastive
-from ccar.models.paco import ContrastNetwork, build_contrast_network
+from ccar.models.paco import ContrastNetwork
 from ccar.training.config import ParametricContrast as PaCoConfig
 from ccar.training.procedures.end_to_end import EndToEnd
 from ccar.training.resident import TrainingImages
@@ -34,11 +34,11 @@ class ParametricContrast(EndToEnd):
         return cast(PaCoConfig, self.config.procedure)
 
     def build_model(self, in_channels: int) -> nn.Module:
-        return build_contrast_network(
-            self.config.model,
-            self.config.head,
-            len(self.class_counts),
-            in_channels,
+        plain = super().build_model(in_channels)
+        return ContrastNetwork(
+            plain.get_submodule("backbone"),
+            plain.get_submodule("head"),
+            num_classes=len(self.class_counts),
             dim=self._options.dim,
             queue_size=self._options.queue_size,
         )

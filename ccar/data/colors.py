@@ -1,0 +1,101 @@
+"""Random changes of colour, as torchvision makes them, every image with its own draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_Adjustment = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) uint8 and (B, 1, 1, 1) amounts to (B, C, H, W) float32
+
+
+def color_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast and saturation, in a random order, each times 0.6 to 1.4; the hue stays.
+
+    As torchvision's ColorJitter(0.4, 0.4, 0.4). Grey images have no saturation.
+    """
+    order = torch.rand((len(images), 3), generator=generator).argsort(1)
+    factors = 0.6 + 0.8 * torch.rand((len(images), 3), generator=generator)
+    return _adjusted(images, (_brightness, _contrast, _saturation), factors, order)
+
+
+def simclr_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """With probability 0.8 the same, and the hue turned by up to a tenth of the circle among them.
+
+    As torchvision's ColorJitter(0.4, 0.4, 0.4, 0.1). Grey images have neither saturation nor hue.
+
+    Source: Chen et al., 2020, arXiv:2003.04297 (MoCo v2).
+    """
+    is_jittered = torch.rand(len(images), generator=generator) < 0.8
+    order = torch.rand((len(images), 4), generator=generator).argsort(1)
+    amounts = torch.rand((len(images), 4), generator=generator)
+    amounts = torch.cat((0.6 + 0.8 * amounts[:, :3], 0.2 * amounts[:, 3:] - 0.1), dim=1)
+    chosen = is_jittered.nonzero()[:, 0]
+    adjustments = (_brightness, _contrast, _saturation, _hue)
+    jittered = images.clone()
+    members = chosen.to(images.device)
+    jittered[members] = _adjusted(images[members], adjustments, amounts[chosen], order[chosen])
+    return jittered
+
+
+def grayscale(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Make an image grey with probability 0.2; it keeps its channels."""
+    is_grey = torch.rand((len(images), 1, 1, 1), generator=generator).to(images.device) < 0.2
+    return torch.where(is_grey, _grey(images).to(torch.uint8), images)
+
+
+def _adjusted(images: Tensor, adjustments: tuple[_Adjustment, ...], amounts: Tensor, order: Tensor) -> Tensor:
+    """All adjustments, one after the other, rounded down to whole levels after each.
+
+    Args:
+        images: (B, C, H, W) uint8; not changed.
+        adjustments: n of them.
+        amounts: (B, n) float32 on the CPU, how much of each adjustment.
+        order: (B, n) int64 on the CPU, which adjustment comes first, second and so on.
+    """
+    images = images.clone()
+    for turn in order.unbind(1):
+        for index, adjust in enumerate(adjustments):
+            members = (turn == index).nonzero()[:, 0]
+            amount = amounts[members, index].to(images.device)[:, None, None, None]
+            members = members.to(images.device)
+            images[members] = adjust(images[members], amount).clamp_(0, 255).to(torch.uint8)
+    return images
+
+
+def _brightness(images: Tensor, factor: Tensor) -> Tensor:
+    return images * factor
+
+
+def _contrast(images: Tensor, factor: Tensor) -> Tensor:
+    return images * factor + _grey(images).mean((1, 2, 3), keepdim=True) * (1 - factor)
+
+
+def _saturation(images: Tensor, factor: Tensor) -> Tensor:
+    return images * factor + _grey(images) * (1 - factor)
+
+
+def _hue(images: Tensor, turn: Tensor) -> Tensor:
+    """Turn the hue by a share of the circle; value and saturation, as HSV has them, stay."""
+    if images.shape[1] == 1:
+        return images.float()
+    red, green, blue = images.float().unbind(1)
+    value = images.float().amax(1)
+    chroma = value - images.float().amin(1)
+    sixth = torch.where(
+        value == red,
+        (green - blue) / chroma,
+        torch.where(value == green, (blue - red) / chroma + 2, (red - green) / chroma + 4),
+    )
+    hue = torch.where(chroma == 0, 0.0, sixth) + 6 * turn[:, 0]
+    steps = [(hue + first).remainder(6) for first in (5, 3, 1)]  # of red, green and blue
+    return torch.stack([value - chroma * step.minimum(4 - step).clamp(0, 1) for step in steps], dim=1).round_()
+
+
+def _grey(images: Tensor) -> Tensor:
+    """(B, 1, H, W) float32 brightness of each pixel in whole levels, as ITU-R 601-2 weighs the colours."""
+    if images.shape[1] == 1:
+        return images.float()
+    red, green, blue = images.float().unbind(1)
+    return (0.2989 * red + 0.587 * green + 0.114 * blue).floor_()[:, None]
