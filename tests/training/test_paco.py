@@ -1,4 +1,4 @@
-"""PaCo's step against a slow one that is written from the paper; the loss has a slow twin of its own in tests/losses."""
+"""PaCo's step against a slow one, written from the paper. The loss has a slow twin of its own in tests/losses."""
 
 import copy
 
