@@ -104,8 +104,7 @@ def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue
         reduction=method.reduction,
         loss_factor=method.loss_factor,
         procedure=procedure,
-        stage_one=method.stage_one
-        and cell_of(study, study.methods.by_label[method.stage_one], imbalance_factor).config,
+        stage_one=_stage_one(study, method, imbalance_factor),
         seed=0,
     )
     return Cell(
