@@ -22,8 +22,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DATASETS: Mapping[DatasetName, str] = {
     "digits": "1,797 grey images of 8 x 8 pixels, 10 classes; comes with scikit-learn",
-    "cifar10": "60,000 colour images of 32 x 32 pixels, 10 classes; `download: true` fetches it; also called cifar10_lt",
-    "cifar100": "60,000 colour images of 32 x 32 pixels, 100 classes; `download: true` fetches it; also called cifar100_lt",
+    "cifar10": "60,000 colour images of 32 x 32 pixels, 10 classes, or cifar10_lt; `download: true` fetches it",
+    "cifar100": "60,000 colour images of 32 x 32 pixels, 100 classes, or cifar100_lt; `download: true` fetches it",
     "image_folder": "your own: ROOT/train/CLASS/*, ROOT/test/CLASS/*; PNG, JPEG or WebP",
     "imagenet_lt": "185,846 photographs, 1,000 classes, as its public lists name them; see docs/data.md",
     "inaturalist2018": "461,939 photographs, 8,142 species, by lists or annotations; see docs/data.md",
