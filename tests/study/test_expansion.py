@@ -236,15 +236,11 @@ def test_the_demo_has_120_trials_and_can_be_cut_from_the_digits(tmp_path):
     assert len(plan_trials(study, load_data(study, tmp_path))) == 120
 
 
-@pytest.mark.parametrize(
-    ("name", "num_trials"),
-    [("cifar100_lt_smoke", 2), ("table2_cifar100_lt", 99), ("omega_ablation_cifar100_lt", 81)],
-)
-def test_a_shipped_study_has_the_trials_that_its_head_promises(name, num_trials):
-    path = STUDIES / f"{name}.yaml"
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_study_has_the_trials_that_its_head_promises(path):
     study = load_study(path)
-    assert len(cells_of(study)) * len(study.seeds) == num_trials
-    assert f"{num_trials} trials" in path.read_text()
+    head = path.read_text().partition("\nstudy:")[0]
+    assert f"{len(cells_of(study)) * len(study.seeds)} trials" in " ".join(head.replace("#", " ").split())
 
 
 def test_the_ablation_shares_the_papers_setting_with_table_2():
