@@ -288,6 +288,25 @@ def ui(
         talk.print("ended")
 
 
+@app.command()
+def doctor(
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a running Ray cluster; default: this machine alone.", show_default=False),
+    ] = None,
+    store: Store = DEFAULT_STORE,
+    tracking_uri: TrackingUri = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with this machine, or with every node of a cluster, and what to do; exit code 1 if anything."""
+    from ccar.cli.doctor import checks_json, checks_text, examine
+
+    checks = examine(_places(store, tracking_uri), address)
+    print(json.dumps(checks_json(checks), indent=2) if as_json else checks_text(checks))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(EXIT_FOUND)
+
+
 app.add_typer(cluster_commands, name="cluster")
 
 

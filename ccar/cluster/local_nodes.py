@@ -117,6 +117,9 @@ class NodeStart:
         command += [f"--object-store-memory={_OBJECT_STORE_BYTES}"]
         command += [f"--dashboard-agent-listen-port={free_ports(self.host, 1)[0]}", *options]
         # Ray's 3 s between SIGTERM and SIGKILL of a job are too few for a driver to end its trials cleanly.
+        path = os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        )  # jobs say `python`
         patience = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}
         with log_file(self.ray_dir, name).open("wb") as log:
             process = subprocess.Popen(
@@ -125,7 +128,7 @@ class NodeStart:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **patience, **self.environment, **environment},
+                env={**os.environ, **patience, **self.environment, **environment, "PATH": path},
                 start_new_session=True,
             )
         _CHILDREN[process.pid] = process

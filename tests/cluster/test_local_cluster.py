@@ -165,3 +165,36 @@ def test_an_orphan_is_known_by_where_it_works(tmp_path):
     [orphan] = processes_of((), tmp_path)
     end_nodes((), tmp_path)
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.ray
+def test_the_doctor_looks_at_every_node_and_leaves_nothing_in_the_store(local_cluster, tmp_path):
+    seen = ccar("doctor", "--address", local_cluster.address, "--store", tmp_path / "store", "--json")
+    checks = json.loads(seen.stdout)
+    assert [check for check in checks if not check["ok"]] == []
+    assert seen.returncode == 0
+    checked = {(check["where"], check["what"]) for check in checks}
+    everything = {"versions", "code", "gpus", "store", "disk", "shm", "clock"}
+    for node in ("head 127.0.0.1", "node-1 127.0.0.1"):
+        assert {what for where, what in checked if where == node} == everything
+    assert ("cluster", "token") in checked
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_that_does_not_answer_is_a_finding(tmp_path):
+    seen = ccar("doctor", "--address", "127.0.0.1:9", "--store", tmp_path)
+    assert seen.returncode == 1
+    assert "WRONG  cluster" in seen.stdout
+    assert "no Ray cluster can be reached at 127.0.0.1:9" in seen.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("token", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_TOKEN_PATH": "/nowhere"}])
+def test_a_driver_with_no_token_or_a_wrong_one_is_refused_with_the_remedy(local_cluster, tmp_path, token):
+    begun = time.monotonic()
+    seen = ccar("doctor", "--address", local_cluster.address, "--store", tmp_path, HOME=str(tmp_path), **token)
+    assert time.monotonic() - begun < 60  # 15 on an idle machine
+    assert seen.returncode == 1
+    assert "token" in seen.stdout
+    assert "RAY_AUTH_TOKEN_PATH" in seen.stdout
+    assert "Traceback" not in seen.stderr

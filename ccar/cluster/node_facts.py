@@ -1,0 +1,145 @@
+"""What `ccar doctor` asks a machine about itself. Runs on every node of a cluster, and knows nothing of Ray."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccar.errors import CcarError
+from ccar.store.files import create_exclusively
+from ccar.store.key import code_digest
+
+DRIVER_PROBE = "driver"
+
+_PACKAGES = ("ray", "torch", "numpy", "torchvision")
+_SHARED_MEMORY = Path("/dev/shm")
+_SECONDS_FOR_GPUS = 60.0  # torch is imported
+_GPU_CODE = (
+    "import json, torch; print(json.dumps([torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]))"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """One machine, as far as training on it is concerned."""
+
+    name: str
+    python: str
+    packages: Mapping[str, str]  # version by name; without those that are not installed
+    code: str  # digest of the training code
+    gpus: tuple[str, ...] | None  # names; None: torch cannot be asked, `gpu_error` says why
+    gpu_error: str | None
+    store_error: str | None  # why the store cannot be written; None when it can
+    sees_store_of_driver: bool  # whether the driver's probe file is there: the folder is one and the same
+    free_store_bytes: int
+    free_temporary_bytes: int
+    free_shared_memory_bytes: int | None  # None: there is no /dev/shm
+
+
+def gather_facts(name: str, probe_folder: Path, *, has_gpus: bool) -> NodeFacts:
+    """Look at this machine, and write a probe file called `name` into the folder.
+
+    Args:
+        name: of the node, fit for a file name.
+        probe_folder: in the store; made by the driver, with a file `DRIVER_PROBE` in it.
+        has_gpus: whether to ask torch for them, which takes seconds.
+    """
+    gpus, gpu_error = _gpus() if has_gpus else ((), None)
+    return NodeFacts(
+        name=name,
+        python=platform.python_version(),
+        packages=_versions(),
+        code=code_digest(),
+        gpus=gpus,
+        gpu_error=gpu_error,
+        sees_store_of_driver=(probe_folder / DRIVER_PROBE).exists(),
+        store_error=_store_error(probe_folder / name),
+        free_store_bytes=_free_bytes(probe_folder),
+        free_temporary_bytes=_free_bytes(Path(tempfile.gettempdir())),
+        free_shared_memory_bytes=_free_bytes(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None,
+    )
+
+
+def machine_facts(probes: Path) -> NodeFacts:
+    """The facts of the machine that this process runs on."""
+    return gather_facts("this machine", probes, has_gpus=may_have_gpus())
+
+
+@contextmanager
+def probe_folder(store_root: Path) -> Iterator[Path]:
+    """A folder in the store, or where the store would be made, that nobody else has; gone after the block.
+
+    If it cannot be made, the block sees a path without a folder, and the checks of the store will say so.
+    """
+    existing = store_root
+    while not existing.exists():
+        existing = existing.parent
+    folder = existing / f".ccar-doctor.{uuid.uuid4().hex}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o777)
+        (folder / DRIVER_PROBE).touch()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def may_have_gpus() -> bool:
+    """Whether this machine looks as if it had a GPU of NVIDIA's; costs nothing."""
+    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _gpus() -> tuple[tuple[str, ...] | None, str | None]:
+    """Ask a process of its own: Ray hides the GPUs from tasks that ask for none."""
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _GPU_CODE],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS_FOR_GPUS,
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"torch did not tell within {_SECONDS_FOR_GPUS:.0f} s"
+    if done.returncode != 0:
+        return None, (done.stderr.strip().splitlines() or ["torch died"])[-1]
+    return tuple(json.loads(done.stdout.splitlines()[-1])), None
+
+
+def _store_error(probe: Path) -> str | None:
+    try:
+        if not probe.parent.is_dir():
+            return f"the folder {probe.parent.parent} cannot be written by the driver, or is not the same one here"
+        create_exclusively(probe, b"")  # as trials are committed: with fsync and hard link
+    except CcarError as error:
+        return str(error)
+    return None
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
