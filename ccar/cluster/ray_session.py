@@ -10,10 +10,13 @@ from typing import Any
 
 import ray
 from ray._private import services
+from ray.exceptions import AuthenticationError
 
 from ccar.cluster.address import answers, unreachable
+from ccar.cluster.admission import check_admission
 from ccar.cluster.local_nodes import LOOPBACK, private_ray_dir
 from ccar.cluster.loopback import keep_on_loopback
+from ccar.cluster.token import make_token
 from ccar.errors import UserError
 from ccar.study.definition import Resources
 from ccar.study.plan import Capacity
@@ -44,11 +47,15 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
         What begins to let Ray go and returns at once. Leaving the block waits until it has gone.
 
     Raises:
-        UserError: nobody answers there.
+        UserError: nobody answers there, or not to our token.
     """
     os.environ.update(SETTINGS)
     if address != "auto":
         keep_on_loopback(address is None or _is_on_loopback_only(address))
+    if address is None:
+        make_token()
+    elif address != "auto":
+        check_admission(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     with private_ray_dir() as ray_dir:
         try:
@@ -57,7 +64,7 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
                 ray.init("local", num_cpus=cpus, include_dashboard=False, _temp_dir=str(ray_dir / "ray"), **quiet)
             else:
                 ray.init(address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
             raise unreachable(address or "this machine", str(error).splitlines()[0]) from error
         # Not a daemon: whatever happens to the main thread, no process of Ray's outlives this one.
         goodbye = threading.Thread(target=ray.shutdown, name="ccar-ray-shutdown")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from ccar.errors import UserError
@@ -49,6 +50,15 @@ def _checked(text: str, where: str) -> str:
             hint="`ray get-auth-token --generate` makes one",
         )
     return token
+
+
+def make_token() -> None:
+    """Make sure that there is a token where Ray looks; Ray itself would make one that everybody can read."""
+    file = token_file()
+    if file is not None and not file.exists():
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # made by another run meanwhile
+            write_token(file)
 
 
 def write_token(file: Path) -> None:
