@@ -13,8 +13,8 @@ from ccar.training.config import Reweighting
 from tests.store.examples import CONFIG, NUM_EPOCHS, TEST, WORKER, epoch
 
 CELL = "if10/cross_entropy"
-POINTS_PER_EPOCH = 10
-POINTS_OF_TEST = 12
+POINTS_PER_EPOCH = 10  # four of training, six of validation: the example has no class with many images
+POINTS_OF_TEST = 12  # six for the last epoch, six for the best
 ALL_POINTS = NUM_EPOCHS * POINTS_PER_EPOCH + POINTS_OF_TEST
 
 
