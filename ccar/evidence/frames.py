@@ -6,8 +6,10 @@ selects imports.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NewType
 
 import pandas as pd
@@ -15,7 +17,7 @@ import pandas as pd
 from ccar.metrics.accuracy import Evaluation
 from ccar.study.methods import vector_name
 from ccar.study.parts import plain, shown_model
-from ccar.training.config import BaseLoss, Reweighting
+from ccar.training.config import BaseLoss, Reweighting, TrialConfig
 from ccar.training.result import EpochResult
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ VALIDATION_DTYPES: dict[str, str] = {
     "keep_z": "boolean",
     "effective_number_beta": "float64",  # NaN unless the frequency source uses it
     "reduction": "str",
+    "loss_factor": "float64",  # multiplies the loss of a batch; 1 but for controls
+    "learning_rate": "float64",  # peak
+    "stem": "str",  # equal where nothing but Omega, loss factor, learning rate, data and seed differ
     "imbalance_factor": "str",  # a number, or "natural"
     "data": "str",
     "validation_per_class": "str",  # a number, or "own"
@@ -123,6 +128,9 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         "family": trial.cell.family,
         **_reweighting_columns(config.reweighting),
         "reduction": config.reduction,
+        "loss_factor": config.loss_factor,
+        "learning_rate": config.recipe.learning_rate,
+        "stem": _stem_of(trial.cell.config),
         "imbalance_factor": plain(config.data.imbalance_factor),
         "data": config.data.title,
         "validation_per_class": plain(config.data.validation_per_class),
@@ -180,6 +188,13 @@ def _reweighting_columns(reweighting: Reweighting | None) -> dict[str, Any]:
             reweighting.effective_number_beta if reweighting.frequency == "effective_number" else math.nan
         ),
     }
+
+
+@lru_cache(maxsize=1 << 14)
+def _stem_of(config: TrialConfig) -> str:
+    rest = config.model_dump(exclude={"data", "seed", "reweighting", "reduction", "loss_factor", "stage_one"})
+    del rest["recipe"]["learning_rate"], rest["recipe"]["name"]
+    return hashlib.sha256(repr(rest).encode()).hexdigest()[:8]
 
 
 def _frequency_name(frequency: str | tuple[float, ...]) -> str:

@@ -1,0 +1,30 @@
+"""Which omegas do as well as the chosen one, as far as validation can tell."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ccar.evidence.frames import SETTING, ValidationFrame
+from ccar.evidence.paired import paired_moments
+from ccar.evidence.selection import CRITERION
+from ccar.evidence.significance import MIN_SEEDS
+
+_FIELD = [*SETTING, "family"]
+
+
+def flat_region(choices: pd.DataFrame, validation: ValidationFrame) -> pd.Series:
+    """For each re-weighted cell, whether it belongs to the flat region around the chosen cell of its base loss.
+
+    It does unless the 95 % interval of its paired difference in the criterion lies below 0: then it is worse than the
+    chosen cell. Read on validation data, as the choice is. The interval is that of one comparison: with many
+    candidates a few drop out of a region that is truly flat.
+
+    Returns:
+        Boolean by cell id; NA with fewer than three seeds, where nothing can be told. The chosen cell itself is True.
+    """
+    cells = validation[validation["omega"].notna()].drop_duplicates("cell")[["cell", *_FIELD]]
+    pairs = cells.merge(choices[[*_FIELD, "cell"]], on=_FIELD, suffixes=("", "_chosen"))
+    chosen_of = dict(zip(pairs["cell"], pairs["cell_chosen"], strict=True))
+    difference = paired_moments(validation, CRITERION, chosen_of)
+    flat = (~(difference["high"] < 0)).astype("boolean")
+    return flat.mask(difference["n"] < MIN_SEEDS)

@@ -1,0 +1,129 @@
+"""Shape against scale: how much of a gain a larger loss alone would have brought, and what the rest is.
+
+Below the pivot, omega multiplies the loss by e^omega: a larger learning rate. A study that wants to know whether more
+than that is behind a gain adds controls, and each difference of two of its cells isolates one part of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ccar.evidence.cells import PRIMARY, SWITCHES, plain_cells
+from ccar.evidence.frames import SETTING, ValidationFrame, rows_of
+from ccar.evidence.paired import compare, difference_matrix
+from ccar.evidence.selection import select_omega
+
+_FIELD = [*SETTING, "family"]
+PARTS_OF_GAIN = {  # what each is the difference of; the first is the sum of the next three
+    "gain": ("method", "plain"),
+    "scale": ("loss_factor", "plain"),
+    "confidence shape": ("no_frequency", "loss_factor"),
+    "class term": ("method", "no_frequency"),
+    "shape and class": ("method", "loss_factor"),
+    "scale, as a learning rate": ("learning_rate", "plain"),
+    "scale, taken out of Omega": ("method", "scale_matched"),
+    "gradient through Omega": ("method", "detached"),
+}
+
+
+def select_method(validation: ValidationFrame) -> pd.DataFrame:
+    """The re-weighting whose gain is taken apart: of those that are no control themselves, the best on validation."""
+    whole = (
+        (validation["reduction"] == "mean")
+        & (validation["gradient"] == "through")
+        & (validation["frequency"] != "none")
+        & validation["omega"].notna()
+    )
+    return select_omega(ValidationFrame(validation[whole]))
+
+
+def shape_and_scale(methods: pd.DataFrame, trials: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """The parts of each method's gain, as differences of the primary metric between two cells of the study.
+
+    Args:
+        methods: from `select_method`.
+        trials: with test results.
+        cells: from `summarise_cells`.
+
+    Returns:
+        For each method one row per part of `PARTS_OF_GAIN`: setting, family, `method`, `omega`, `part`, `own` and
+        `other` (the cells of the difference; NaN where the study has no such control), `factor` (of the loss or the
+        learning rate, where the part is about one), the parts of `paired_differences` - all rows are corrected for
+        each other - and `share`: of the gain, NaN where the interval of the gain includes 0. No rows for a method
+        without any control.
+
+        The loss factor, and the learning rate, is the one nearest to e^omega on a logarithmic scale.
+    """
+    rows = [row for method in rows_of(methods) for row in _parts(method, cells)]
+    columns = [*_FIELD, "method", "omega", "part", "own", "other", "factor"]
+    pairs = pd.DataFrame(rows, columns=columns).astype({"own": "str", "other": "str", "factor": "float64"})
+    known = pairs["other"].notna()
+    references = pd.Series(pairs["other"][known].to_numpy(), index=pairs["own"][known], dtype="str")
+    judged = compare(difference_matrix(trials, PRIMARY, references)).set_index(pairs.index[known])
+    found = pairs.join(judged)
+    found["n"] = found["n"].fillna(0).astype("int64")
+    gain = found[found["part"] == "gain"].set_index(_FIELD)
+    distinct = (gain["low"] > 0) | (gain["high"] < 0)
+    size = gain["mean"].where(distinct).rename("size")
+    shares = found.join(size, on=_FIELD)
+    return found.assign(share=shares["mean"] / shares["size"])
+
+
+def _parts(method: Any, cells: pd.DataFrame) -> list[dict[str, Any]]:  # noqa: ANN401  (a row of a frame)
+    here = cells[(cells["data"] == method.data) & (cells["imbalance_factor"] == method.imbalance_factor)]
+    found, factors = _cells_and_factors(method, here)
+    if not found.keys() - {"method", "plain"}:
+        return []
+    parts = []
+    for part, (own, other) in PARTS_OF_GAIN.items():
+        complete = own in found and other in found
+        parts.append(
+            {
+                **{name: getattr(method, name) for name in [*_FIELD, "method", "omega"]},
+                "part": part,
+                "own": found[own] if complete else None,
+                "other": found[other] if complete else None,
+                "factor": factors.get(own, factors.get(other)) if complete else None,
+            }
+        )
+    return parts
+
+
+def _cells_and_factors(method: Any, here: pd.DataFrame) -> tuple[dict[str, str], dict[str, float]]:  # noqa: ANN401
+    """The method and its controls by the names that `PARTS_OF_GAIN` uses, as far as the study has them."""
+    own = here[here["cell"] == method.cell].iloc[0]
+    alike = here[(here["family"] == own["family"]) & (here["omega"] == own["omega"])]
+    found, factors = {"method": str(own["cell"])}, {}
+    for name, switch, values in (
+        ("no_frequency", "frequency", ["none"]),
+        ("detached", "gradient", ["detached"]),
+        ("scale_matched", "reduction", ["scale_matched", "weight_normalised"]),
+    ):
+        variants = _differing_in(switch, alike, own)
+        for value in values:
+            cell = variants[variants[switch] == value]["cell"]
+            if len(cell) and name not in found:
+                found[name] = cell.iloc[0]
+    if method.cell in (plain_of := plain_cells(here)):
+        found["plain"] = plain_of[method.cell]
+        plain = here[here["cell"] == found["plain"]].iloc[0]
+        bare = here[here["omega"].isna() & (here["stem"] == plain["stem"])]
+        changed = bare[["loss_factor", "learning_rate"]] / plain[["loss_factor", "learning_rate"]].astype("float64")
+        for name, kept in (("loss_factor", "learning_rate"), ("learning_rate", "loss_factor")):
+            controls = changed[(changed[kept] == 1) & (changed[name] != 1)][name]
+            if len(controls):
+                nearest = (np.log(controls) - method.omega).abs().idxmin()
+                found[name], factors[name] = bare.loc[nearest, "cell"], float(controls[nearest])
+    return found, factors
+
+
+def _differing_in(switch: str, alike: pd.DataFrame, own: pd.Series[Any]) -> pd.DataFrame:
+    """Those that have the values of `own` in all switches but this one."""
+    same = pd.Series(data=True, index=alike.index)
+    for name in SWITCHES:
+        if name != switch and not (switch == "frequency" and name == "effective_number_beta"):
+            same &= (alike[name] == own[name]) | (alike[name].isna() & pd.isna(own[name]))
+    return alike[same]

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ccar.evidence.cells import summarise_cells
+from ccar.evidence.shape_and_scale import PARTS_OF_GAIN, select_method, shape_and_scale
+from ccar.evidence.test_results import with_test_results
+from tests.evidence.made_up_study import made_up_study
+
+CONTROLS = {
+    "bases": ["cross_entropy"],
+    "reweighting": [
+        {"omega": [0.5, 0.75], "frequency": ["fraction", "none"]},
+        {"omega": 0.75, "gradient": "detached"},
+        {"omega": 0.75, "reduction": ["weight_normalised", "scale_matched"]},
+    ],
+    "extra": [
+        {"base": "cross_entropy", "loss_factor": 2.1},
+        {"base": "cross_entropy", "loss_factor": 9.0},
+        {"base": "cross_entropy", "recipe": {"learning_rate": 0.2}},
+        {"base": "cross_entropy", "recipe": {"learning_rate": 0.2, "batch_size": 64}},
+    ],
+}
+ACCURACY = {  # of every seed, but for what makes the intervals
+    "cross_entropy": 0.50,
+    "2.1*cross_entropy": 0.53,
+    "cross_entropy[learning_rate=0.2]": 0.525,
+    "cross_entropy+ccar(omega=0.75, frequency=none)": 0.55,
+    "cross_entropy+ccar(omega=0.75)": 0.56,
+    "cross_entropy+ccar(omega=0.75, gradient=detached)": 0.54,
+    "cross_entropy+ccar(omega=0.75, reduction=scale_matched)": 0.52,
+}
+
+
+def parts_of(methods=CONTROLS, accuracy=ACCURACY, seeds=(0, 1, 2, 3)):
+    """The parts of the gain of omega 0.75, which is made the best on validation."""
+    study = made_up_study(methods=methods, seeds=seeds)
+    frame, tests = study.validation, study.test_results.set_index("key")
+    best = frame["method"].str.startswith("cross_entropy+ccar(omega=0.75")
+    frame.loc[best, "val_balanced_accuracy"] = 0.9
+    noise = np.random.default_rng(0)
+    for method, level in accuracy.items():
+        keys = frame.loc[frame["method"] == method, "key"]
+        tests.loc[keys, "test_accuracy"] = level + noise.normal(0, 0.0005, len(keys))
+    trials = with_test_results(frame, tests.reset_index())
+    cells = summarise_cells(trials, "cross_entropy")
+    return shape_and_scale(select_method(frame), trials, cells).set_index("part")
+
+
+def test_each_part_is_the_difference_of_the_two_cells_that_isolate_it():
+    found = parts_of()
+    expected = {
+        "gain": 0.06,
+        "scale": 0.03,
+        "confidence shape": 0.02,
+        "class term": 0.01,
+        "shape and class": 0.03,
+        "scale, as a learning rate": 0.025,
+        "scale, taken out of Omega": 0.04,
+        "gradient through Omega": 0.02,
+    }
+    assert list(found.index) == list(PARTS_OF_GAIN)
+    assert found["mean"].to_dict() == pytest.approx(expected, abs=0.002)
+
+
+def test_scale_shape_and_class_term_add_up_to_the_gain():
+    mean = parts_of()["mean"]
+    assert mean[["scale", "confidence shape", "class term"]].sum() == pytest.approx(mean["gain"])
+
+
+def test_the_shares_are_of_the_gain():
+    found = parts_of()
+    assert found.loc["gain", "share"] == 1
+    assert found.loc["scale", "share"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_without_a_gain_nothing_is_a_share_of_it():
+    level = dict.fromkeys(ACCURACY, 0.5)
+    assert parts_of(accuracy=level)["share"].isna().all()
+
+
+def test_the_loss_factor_is_the_one_nearest_to_what_omega_multiplies_by():
+    found = parts_of()
+    assert found.loc["scale", ["own", "factor"]].tolist() == ["if100/2.1*cross_entropy", 2.1]
+    assert found.loc["scale, as a learning rate", "own"] == "if100/cross_entropy[learning_rate=0.2]"
+    assert found.loc["scale, as a learning rate", "factor"] == pytest.approx(2.0)
+
+
+def test_of_the_two_reductions_without_scale_the_one_that_keeps_the_weights_of_batches_is_taken():
+    assert parts_of().loc["scale, taken out of Omega", "other"].endswith("(omega=0.75, reduction=scale_matched)")
+
+
+def test_controls_that_a_study_lacks_leave_their_part_without_a_difference():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": {"omega": 0.75},
+        "extra": [{"base": "cross_entropy", "loss_factor": 2.1}],
+    }
+    found = parts_of(methods)
+    assert found["other"].notna().to_dict() == {
+        part: part in ("gain", "scale", "shape and class") for part in PARTS_OF_GAIN
+    }
+    assert found.loc["class term", ["n", "mean"]].isna().tolist() == [False, True]
+
+
+def test_a_study_without_any_control_takes_nothing_apart():
+    assert parts_of({"bases": ["cross_entropy"], "reweighting": {"omega": [0.5, 0.75]}}).empty
+
+
+def test_a_control_is_never_the_method_whose_gain_is_taken_apart():
+    study = made_up_study(methods=CONTROLS)
+    frame = study.validation
+    controls = frame["method"].str.contains("detached|none|reduction")
+    frame.loc[controls, "val_balanced_accuracy"] = 0.99
+    (method,) = select_method(frame)["method"]
+    assert method in ("cross_entropy+ccar(omega=0.5)", "cross_entropy+ccar(omega=0.75)")
