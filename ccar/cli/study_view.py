@@ -11,6 +11,7 @@ from ccar.cli.places import Places
 from ccar.data.image_set import SourceData
 from ccar.data.long_tail import split_long_tailed
 from ccar.evidence.frames import cost_frame, validation_frame
+from ccar.evidence.reliability import reliability_frame
 from ccar.evidence.test_results import test_frame
 from ccar.reports.report_input import ReportInput
 from ccar.store.records import StudyRecord, StudyTrial, TrialRecord
@@ -77,6 +78,7 @@ class StudyView:
             for trial in trials
             if records[trial.key].status == "finished"
         }
+        known = self.places.store.study(self.study.name)
         labels, seed = self.images.train.labels, self.study.seeds[0]
         return ReportInput(
             study=self.study.name,
@@ -84,7 +86,9 @@ class StudyView:
             baseline=self.study.baseline,
             validation=validation_frame(trials, records),
             tests=test_frame(tests),
+            reliability=reliability_frame(tests),
             costs=cost_frame(trials, records),
+            submitted_at=known.submitted_at if known else None,
             class_counts={
                 factor: split_long_tailed(labels, self.study.data.at(factor), seed).class_counts
                 for factor in self.study.data.imbalance_factors

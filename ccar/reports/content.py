@@ -21,8 +21,8 @@ METHOD_NOTE = (
     "one and the same set of test images; the bootstrap's (BCa), exact sign-flip p-values and effect sizes (Hedges' g) "
     "are in cells.csv. Every accuracy is that of the last epoch; those of the best "
     "validation epoch are in cells.csv and trials.csv. The test set is read once, after the last epoch, and ω "
-    "is chosen by code that cannot see it. In the CSV files accuracies are shares in [0, 1]; times and hosts are "
-    "in costs.csv alone."
+    "is chosen by code that cannot see it. In the CSV files accuracies are shares in [0, 1]; times, hosts "
+    "and devices are in costs.csv and in the table of costs."
 )
 
 

@@ -80,7 +80,7 @@ def headline(results: Results, setting: Setting) -> str | None:
 
 def details(results: Results, setting: Setting) -> list[str]:
     """One sentence per base loss: the choice, its effect, and the uncertainty."""
-    return [_detail(row) for row in rows_of(setting.of(results.choices))]
+    return [f"{_detail(row)}{_flat_region(results, row)}" for row in rows_of(setting.of(results.choices))]
 
 
 def multiplicity(results: Results) -> str | None:
@@ -119,11 +119,7 @@ def seeds_to_settle(results: Results) -> str | None:
         families = [f"{row.family} {more_seeds(row.versus_plain_more_seeds)}" for row in rows_of(open_)]
         if families:
             told.append(f"{setting.label}: {', '.join(families)}")
-    return (
-        f"An effect of the size seen would probably be settled with so many more seeds: {'; '.join(told)}."
-        if told
-        else None
-    )
+    return f"More seeds that would probably settle an effect of the size seen: {'; '.join(told)}." if told else None
 
 
 def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
@@ -140,11 +136,23 @@ def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     seeds = counted(row.versus_plain_n, "seed")
     p = "" if math.isnan(row.versus_plain_p) else f", {p_value(row.versus_plain_p_holm)} after correction"
     more = more_seeds(row.versus_plain_more_seeds)
-    settle = f"; {more} seeds would probably settle an effect of this size" if more else ""
+    settle = f"; {more} more seeds would probably settle an effect of this size" if more else ""
     return (
         f"{choice}: {points(row.versus_plain_mean)} points of test accuracy against plain {row.family} "
         f"({uncertainty}{seeds}{p}): {row.versus_plain_verdict}{settle}."
     )
+
+
+def _flat_region(results: Results, row: Any) -> str:  # noqa: ANN401  (a row of a frame)
+    """What validation cannot tell from the choice; empty where there is nothing or nothing can be told."""
+    flat = set(results.flat.index[results.flat.fillna(value=False).astype(bool)])
+    cells = results.cells[(results.cells["family"] == row.family) & results.cells["cell"].isin(flat)]
+    here = cells[(cells["data"] == row.data) & (cells["imbalance_factor"] == row.imbalance_factor)]
+    if len(here) < 2:
+        return ""
+    low, high = here["omega"].min(), here["omega"].max()
+    omegas = f"ω = {low:g}" if low == high else f"ω from {low:g} to {high:g}"
+    return f" Validation cannot tell {counted(len(here) - 1, 'other candidate')} from it ({omegas})."
 
 
 def seeds_warning(results: Results) -> str | None:

@@ -24,7 +24,9 @@ class ReportInput:
         baseline: label of the method that the others are compared with.
         validation: from `ccar.evidence.frames.validation_frame`.
         tests: from `ccar.evidence.test_results.test_frame`.
+        reliability: from `ccar.evidence.reliability.reliability_frame`.
         costs: from `ccar.evidence.frames.cost_frame`.
+        submitted_at: Unix time at which the study was first run; None: never.
         class_counts: training images per class at each imbalance factor; where there are none, the curves of Omega
             are left out.
     """
@@ -34,7 +36,9 @@ class ReportInput:
     baseline: str
     validation: ValidationFrame
     tests: pd.DataFrame
+    reliability: pd.DataFrame
     costs: pd.DataFrame
+    submitted_at: float | None = None
     class_counts: Mapping[float | str, Sequence[int]] = field(default_factory=dict)
 
     def digest(self) -> str:
@@ -43,11 +47,12 @@ class ReportInput:
             "study": self.study,
             "question": self.question,
             "baseline": self.baseline,
+            "submitted_at": self.submitted_at,
             "class_counts": [[str(factor), list(counts)] for factor, counts in self.class_counts.items()],
             "code": _code_digest(),
         }
         digest = hashlib.sha256(json.dumps(said).encode())
-        for frame in (self.validation, self.tests, self.costs):
+        for frame in (self.validation, self.tests, self.reliability, self.costs):
             digest.update(b"\0" + frame.to_csv(index=False).encode())
         return digest.hexdigest()
 

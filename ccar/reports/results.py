@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from ccar.evidence.best_omega import best_omegas
 from ccar.evidence.cells import summarise_cells
+from ccar.evidence.costs import StudyCosts, claim_costs, study_costs
+from ccar.evidence.flat_region import flat_region
 from ccar.evidence.frames import SETTING
 from ccar.evidence.optimism import optimism
+from ccar.evidence.ranks import Ranks, average_ranks
 from ccar.evidence.selection import select_omega, select_without_each_seed
+from ccar.evidence.shape_and_scale import select_method, shape_and_scale
 from ccar.evidence.test_results import with_test_results
 from ccar.reports.report_input import ReportInput
 
@@ -38,6 +43,11 @@ class Results:
         cells: from `summarise_cells`.
         choices: from `best_omegas`; without rows where nothing could be chosen.
         optimism: what picking omega on the test set would have claimed, from `optimism`.
+        flat: from `flat_region`: which cells validation does not show to be worse than the chosen one.
+        shape_and_scale: the parts of the gains, from `shape_and_scale`; without rows in a study without controls.
+        ranks: over the settings; None where they are too few.
+        costs: what the study took.
+        claims: what each choice took, from `claim_costs`.
         settings: in the order of the study.
     """
 
@@ -46,6 +56,11 @@ class Results:
     cells: pd.DataFrame
     choices: pd.DataFrame
     optimism: pd.DataFrame
+    flat: pd.Series[Any]
+    shape_and_scale: pd.DataFrame
+    ranks: Ranks | None
+    costs: StudyCosts
+    claims: pd.DataFrame
     settings: tuple[Setting, ...]
 
     @property
@@ -58,8 +73,11 @@ def summarise(source: ReportInput) -> Results:
     """Compute what the tables, figures and sentences of a report are made from."""
     choices = select_omega(source.validation)  # before anything of the test set is looked at
     left_out = select_without_each_seed(source.validation)
+    methods = select_method(source.validation)
+    flat = flat_region(choices, source.validation)
     trials = with_test_results(source.validation, source.tests)
     cells = summarise_cells(trials, source.baseline)
+    costs = study_costs(source.validation, source.costs, source.submitted_at)
     settings = trials.drop_duplicates(SETTING)[SETTING]
     several_data_sets = settings["data"].nunique() > 1
     return Results(
@@ -68,6 +86,11 @@ def summarise(source: ReportInput) -> Results:
         cells=cells,
         choices=best_omegas(choices, cells),
         optimism=optimism(choices, left_out, trials, cells),
+        flat=flat,
+        shape_and_scale=shape_and_scale(methods, trials, cells),
+        ranks=average_ranks(cells, choices),
+        costs=costs,
+        claims=claim_costs(choices, cells, costs.hours_of_cell),
         settings=tuple(
             Setting(data, factor, (f"{data}, " if several_data_sets else "") + setting_label(factor))
             for data, factor in settings.itertuples(index=False, name=None)

@@ -47,11 +47,11 @@ def more_seeds(number: float) -> str:
 
     Example:
         >>> more_seeds(4.0), more_seeds(math.inf), more_seeds(math.nan)
-        ('4 more', 'over 1,000 more', '')
+        ('4', 'over 1,000', '')
     """
     if math.isnan(number):
         return ""
-    return "over 1,000 more" if math.isinf(number) else f"{number:.0f} more"
+    return "over 1,000" if math.isinf(number) else f"{number:.0f}"
 
 
 def p_value(p: float) -> str:
@@ -62,6 +62,18 @@ def p_value(p: float) -> str:
         ('p = 0.031', 'p < 0.001', 'p = 1')
     """
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def hours(time: float) -> str:
+    """A time in hours, to two digits that count.
+
+    Example:
+        >>> hours(0.0312), hours(12.34), hours(1234.5), hours(0.00001)
+        ('0.031 h', '12 h', '1,234 h', '< 0.001 h')
+    """
+    if 0 < time < 0.001:
+        return "< 0.001 h"
+    return f"{time:,.0f} h" if time >= 10 else f"{float(f'{time:.2g}'):g} h"
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

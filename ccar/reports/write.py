@@ -23,8 +23,9 @@ MANIFEST = ".written.json"  # what the report was made from, and the digest of e
 def write_report(out_dir: Path, source: ReportInput) -> list[Path]:
     """Write `source` as report.md, report.html, report.tex, cells.csv, trials.csv, costs.csv and figures/.
 
-    The same numbers give the same bytes, whenever and wherever the trials ran; what does differ (times, hosts) stands
-    in costs.csv alone. When the folder already holds the report of the same numbers, nothing is written.
+    The same numbers give the same bytes, whenever and wherever the trials ran; what does differ (times, hosts, devices)
+    stands in costs.csv and in the table of costs alone. When the folder already holds the report of the same numbers,
+    nothing is written.
 
     Returns:
         The files of the report, as they lie in `out_dir`.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ccar.evidence.frames import ValidationFrame, cost_frame, validation_frame
+from ccar.evidence.reliability import reliability_frame
 from ccar.evidence.test_results import test_frame as frame_of_tests
 from ccar.metrics.accuracy import Evaluation
 from ccar.metrics.calibration import Reliability
@@ -41,6 +42,10 @@ class MadeUpStudy:
     @property
     def test_results(self) -> pd.DataFrame:
         return frame_of_tests(self.tests)
+
+    @property
+    def reliability(self) -> pd.DataFrame:
+        return reliability_frame(self.tests)
 
     @property
     def costs(self) -> pd.DataFrame:

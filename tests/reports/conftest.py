@@ -19,6 +19,7 @@ def input_of(made_up: MadeUpStudy, **changes) -> ReportInput:
         "baseline": "cross_entropy",
         "validation": made_up.validation,
         "tests": made_up.test_results,
+        "reliability": made_up.reliability,
         "costs": made_up.costs,
         "class_counts": {100: [500, 250, 60, 18, 5]},
     }

@@ -103,4 +103,11 @@ def test_the_seeds_that_would_settle_what_is_open_are_told(source):
     results = summarise(source)
     told = finding.seeds_to_settle(results)
     row = results.choices.iloc[1]
-    assert f"IF 100: {row['family']} {row['versus_plain_more_seeds']:.0f} more, " in told
+    assert f"IF 100: {row['family']} {row['versus_plain_more_seeds']:.0f}, " in told
+
+
+def test_what_validation_cannot_tell_from_the_choice_is_told(source):
+    results = summarise(source)
+    flat = results.flat.mask(results.flat.index.str.startswith("if100/cross_entropy"), other=True)
+    told = finding.details(replace(results, flat=flat), results.settings[0])[0]
+    assert told.endswith("Validation cannot tell 2 other candidates from it (ω from 0.25 to 0.75).")

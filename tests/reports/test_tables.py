@@ -8,9 +8,12 @@ from ccar.reports.results import summarise
 from ccar.reports.tables.accuracy import accuracy_table
 from ccar.reports.tables.all_tables import tables_of
 from ccar.reports.tables.best_omega import best_omega_table
+from ccar.reports.tables.calibration import calibration_table
+from ccar.reports.tables.costs import costs_table
 from ccar.reports.tables.differences import difference_table
 from ccar.reports.tables.incomplete import incomplete_table
 from ccar.reports.tables.optimism import optimism_table
+from ccar.reports.tables.shape_and_scale import shape_and_scale_table
 from tests.evidence.made_up_study import made_up_study
 from tests.reports.conftest import input_of
 
@@ -110,7 +113,7 @@ def test_a_difference_over_fewer_seeds_says_so(results):
 def test_a_verdict_that_is_open_says_how_many_more_seeds_would_settle_it(results):
     row, choice = best_omega_table(results).rows[1], results.choices.iloc[1]
     assert choice["versus_plain_verdict"] == "too few seeds to tell"
-    assert row.entries[6].text == f"too few seeds to tell ({choice['versus_plain_more_seeds']:.0f} more)"
+    assert row.entries[6].text == f"too few seeds to tell ({choice['versus_plain_more_seeds']:.0f})"
 
 
 def test_optimism_sets_the_honest_choice_beside_what_the_test_set_would_have_picked(results):
@@ -139,7 +142,12 @@ def test_cells_that_lost_seeds_are_listed_with_counts_and_errors(results):
 
 def test_tables_without_anything_to_say_are_left_out():
     study = made_up_study(methods={"bases": ["cross_entropy"]})
-    assert [table.name for table in tables_of(summarise(input_of(study)))] == ["accuracy", "published"]
+    assert [table.name for table in tables_of(summarise(input_of(study)))] == [
+        "accuracy",
+        "calibration",
+        "published",
+        "costs",
+    ]
 
 
 def test_a_study_that_never_ran_has_its_table_of_dashes():
@@ -148,3 +156,42 @@ def test_a_study_that_never_ran_has_its_table_of_dashes():
     tables = {table.name: table for table in tables_of(summarise(nothing))}
     assert set(tables) == {"accuracy", "incomplete"}
     assert {entry.text for row in tables["accuracy"].rows for entry in row.entries[1:]} == {"–"}
+
+
+def test_the_parts_of_a_gain_stand_in_a_block_and_absent_controls_are_named():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": [{"omega": 0.75, "frequency": ["fraction", "none"]}],
+        "extra": [{"base": "cross_entropy", "loss_factor": 2.1}],
+    }
+    table = shape_and_scale_table(summarise(input_of(made_up_study(methods=methods))))
+    assert [row.entries[2].text for row in table.rows] == [
+        "gain",
+        "scale (loss × 2.1)",
+        "confidence shape (loss × 2.1)",
+        "class term",
+        "shape and class (loss × 2.1)",
+    ]
+    assert table.caption.endswith(
+        "Not in this study: another learning rate (recipe), reduction: scale_matched and gradient: detached."
+    )
+
+
+def test_a_study_without_controls_has_no_such_table(results):
+    assert shape_and_scale_table(results) is None
+
+
+def test_worst_class_and_calibration_stand_plain_beside_chosen(results):
+    table = calibration_table(results)
+    cells = results.cells.set_index("cell")
+    shown = [entry.text for entry in table.rows[0].entries]
+    assert shown[:2] == ["IF 100", "cross_entropy"]
+    assert shown[2].startswith(f"{100 * cells.loc['if100/cross_entropy', 'test_worst_class_mean']:.2f} ± ")
+    assert shown[4] == shown[5] == "6.00"  # the same for every seed: no interval
+
+
+def test_costs_are_those_of_each_claim_and_of_all(results):
+    table = costs_table(results)
+    assert texts(table)["IF 100"] == ["cross_entropy", "4", "12", "0.015 h"]
+    assert texts(table)["all"] == ["every table and figure", "24", "72", "0.09 h"]
+    assert "0.09 h on cpu" in table.caption

@@ -8,14 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ccar.evidence.significance import MIN_SEEDS
 from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below
 from ccar.reports.results import Results, Setting
 
-GROUPS = {
-    "many": "many (> 100 images)",
-    "medium": "medium (20 to 100)",
-    "few": "few (< 20)",
-}
+GROUPS = {"many": "many-shot", "medium": "medium-shot", "few": "few-shot", "worst_class": "worst class"}
 
 
 def group_bars(results: Results) -> ReportFigure | None:
@@ -46,8 +43,9 @@ def group_bars(results: Results) -> ReportFigure | None:
     legend_below(figure, handles, [str(handle.get_label()) for handle in handles])
     return ReportFigure(
         name="groups",
-        caption="Test accuracy by class size (training images per class). Bars and whiskers: mean ± one standard "
-        "deviation over seeds (no whisker: one seed). A panel without bars: no class is of that size."
+        caption="Test accuracy on classes with many (more than 100), medium and few (less than 20) training images, "
+        "and of the class that is recognised worst. Bars and whiskers: mean and its 95 % interval over seeds "
+        "(Student's t; no whisker: fewer than three seeds). A panel without bars: no class is of that size."
         + ("" if len(results.choices) else " No ω was chosen, so only plain base losses are shown."),
         alt="Accuracy of many-, medium- and few-shot classes for each base loss, plain and with the chosen omega",
         figure=figure,
@@ -66,7 +64,8 @@ def _bars(results: Results, setting: Setting) -> pd.DataFrame:
 def _draw(axes: Axes, bars: pd.DataFrame, group: str) -> None:
     y = np.arange(len(bars)) + 0.25 * bars["place"].to_numpy()  # a gap between families
     mean = 100 * bars[f"test_{group}_mean"].to_numpy()
-    spread = np.nan_to_num(100 * bars[f"test_{group}_sd"].to_numpy())
+    half_width = bars[f"test_{group}_half_width"].where(bars[f"test_{group}_n"] >= MIN_SEEDS)
+    spread = np.nan_to_num(100 * half_width.to_numpy())
     reweighted = bars["omega"].notna().to_numpy()
     axes.barh(
         y,

@@ -1,4 +1,4 @@
-"""Test accuracy over omega, with spread over seeds, beside the plain base loss."""
+"""What each omega gains over the plain base loss, with its interval, the choice, and the flat region around it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ccar.evidence.cells import SWITCHES
-from ccar.reports.figures.style import MARKERS, PALETTE, WIDTH, ReportFigure, legend_below
+from ccar.evidence.significance import MIN_SEEDS
+from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below, look_of
 from ccar.reports.results import Results
 
 MAX_LINES = len(PALETTE)  # in one panel: more cannot be told apart
 MAX_COLUMNS = 3
+_GAIN = "test_accuracy_versus_plain"
 
 
 def omega_response(results: Results) -> ReportFigure | None:
     """One panel per imbalance factor with a line per base loss; a row of panels each where lines would be many.
 
-    None when fewer than two omegas have test results.
+    None when fewer than two omegas have a difference to their plain base loss.
     """
-    cells = results.cells[results.cells["test_accuracy_n"] > 0]
-    reweighted = cells[cells["omega"].notna()]
-    if reweighted["omega"].nunique() < 2:
+    cells = results.cells[results.cells[f"{_GAIN}_n"] > 0]
+    if cells["omega"].nunique() < 2:
         return None
-    switches, variants = _variants(reweighted)
-    families = list(dict.fromkeys(reweighted["family"]))
+    worse = set(results.flat.index[~results.flat.fillna(value=True).astype(bool)])
+    switches, variants = _variants(cells)
+    families = list(dict.fromkeys(cells["family"]))
     together = len(set(variants)) == 1 and len(families) <= MAX_LINES
     rows = [families] if together else [[family] for family in families]
     columns = min(len(results.settings), MAX_COLUMNS)
@@ -49,52 +52,65 @@ def omega_response(results: Results) -> ReportFigure | None:
             here = here[here["family"].isin(row)]
             lines = row if together else list(dict.fromkeys(variants))
             label = here["family"] if together else variants.reindex(here.index)
-            _panel(axes, here, label, lines, setting.of(results.choices)["cell"], shade=not together)
+            _panel(axes, here, label, lines, set(results.choices["cell"]), worse)
             axes.set_title(setting.label if together else f"{setting.label}: {row[0]}")
             axes.set_xlabel("pivot ω")
             axes.xaxis.set_tick_params(labelbottom=True)
             if column == 0:
-                axes.set_ylabel("test accuracy (%)")
+                axes.set_ylabel("gain (points)")
             for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
                 names.setdefault(name, handle)
-    legend_below(figure, list(names.values()), list(names), title=", ".join(switches))
+    handles, labels = [*names.values()], [*names]
+    marks: dict[str, Any] = {"linestyle": "", "marker": "o", "color": NEUTRAL}
+    if worse:
+        handles.append(Line2D([], [], markerfacecolor="#FFFFFF", **marks))
+        labels.append("worse on validation")
+    if len(results.choices):
+        handles.append(Line2D([], [], markersize=10, markerfacecolor="none", **marks))
+        labels.append("chosen on validation")
+    legend_below(figure, handles, labels, title=", ".join(switches))
     return ReportFigure(
         name="omega_response",
-        caption="Test accuracy after the last epoch over the pivot ω. Points and bars: mean ± one standard deviation "
-        "over seeds (no bar: one seed)"
+        caption="Gain in test accuracy over the plain base loss at each pivot ω, in percentage points. Points and "
+        "bars: mean of the differences paired by seed and its 95 % interval (Student's t, of each difference alone; "
+        "no bar: fewer than three seeds)"
         + (f"; one line per {', '.join(switches)}" if switches else "")
-        + ". Dashed: the plain base loss"
-        + (" in its colour" if together else ", its standard deviation shaded")
-        + (". Circled: the ω chosen on validation." if len(results.choices) else ". No ω was chosen."),
-        alt=f"Test accuracy over omega for {', '.join(families)} at {', '.join(s.label for s in results.settings)}",
+        + ". At 0, the plain base loss. "
+        + (
+            "Circled: the ω chosen on validation. Filled: the flat region, every ω that validation does not show to be "
+            "worse than the chosen one (the interval of the paired difference in validation balanced accuracy reaches "
+            "0)."
+            if len(results.choices)
+            else "No ω was chosen."
+        ),
+        alt=f"Gain over omega for {', '.join(families)} at {', '.join(s.label for s in results.settings)}",
         figure=figure,
     )
 
 
 def _panel(
-    axes: Axes, here: pd.DataFrame, label: pd.Series[str], lines: Sequence[str], chosen: pd.Series[str], *, shade: bool
+    axes: Axes,
+    here: pd.DataFrame,
+    label: pd.Series[str],
+    lines: Sequence[str],
+    chosen: set[str],
+    worse: set[str],
 ) -> None:
-    reweighted = here[here["omega"].notna()]
-    span = max(float(reweighted["omega"].max() - reweighted["omega"].min()), 0.1) if len(reweighted) else 1.0
+    span = max(float(here["omega"].max() - here["omega"].min()), 0.1) if len(here) else 1.0
+    axes.axhline(0, color="#000000", linewidth=0.8)
     for index, line in enumerate(lines):
-        colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
-        own = reweighted[label.reindex(reweighted.index) == line].sort_values("omega")
-        if len(own):
-            # Beside each other, so that the bars of equal omegas do not cover one another.
-            shift = (index - (len(lines) - 1) / 2) * 0.012 * span
-            x, y = own["omega"] + shift, 100 * own["test_accuracy_mean"]
-            spread = (100 * own["test_accuracy_sd"]).fillna(0.0)
-            axes.errorbar(x, y, yerr=spread, color=colour, marker=marker, capsize=1.5, elinewidth=0.8, label=line)
-            ring = own["cell"].isin(chosen)
-            axes.plot(x[ring], y[ring], "o", markersize=10, markerfacecolor="none", markeredgecolor=colour, zorder=5)
-        plain = here[here["omega"].isna()] if shade else here[here["omega"].isna() & (here["family"] == line)]
-        if len(plain) and not (shade and index):
-            level = 100 * float(plain["test_accuracy_mean"].iloc[0])
-            spread_of_plain = 100 * float(plain["test_accuracy_sd"].iloc[0])
-            reference = "#000000" if shade else colour
-            axes.axhline(level, color=reference, linestyle=(0, (4, 3)), linewidth=0.9, label="plain" if shade else None)
-            if shade and not math.isnan(spread_of_plain):
-                axes.axhspan(level - spread_of_plain, level + spread_of_plain, color="#000000", alpha=0.08, linewidth=0)
+        colour, marker = look_of(index)
+        own = here[label == line].sort_values("omega")
+        # Beside each other, so that the bars of equal omegas do not cover one another.
+        x = own["omega"] + (index - (len(lines) - 1) / 2) * 0.012 * span
+        y = 100 * own[f"{_GAIN}_mean"]
+        half_width = 100 * (own[f"{_GAIN}_high"] - own[f"{_GAIN}_mean"])
+        half_width = half_width.where(own[f"{_GAIN}_n"] >= MIN_SEEDS).fillna(0.0)
+        axes.errorbar(x, y, yerr=half_width, color=colour, marker=marker, capsize=1.5, elinewidth=0.8, label=line)
+        hollow = own["cell"].isin(worse).to_numpy()
+        axes.plot(x[hollow], y[hollow], marker, markerfacecolor="#FFFFFF", markeredgecolor=colour, zorder=4)
+        ring = own["cell"].isin(chosen).to_numpy()
+        axes.plot(x[ring], y[ring], "o", markersize=10, markerfacecolor="none", markeredgecolor=colour, zorder=5)
 
 
 def _variants(cells: pd.DataFrame) -> tuple[list[str], pd.Series[str]]:

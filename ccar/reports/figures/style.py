@@ -43,6 +43,12 @@ _STYLE = {
 }
 
 
+def look_of(index: int) -> tuple[str, str]:
+    """Colour and marker of the index-th of many; the pair comes again only after 49."""
+    place, rounds = index % len(PALETTE), index // len(PALETTE)
+    return PALETTE[place], MARKERS[(place + rounds) % len(MARKERS)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportFigure:
     """A figure with the words that go with it. `name` is its file name without an ending."""

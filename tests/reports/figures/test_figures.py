@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ccar.reports.figures.all_figures import figures_of
+from ccar.reports.figures.critical_difference import critical_difference_diagram
 from ccar.reports.figures.group_bars import group_bars
+from ccar.reports.figures.omega_by_frequency import omega_by_frequency
 from ccar.reports.figures.omega_response import omega_response
+from ccar.reports.figures.reliability import reliability_diagrams
 from ccar.reports.figures.style import figure_style
+from ccar.reports.figures.trade_off import trade_off
 from ccar.reports.figures.weight_curves import weight_curves
 from ccar.reports.results import summarise
 from tests.evidence.made_up_study import made_up_study
@@ -89,14 +95,64 @@ def test_there_is_a_panel_per_imbalance_factor_with_a_line_per_base_loss(results
     assert panels[0].get_legend_handles_labels()[1] == BASES
 
 
-def test_points_are_means_and_the_plain_base_loss_is_a_level(results):
+def test_points_are_gains_over_the_plain_base_loss_with_their_paired_interval(results):
     axes = omega_response(results).figure.axes[0]
     cells = results.cells[results.cells["imbalance_factor"] == "100"].set_index("method")
-    line = axes.get_lines()[0]
-    means = [cells.loc[f"cross_entropy+ccar(omega={omega})", "test_accuracy_mean"] for omega in (0.25, 0.5, 0.75)]
-    assert line.get_ydata() == pytest.approx(100 * np.array(means))
-    levels = [line.get_ydata()[0] for line in axes.get_lines() if list(line.get_xdata()) == [0, 1]]
-    assert levels == pytest.approx(100 * cells.loc[BASES, "test_accuracy_mean"].to_numpy())
+    own = cells.loc[[f"cross_entropy+ccar(omega={omega})" for omega in (0.25, 0.5, 0.75)]]
+    line, bars = axes.containers[0].lines[0], axes.containers[0].lines[2][0]
+    assert line.get_ydata() == pytest.approx(100 * own["test_accuracy_versus_plain_mean"].to_numpy())
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    assert ends == pytest.approx(
+        100 * own[["test_accuracy_versus_plain_low", "test_accuracy_versus_plain_high"]].to_numpy()
+    )
+
+
+def test_an_omega_that_validation_shows_to_be_worse_is_hollow(results):
+    worse = next(cell for cell in results.cells["cell"] if cell.startswith("if100/cross_entropy+ccar(omega=0.25"))
+    flat = pd.Series({worse: False}, dtype="boolean")
+    marked = omega_response(dataclasses.replace(results, flat=flat)).figure
+    hollow = [line for line in marked.axes[0].get_lines() if line.get_markerfacecolor() == "#FFFFFF"]
+    assert sum(len(line.get_xdata()) for line in hollow) == 1
+    assert "worse on validation" in [text.get_text() for text in marked.legends[0].get_texts()]
+
+
+def test_the_heat_map_has_a_row_per_frequency_source_and_frames_the_choice():
+    methods = {
+        "bases": BASES[:2],
+        "reweighting": [{"omega": [0.5, 0.75], "frequency": ["fraction", "none"]}, {"omega": 0.5, "phase": "constant"}],
+    }
+    results = summarise(input_of(made_up_study(methods=methods)))
+    panels = omega_by_frequency(results).figure.axes
+    assert [axes.get_title() for axes in panels[:2]] == ["IF 100: cross_entropy", "IF 100: focal"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["fraction", "none"]
+    assert len(panels[0].texts) == 4
+    assert len(panels[0].patches) == 1
+
+
+def test_one_frequency_source_makes_no_heat_map(results):
+    assert omega_by_frequency(results) is None
+
+
+def test_the_trade_off_shows_every_method_on_head_and_tail(results):
+    axes = trade_off(results).figure.axes[0]
+    points = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines()}
+    cells = results.cells[results.cells["imbalance_factor"] == "100"]
+    assert points == {(100 * many, 100 * few) for many, few in cells[["test_many_mean", "test_few_mean"]].to_numpy()}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("many-shot accuracy (%)", "few-shot accuracy (%)")
+
+
+def test_reliability_is_drawn_for_plain_and_chosen_with_their_calibration_errors(results):
+    axes = reliability_diagrams(results).figure.axes[0]
+    (text,) = axes.texts
+    assert text.get_text() == "ECE\nplain: 0.060\nω: 0.060"
+    assert len(axes.collections) == 2
+
+
+def test_ranks_need_settings_enough():
+    assert critical_difference_diagram(summarise(input_of(made_up_study()))) is None
+    results = summarise(input_of(made_up_study(imbalance_factors=(200, 100, 50, 10))))
+    axes = critical_difference_diagram(results).figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(results.ranks.mean.index)
 
 
 def test_many_lines_get_a_row_of_panels_per_base_loss():

@@ -148,7 +148,7 @@ def test_the_page_asks_nobody_for_anything(content):
 
 def test_the_page_has_figures_with_words_for_those_who_do_not_see_them(content):
     images = [attributes for tag, attributes in Page(html_of(content)).tags if tag == "img"]
-    assert len(images) == len(content.figures) == 3
+    assert len(images) == len(content.figures) == 5
     assert all(image["alt"] and image["src"].startswith("data:image/svg+xml;base64,") for image in images)
 
 
