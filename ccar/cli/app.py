@@ -18,6 +18,8 @@ import typer
 from rich.console import Console
 
 from ccar.cli.cluster_commands import commands as cluster_commands
+from ccar.cli.options import DEFAULT_STORE, File, Json, MaxDeviceHours, Store, TrackingUri, talk
+from ccar.cli.service import add_service_commands
 from ccar.errors import CcarError, UserError
 
 if TYPE_CHECKING:
@@ -42,24 +44,6 @@ app = typer.Typer(
         "more than noise.\n\nTo begin: ccar run studies/digits_lt.yaml"
     ),
 )
-
-File = Annotated[Path, typer.Argument(help="A study file, e.g. studies/digits_lt.yaml.", show_default=False)]
-Store = Annotated[
-    Path, typer.Option("--store", envvar="CCAR_STORE", help="Folder of trials; shared by studies and people.")
-]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(
-        envvar="MLFLOW_TRACKING_URI",
-        help="Where MLflow is; default: an SQLite file in the store.",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-
-DEFAULT_STORE = Path("ccar-store")
-
-talk = Console(stderr=True)
 
 
 @app.command()
@@ -99,12 +83,16 @@ def run(
         str | None,
         typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.", show_default=False),
     ] = None,
+    max_device_hours: MaxDeviceHours = None,
 ) -> None:
     """Run a study: train what the store does not have, log to MLflow, print and write the comparison."""
     from ccar.cli.run import run_study
+    from ccar.cluster.interruption import interruption
 
-    outcome = run_study(file, _places(store, tracking_uri), address, talk)
-    _print_short_form(outcome.content)
+    with interruption(_say_that_it_ends) as interrupted:
+        outcome = run_study(file, _places(store, tracking_uri), address, talk, interrupted, max_device_hours)
+    if outcome.content is not None:
+        _print_short_form(outcome.content)
     _closing(outcome)
     if outcome.summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -307,6 +295,7 @@ def doctor(
         raise typer.Exit(EXIT_FOUND)
 
 
+add_service_commands(app)
 app.add_typer(cluster_commands, name="cluster")
 
 
@@ -339,6 +328,10 @@ def _open(file: Path, places: Places, *, pack: bool = True) -> StudyView:
     return StudyView.open(file, places, pack=pack)
 
 
+def _say_that_it_ends() -> None:
+    talk.print("ending: trials stop at their last checkpoint; once more, and it ends at once", style="yellow")
+
+
 def _print_short_form(content: ReportInput) -> None:
     from ccar.reports.terminal import terminal_table
 
@@ -354,6 +347,7 @@ def _closing(outcome: RunOutcome) -> None:
         talk.print(f"stopped: {summary.store_error}", style="red", markup=False, highlight=False)
     if summary.interrupted:
         talk.print("interrupted; run the same command again to go on from here", style="yellow")
+        return
     lines = [
         f"report   {outcome.report_dir / 'report.html'}",
         f"tables   {outcome.report_dir / 'cells.csv'}, {outcome.report_dir / 'trials.csv'}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from ccar.cli.study_view import StudyView
 from ccar.data.listed_sets import PackState
+from ccar.errors import UserError
 from ccar.study.definition import Study
 from ccar.study.plan import Capacity, Plan, plan_of
 
@@ -25,6 +26,20 @@ def plan_of_view(view: StudyView) -> Plan:
         num_trials=source.num_trials,
         stopped_is_done=view.study.early_stopping is not None,
     )
+
+
+def check_device_hours(study: Study, plan: Plan, most: float | None) -> None:
+    """Refuse what would take too long. What nobody knows passes: the run itself ends at the limit.
+
+    Raises:
+        UserError: by the timings in the store, the study takes more device-hours than `most`.
+    """
+    if most is not None and plan.device_hours is not None and plan.device_hours > most:
+        raise UserError(
+            f"{study.name} would take about {duration(plan.device_hours)} of {plan.device} time, "
+            f"more than --max-device-hours {most:g}",
+            hint="raise the limit, or ask for fewer seeds or omegas",
+        )
 
 
 def this_machine() -> Capacity:
@@ -61,7 +76,7 @@ def plan_text(study: Study, plan: Plan, pack: PackState | None = None) -> str:
     else:
         lines.append(f"  at once   {plan.slots} on this machine")
     lines.append(
-        f"  cost      {_hours(plan.device_hours)} of {plan.device} time, {_hours(plan.wall_clock_hours)} in all"
+        f"  cost      {duration(plan.device_hours)} of {plan.device} time, {duration(plan.wall_clock_hours)} in all"
     )
     if plan.device_hours is None:
         lines.append("            (no trial like these has finished in this store yet)")
@@ -74,7 +89,7 @@ def _images(pack: PackState) -> list[str]:
     missing = pack.num_images - pack.num_packed
     return [
         f"  images    {missing:,} to pack, once for all trials: {_bytes(pack.num_bytes)} in all, about "
-        f"{_hours(pack.seconds / 3600)} on this machine",
+        f"{duration(pack.seconds / 3600)} on this machine",
         f"            into {pack.folder}",
     ]
 
@@ -85,7 +100,8 @@ def _bytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"
 
 
-def _hours(hours: float | None) -> str:
+def duration(hours: float | None) -> str:
+    """A number of hours as people say it; None is unknown."""
     if hours is None:
         return "unknown"
     if hours < 1 / 60:

@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from ccar.cli.places import Places
-from ccar.cli.plan import this_machine
+from ccar.cli.plan import check_device_hours, plan_of_view, this_machine
 from ccar.cli.progress import ProgressDisplay
 from ccar.cli.study_view import StudyView
 from ccar.cluster.address import check_address
 from ccar.cluster.events import RunSummary, TrialProgress
+from ccar.cluster.interruption import Interruption
 from ccar.cluster.remaining import RemainingTrials
 from ccar.errors import CcarError
 from ccar.reports.report_input import ReportInput
@@ -26,6 +27,7 @@ from ccar.tracking.feeder import Feeder
 from ccar.tracking.outbox import Outbox
 
 FEEDER_SECONDS = 120.0  # for what MLflow does not have yet at the end of a run
+INTERRUPTED_FEEDER_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +36,38 @@ class RunOutcome:
 
     view: StudyView
     summary: RunSummary
-    content: ReportInput
+    content: ReportInput | None  # None for a run that was interrupted: there is no time for a report
     report_dir: Path
 
 
-def run_study(file: Path, places: Places, address: str | None, talk: Console) -> RunOutcome:
-    """Bring a study to its end, or as far as it gets, and write its report.
+def run_study(
+    file: Path,
+    places: Places,
+    address: str | None,
+    talk: Console,
+    interruption: Interruption,
+    max_device_hours: float | None = None,
+) -> RunOutcome:
+    """Bring a study to its end, or as far as it gets, and write its report unless it was interrupted.
 
     Args:
         file: the study file.
         places: store, cache, MLflow.
         address: of a Ray cluster; None for this machine.
         talk: where progress goes.
+        interruption: ends the run early.
+        max_device_hours: most device time that the rest of the study may take; None: any.
 
     Raises:
-        UserError: the file, the store, the tracking server or the cluster cannot be used; nothing was begun.
+        UserError: the file, the store, the tracking server or the cluster cannot be used, or the rest of the study
+            would take too long; nothing was begun.
     """
     view = StudyView.open(file, places)
     if not places.tracks_in_store:
         check_tracking(places.tracking_uri)
     check_address(address)
+    if max_device_hours is not None:
+        check_device_hours(view.study, plan_of_view(view), max_device_hours)
     places.store.check_writable()
     source = view.source()
     stops_early = view.study.early_stopping is not None
@@ -63,18 +77,25 @@ def run_study(file: Path, places: Places, address: str | None, talk: Console) ->
         talk.print(f"{view.study.name}: all {source.num_trials} trials are in the store; nothing to train")
         outcome = _reported(view, RunSummary(), source)
         if _mlflow_lacks_something(view):
-            with _feeding(view, talk):
+            with _feeding(view, talk, interruption):
                 pass
         return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
-    with _feeding(view, talk) as feeder:
+    with _feeding(view, talk, interruption) as feeder:
         # An early-stopping rule knows nothing but what it is shown: it has to see the finished trials again.
         to_train = view.source() if stops_early else remaining
-        return _train(view, to_train, 0 if stops_early else remaining.num_done, address, talk, feeder)
+        num_done = 0 if stops_early else remaining.num_done
+        return _train(view, to_train, num_done, address, talk, feeder, interruption)
 
 
 def _train(
-    view: StudyView, source: TrialSource, num_done: int, address: str | None, talk: Console, feeder: Feeder
+    view: StudyView,
+    source: TrialSource,
+    num_done: int,
+    address: str | None,
+    talk: Console,
+    feeder: Feeder,
+    interruption: Interruption,
 ) -> RunOutcome:
     from ccar.cluster.tune_runner import Place, run_on_ray  # Ray takes a second to import
 
@@ -84,16 +105,18 @@ def _train(
         resources=view.study.resources,
         address=address,
     )
-    with ProgressDisplay(talk, source.num_trials, num_done) as display:
+    with ProgressDisplay(talk, source.num_trials, num_done) as display, interruption.being_watched():
         listener = _RunListener(display, view, source, feeder)
-        run_on_ray(source, place, view.study.early_stopping, listener)
+        run_on_ray(source, place, view.study.early_stopping, listener, interruption)
     assert listener.outcome is not None, "run_on_ray tells of its end"
     return listener.outcome
 
 
 def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunOutcome:
-    content = view.report_input(source.known)
     folder = view.places.report_dir(view.study.name)
+    if summary.interrupted:
+        return RunOutcome(view, summary, None, folder)
+    content = view.report_input(source.known)
     try:
         view.remember(source.known)  # a searcher may have come up with more
         write_report(folder, content)
@@ -138,7 +161,7 @@ def _mlflow_lacks_something(view: StudyView) -> bool:
 
 
 @contextmanager
-def _feeding(view: StudyView, talk: Console) -> Iterator[Feeder]:
+def _feeding(view: StudyView, talk: Console, interruption: Interruption) -> Iterator[Feeder]:
     """Deliver to MLflow, from a process of its own, for as long as the block runs."""
     places = view.places
     report_dir = places.report_dir(view.study.name)
@@ -146,7 +169,7 @@ def _feeding(view: StudyView, talk: Console) -> Iterator[Feeder]:
     try:
         yield feeder
     finally:
-        missing = feeder.finish(FEEDER_SECONDS)
+        missing = feeder.finish(INTERRUPTED_FEEDER_SECONDS if interruption.is_over else FEEDER_SECONDS)
         if missing:
             talk.print(
                 f"MLflow at {shown(places.tracking_uri)} does not have {missing} trials yet; "
@@ -159,5 +182,7 @@ def _feeding(view: StudyView, talk: Console) -> Iterator[Feeder]:
 
 def _opening(view: StudyView, source: TrialSource, remaining: RemainingTrials, address: str | None) -> str:
     done = f", {remaining.num_done} already done" if remaining.num_done else ""
-    where = f"the Ray cluster at {address}" if address else f"this machine ({this_machine().cpus} CPUs)"
+    where = f"this machine ({this_machine().cpus} CPUs)"
+    if address:
+        where = "the Ray cluster of this machine" if address == "auto" else f"the Ray cluster at {address}"
     return f"{view.study.name}: {source.num_trials} trials{done}, on {where}\n{view.study.question.strip()}"

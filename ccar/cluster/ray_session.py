@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the old output prints nothing at all
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see interruption.py
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
@@ -57,6 +59,7 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
     elif address != "auto":
         check_admission(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with private_ray_dir() as ray_dir:
         try:
             if address is None:
@@ -66,6 +69,9 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
                 ray.init(address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
             raise unreachable(address or "this machine", str(error).splitlines()[0]) from error
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():  # Ray takes them for itself, and would abort at once
+                signal.signal(number, handler)
         # Not a daemon: whatever happens to the main thread, no process of Ray's outlives this one.
         goodbye = threading.Thread(target=ray.shutdown, name="ccar-ray-shutdown")
         try:

@@ -5,6 +5,7 @@ Knows nothing of Ray: the same worker runs inside a Ray actor and in the driver'
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import logging
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import ccar
 from ccar.cluster.events import OutcomeStatus, TrialProgress, accuracies_of
 from ccar.data.image_set import SourceData
 from ccar.data.long_tail import data_fingerprint, split_long_tailed
@@ -50,7 +52,10 @@ class TrialWorker:
         self._facts = {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "threads": threads,
-            "versions": {name: importlib.metadata.version(name) for name in ("ccar", "torch", "numpy")},
+            "versions": {
+                "ccar": ccar.__version__,  # not the installed one: a study that was submitted brings its own
+                **{name: importlib.metadata.version(name) for name in ("torch", "numpy")},
+            },
         }
 
     def run(self, config: TrialConfig, key: str, *, every_epoch: bool = False) -> Generator[TrialProgress, None, None]:
@@ -132,6 +137,11 @@ class TrialWorker:
             claim.diverge(str(error), uncommitted)
             yield TrialProgress(key=key, status="diverged", seconds=seconds, error=str(error))
             return
+        except GeneratorExit:  # this process is to end, or another study needs it: keep what is trained
+            if uncommitted:
+                with contextlib.suppress(StoreError):  # fenced off, or the disk is full: the last commit counts
+                    claim.commit(uncommitted, to_bytes(training.state_dict()))
+            raise
         weights = to_bytes({"model": training.state_dict()["model"]})
         claim.finish(test, weights, uncommitted)
         yield TrialProgress(

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import tempfile
-import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -24,6 +22,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from ccar.cluster.control import RunControl, Unlimited
 from ccar.cluster.early_stopping import StudyScheduler
 from ccar.cluster.events import Listener, RunSummary, TrialProgress
 from ccar.cluster.ray_session import ray_session, trial_slots
@@ -56,6 +55,7 @@ def run_on_ray(
     place: Place,
     early_stopping: EarlyStopping | None,
     listener: Listener,
+    control: RunControl | None = None,
 ) -> RunSummary:
     """Train everything that `source` hands out.
 
@@ -64,14 +64,16 @@ def run_on_ray(
         place: resources per trial and the cluster they come from.
         early_stopping: compares trials of one imbalance factor; None lets every trial run to its end.
         listener: is told what happens.
+        control: is asked how many trials may be under way, and when to end; None: as many as fit, to the end.
 
     Raises:
         UserError: the cluster cannot be reached, or no node of it could ever run a trial.
     """
+    control = control or Unlimited()
     with ray_session(place.address) as let_go, tempfile.TemporaryDirectory(prefix="ccar-tune-") as scratch:
         slots = trial_slots(place.resources)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
-        adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener)
+        adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener, control)
         tuner = tune.Tuner(
             tune.with_resources(_TrialActor, {"cpu": place.resources.cpus, "gpu": place.resources.gpus}),
             tune_config=tune.TuneConfig(
@@ -87,11 +89,11 @@ def run_on_ray(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 # No callbacks: given any, Tune imports MLflow (1 s, 100 MB) to see whether one of them is its own.
                 # The searcher and the scheduler hear all that we need.
+                stop=_Ending(control),
                 verbose=0,
             ),
         )
-        with _sigterm_like_ctrl_c():
-            tuner.fit()
+        tuner.fit()
         adapter.summary.interrupted = not adapter.done and adapter.summary.store_error is None
         let_go()  # 1.2 s, in which it mostly waits for Ray's processes
         listener.all_ended(adapter.summary)
@@ -159,6 +161,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         every_epoch: bool,
         slots: int,
         listener: Listener,
+        control: RunControl,
     ) -> None:
         super().__init__(metric="objective", mode="max")
         self._source = source
@@ -170,6 +173,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             "every_epoch": every_epoch,
         }
         self._slots = slots
+        self._control = control
         self._busy: deque[tuple[float, PlannedTrial]] = deque()
         self._listener = listener
         self._running: dict[str, PlannedTrial] = {}
@@ -182,11 +186,11 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         return self._source.exhausted and not self._busy and not self._running
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.done or self.summary.store_error is not None:
+        if self.done or self.summary.store_error is not None or self._control.is_over:
             return str(Searcher.FINISHED)
         # Never more than can run: a trial that waits for its own new process would take over the first warm
         # one that falls free, its new process would be given up, and short trials would never get a second one.
-        if len(self._running) >= self._slots:
+        if len(self._running) >= min(self._slots, self._control.trials_at_once):
             return None
         trial = None
         with self._ends_with_the_store():
@@ -279,6 +283,22 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         """Nothing to restore: the store knows."""
 
 
+class _Ending(tune.Stopper):  # type: ignore[misc]  # Ray ships no types for Tune
+    """Ends the whole Tune run: its workers give their trials back, to go on from the last commit."""
+
+    def __init__(self, control: RunControl) -> None:
+        self._control = control
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._control.is_over
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # see _SourceSearcher
+
+
 def progress_from(result: dict[str, Any]) -> TrialProgress:
     """The progress that `_TrialActor.step` sent, out of Tune's (flattened or nested) result."""
     prefix = "accuracies/"
@@ -300,16 +320,3 @@ def progress_from(result: dict[str, Any]) -> TrialProgress:
 def _objective(progress: TrialProgress) -> float:
     """What early-stopping rules compare; NaN when there is no validation part."""
     return float("nan") if progress.accuracies is None else progress.accuracies["balanced_accuracy"]
-
-
-@contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """Tune ends cleanly on SIGUSR1 and SIGINT, but not on SIGTERM, which is what batch schedulers send."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGUSR1))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

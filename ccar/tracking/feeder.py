@@ -11,6 +11,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -30,7 +31,6 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 _MIN_AGE_SECONDS = 10.0  # shorter trials are sent once, when they have ended
 _LONGEST_PAUSE_SECONDS = 60.0
 _SHARE_OF_A_CORE = 0.5  # at most, where many long trials run at once: each look reads their logs again
-_SECONDS_TO_STOP = 5.0
 _NICE = 19  # training gets the processor first; Ray runs its workers at 15
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -97,17 +97,10 @@ class Feeder:
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self._end()
-        study = self._store.study(self._study_name)
-        return 0 if study is None else len(Outbox(self._store, self._tracking_uri).pending(study))
-
-    def _end(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        study = self._store.study(self._study_name)
+        return 0 if study is None else len(Outbox(self._store, self._tracking_uri).pending(study))
 
 
 def feed(outbox: Outbox, store: TrialStore, study_name: str, driver: Driver) -> bool:
@@ -175,6 +168,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run as a program: exit code 0 when everything was delivered, 1 when not."""
     root, tracking_uri, study_name, *report_dir = arguments
     os.nice(_NICE)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who ends a job tells all its processes; the driver tells us
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {study_name}: %(message)s")
     store = TrialStore(Path(root))
     outbox = Outbox(store, tracking_uri)

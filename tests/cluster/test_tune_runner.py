@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from ccar.cluster.in_process import run_in_process
+from ccar.cluster.interruption import interruption
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.trial_worker import TrialWorker
 from ccar.cluster.tune_runner import Place, run_on_ray
@@ -36,7 +37,7 @@ def cluster(local_cluster):
     return local_cluster.address
 
 
-def run(path, store, listener, *, address=None, replays=False):
+def run(path, store, listener, *, address=None, replays=False, control=None):
     """What `ccar run` does between reading the file and the report."""
     study = load_study(path)
     cache = Path(os.environ[CACHE])
@@ -44,7 +45,7 @@ def run(path, store, listener, *, address=None, replays=False):
     if not replays:
         source = RemainingTrials(source, store, stopped_is_done=study.early_stopping is not None)
     place = Place(store_root=store.root, cache_dir=cache, resources=study.resources, address=address)
-    return run_on_ray(source, place, study.early_stopping, listener)
+    return run_on_ray(source, place, study.early_stopping, listener, control)
 
 
 def run_here(path, store):
@@ -162,12 +163,21 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, numb
     path = write_tiny_study(tmp_path, epochs=400, seeds="[0, 1]")
     store = TrialStore(tmp_path / "store")
 
-    begun = time.monotonic()
+    signalled_at = []
+
+    def send(record):
+        signalled_at.append(time.monotonic())
+        os.kill(os.getpid(), number)
+
     key = trials_of(path, store)[0].key
-    with after_the_first_commit(store, key, lambda record: os.kill(os.getpid(), number)):
-        summary = run(path, store, Silent())
+    with (
+        interruption(lambda: None) as interrupted,
+        interrupted.being_watched(),
+        after_the_first_commit(store, key, send),
+    ):
+        summary = run(path, store, Silent(), control=interrupted)
     assert summary.interrupted
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - signalled_at[0] < 25
     statuses = [store.read(trial.key).status for trial in trials_of(path, store)]
     assert "unfinished" in statuses
     assert set(statuses) <= {"unfinished", "absent", "finished"}

@@ -1,0 +1,48 @@
+"""Answers a question about the store, on the head of the cluster: `python -m ccar.cli.answer QUESTION [WORD...]`.
+
+The other end is `ccar.cluster.questions.ask`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ccar.cli.listing import listing
+from ccar.cli.places import Places
+from ccar.cluster.questions import answer_line, error_line
+from ccar.errors import CcarError, UserError
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the answer, or what is wrong."""
+    question, *rest = words
+    try:
+        line = answer_line(ANSWERS[question](_places(), rest))
+    except CcarError as error:
+        line = error_line(error)
+    print(line, flush=True)
+    return 0
+
+
+def _places() -> Places:
+    store = os.environ.get("CCAR_STORE")
+    if not store:
+        raise UserError(
+            "the cluster does not say where its store is",
+            hint="start its head with CCAR_STORE=FOLDER, or give --store FOLDER",
+        )
+    return Places.of(Path(store), os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def _runs(places: Places, words: Sequence[str]) -> object:
+    return listing("runs", places.store, Path())
+
+
+ANSWERS: Mapping[str, Callable[[Places, Sequence[str]], object]] = {"runs": _runs}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

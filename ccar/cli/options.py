@@ -1,0 +1,35 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+File = Annotated[Path, typer.Argument(help="A study file, e.g. studies/digits_lt.yaml.", show_default=False)]
+Store = Annotated[
+    Path, typer.Option("--store", envvar="CCAR_STORE", help="Folder of trials; shared by studies and people.")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI",
+        help="Where MLflow is; default: an SQLite file in the store.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+MaxDeviceHours = Annotated[
+    float | None,
+    typer.Option(
+        help="Most hours of GPUs (or CPUs) that the rest of the study may take; more is refused.",
+        min=0,
+        show_default=False,
+    ),
+]
+
+DEFAULT_STORE = Path("ccar-store")
+
+talk = Console(stderr=True)

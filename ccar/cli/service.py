@@ -1,0 +1,116 @@
+"""The commands that speak with a cluster's job server: submit a study, look at it, end it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ccar.cli.options import DEFAULT_STORE, File, Json, MaxDeviceHours, talk
+
+EXIT_NOT_ENDED = 1
+
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar="RAY_API_SERVER_ADDRESS",
+        help="Of the cluster's dashboard, e.g. http://HOST:8265.",
+    ),
+]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="What `ccar submit` printed, or the name of a study.", show_default=False)
+]
+ClusterStore = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Folder of trials, as the cluster's nodes see it; default: CCAR_STORE of its head.",
+        show_default=False,
+    ),
+]
+
+LOCAL_ADDRESS = "http://127.0.0.1:8265"  # Ray's own default
+
+
+def add_service_commands(app: typer.Typer) -> None:
+    """Register the commands of this file."""
+    for command in (submit, status, logs, stop):
+        app.command()(command)
+
+
+def submit(
+    file: File,
+    address: Address = LOCAL_ADDRESS,
+    store: ClusterStore = None,
+    max_device_hours: MaxDeviceHours = None,
+) -> None:
+    """Have a cluster run a study; prints its id."""
+    from ccar.cli.places import Places
+    from ccar.cli.submit import submit_study
+
+    here = Places.of(Path(store or os.environ.get("CCAR_STORE") or DEFAULT_STORE), None)
+    submission, is_new, plan = submit_study(file, here, address, store, max_device_hours)
+    print(submission.id)
+    if not is_new:
+        talk.print(f"{submission.id} is under way with this very study; nothing was submitted", markup=False)
+        return
+    lines = [plan, f"follow   ccar logs {submission.id} --follow", f"look     ccar status {submission.id}"]
+    talk.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def status(
+    wanted: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="What `ccar submit` printed, or the name of a study; default: all."),
+    ] = None,
+    address: Address = LOCAL_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Say how submitted studies stand."""
+    from ccar.cli.status import status_of
+    from ccar.cli.tables import rows_as_table
+
+    rows, trouble = status_of(address, wanted)
+    for problem in trouble:
+        talk.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        print(rows_as_table(rows), end="")
+    else:
+        talk.print(f"no study was submitted to the cluster at {address} since it started", markup=False)
+
+
+def logs(
+    wanted: Id,
+    address: Address = LOCAL_ADDRESS,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the study ends, or Ctrl-C.")] = False,
+) -> None:
+    """Print what a submitted study has said."""
+    from ccar.cluster.jobs import JobServer
+    from ccar.cluster.submissions import find
+
+    server = JobServer.connect(address)
+    submission = find(server, wanted)
+    if not follow:
+        print(server.log(submission.id), end="")
+        return
+    try:
+        for piece in server.follow(submission.id):
+            print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        talk.print(f"\n{submission.id} goes on without you", markup=False)
+
+
+def stop(wanted: Id, address: Address = LOCAL_ADDRESS) -> None:
+    """End a submitted study; nothing that it has trained is lost."""
+    from ccar.cli.stop import stop_submission
+
+    ended, sentence = stop_submission(address, wanted)
+    print(sentence)
+    if not ended:
+        raise typer.Exit(EXIT_NOT_ENDED)

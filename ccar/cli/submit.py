@@ -1,0 +1,74 @@
+"""`ccar submit`: look at a study here, and have it run in a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ccar.cli.places import Places
+from ccar.cli.plan import check_device_hours, duration, plan_of_view
+from ccar.cli.study_view import StudyView
+from ccar.cluster.jobs import JobServer
+from ccar.cluster.submissions import Request, Submission, submit
+from ccar.study.definition import Study, load_study
+from ccar.study.expansion import cells_of, load_data, open_cells_of, plan_cells
+from ccar.study.plan import Capacity, Plan, plan_of
+
+
+def submit_study(
+    file: Path, places: Places, address: str, store: str | None, max_device_hours: float | None
+) -> tuple[Submission, bool, str]:
+    """Check and plan a study on this machine, then submit it.
+
+    Args:
+        file: the study file.
+        places: the store that this machine sees, for what is done and how long trials take.
+        address: of the cluster's job server.
+        store: folder of trials on the cluster; None: the one that the cluster names.
+        max_device_hours: most device time that the study may take; None: any.
+
+    Returns:
+        The submission, whether it is new, and the plan in words.
+
+    Raises:
+        StudyFileError: all that is wrong with the file, or with its images if this machine has them.
+        UserError: it would take too long; the cluster cannot be reached or refuses; or another version of the
+            study is under way.
+    """
+    study = load_study(file)
+    plan = plan_here(study, places)
+    check_device_hours(study, plan, max_device_hours)
+    request = Request(study=study.name, text=study.text, store=store, options=_options(max_device_hours))
+    submission, is_new = submit(JobServer.connect(address), request)
+    return submission, is_new, cost_text(study, plan)
+
+
+def plan_here(study: Study, places: Places) -> Plan:
+    """What running the study takes, as far as this machine can tell: it need not have the images or the store."""
+    if study.data.root is None or study.data.root.is_dir():
+        return plan_of_view(StudyView(study, load_data(study, places.cache_dir, pack=False), places))
+    unseen = {(factor, seed): "" for factor in study.data.imbalance_factors for seed in study.seeds}
+    trials = plan_cells(cells_of(study), study.seeds, unseen)
+    searched = len(open_cells_of(study)) * len(study.seeds) * (study.search.num_samples if study.search else 0)
+    return plan_of(
+        trials,
+        {},
+        places.store.all_records(),
+        resources=study.resources,
+        capacity=Capacity(cpus=0),
+        num_trials=len(trials) + searched,
+    )
+
+
+def cost_text(study: Study, plan: Plan) -> str:
+    """The plan in one line."""
+    done = f", {plan.done} already done" if plan.done else ""
+    if plan.device_hours is None:
+        cost = f"{plan.device} time unknown: this machine sees no trial like these that has finished"
+    else:
+        cost = f"about {duration(plan.device_hours)} of {plan.device} time"
+    return f"{study.name}: {plan.total} trials{done}; {cost}"
+
+
+def _options(max_device_hours: float | None) -> Sequence[str]:
+    return [] if max_device_hours is None else [f"--max-device-hours={max_device_hours:g}"]

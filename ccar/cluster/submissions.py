@@ -1,0 +1,135 @@
+"""Studies as jobs of a cluster: `digits-lt_2` is the second submission of the study `digits-lt` to it.
+
+The name of a job can be used only once, and the job server sees to that. So the next number is a lock: of several
+who submit a study at the same time one creates the job, and the others find it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ccar.cluster.jobs import Job, JobServer
+from ccar.cluster.package import STUDY_FILE, packaged
+from ccar.errors import UserError
+from ccar.store.key import code_digest
+
+_ID = re.compile(r"(?P<study>[a-z0-9-]+)_(?P<number>[1-9][0-9]*)")  # a study's name has no underscore
+_STORE_MISSING = "the cluster does not say where its store is; start its head with CCAR_STORE=FOLDER, or use --store"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A study that was submitted."""
+
+    study: str
+    number: int  # of the submission of this study, from 1 on
+    version: str  # digest of what was submitted: study file and training code
+    store: str | None  # folder of trials on the cluster; None: the one that the cluster names
+    job: Job
+
+    @property
+    def id(self) -> str:
+        """The id that commands take."""
+        return self.job.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A study to submit."""
+
+    study: str
+    text: str  # the study file
+    store: str | None = None  # folder of trials on the cluster; None: the one that the cluster names
+    options: Sequence[str] = ()  # of `ccar run`
+
+    @property
+    def version(self) -> str:
+        """Equal for requests that would train the same."""
+        return hashlib.sha256(f"{self.text}\0{code_digest()}".encode()).hexdigest()
+
+
+def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
+    """Submit a study, unless it is under way.
+
+    Returns:
+        The submission, and whether it is new.
+
+    Raises:
+        UserError: another version of the study is under way, or the code is too large.
+    """
+    with packaged(request.text) as folder:
+        while True:
+            before = [known for known in submissions(server) if known.study == request.study]
+            for known in before:
+                if known.job.is_active and known.store == request.store:
+                    return _same_version(known, request), False
+            job_id = f"{request.study}_{1 + max((known.number for known in before), default=0)}"
+            created = server.submit(
+                job_id,
+                _entrypoint(request.options),
+                folder=folder,
+                environment=environment(request.store),
+                metadata={
+                    "ccar_study": request.study,
+                    "ccar_version": request.version,
+                    **({"ccar_store": request.store} if request.store else {}),
+                },
+            )
+            if created:
+                return find(server, job_id), True
+
+
+def environment(store: str | None) -> dict[str, str]:
+    """The variables of a job of ours; nothing secret."""
+    return {"CCAR_STORE": store} if store else {}
+
+
+def submissions(server: JobServer) -> list[Submission]:
+    """All submissions that the cluster remembers, oldest first."""
+    return [submission for job in server.jobs() if (submission := _submission(job)) is not None]
+
+
+def find(server: JobServer, wanted: str) -> Submission:
+    """A submission by its id, or the latest one of a study by the study's name.
+
+    Raises:
+        UserError: the cluster knows none.
+    """
+    known = submissions(server)
+    found = [submission for submission in known if wanted in (submission.id, submission.study)]
+    if not found:
+        ids = ", ".join(submission.id for submission in known[-5:])
+        hint = f"it knows {ids}" if ids else "it has had none since it was started; `ccar submit FILE` makes one"
+        raise UserError(f"the cluster at {server.address} knows no submission {wanted!r}", hint=hint)
+    return found[-1]
+
+
+def _same_version(known: Submission, request: Request) -> Submission:
+    if known.version != request.version:
+        raise UserError(
+            f"{known.id} is under way with another version of this study, or with other code of ccar",
+            hint=f"`ccar extend {known.id}` adds omegas and seeds; `ccar stop {known.id}` makes room and loses nothing",
+        )
+    return known
+
+
+def _entrypoint(options: Sequence[str]) -> str:
+    command = ["python", "-m", "ccar", "run", STUDY_FILE, "--address", "auto", *options]
+    return f'{shlex.join(command)} --store "${{CCAR_STORE:?{_STORE_MISSING}}}"'
+
+
+def _submission(job: Job) -> Submission | None:
+    match = _ID.fullmatch(job.id)
+    if match is None or "ccar_version" not in job.metadata:
+        return None
+    return Submission(
+        study=match["study"],
+        number=int(match["number"]),
+        version=job.metadata["ccar_version"],
+        store=job.metadata.get("ccar_store"),
+        job=job,
+    )

@@ -1,0 +1,174 @@
+"""Studies submitted to a real Ray cluster over its job server, as from a laptop."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ccar.cli.status import status_of
+from ccar.cluster.jobs import JobServer
+from ccar.cluster.local_cluster import start_cluster, stop_cluster
+from ccar.cluster.submissions import Request, _entrypoint, find, submissions, submit
+from ccar.errors import UserError
+from ccar.store.trial_store import TrialStore
+from tests.cli.test_commands import ccar
+from tests.tiny_study import write_tiny_study
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The folder of trials that the cluster names."""
+    return TrialStore(tmp_path_factory.mktemp("cluster") / "store")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, store):
+    """The URL of a cluster's job server; the cluster says where its store is."""
+    folder = tmp_path_factory.mktemp("noted")
+    folder.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:  # start_cluster hands these on to the nodes
+        patch.setenv("CCAR_STORE", str(store.root))
+        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        started = start_cluster(folder, num_nodes=2, cpus_per_node=1)
+    try:
+        yield started.dashboard
+    finally:
+        stop_cluster(folder)
+
+
+def study_named(name, folder, **shape):
+    path = write_tiny_study(folder, **shape)
+    path.write_text(path.read_text().replace("study: tiny", f"study: {name}"))
+    return path
+
+
+def wait_for(condition, seconds=100):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_study_goes_from_the_laptop_to_the_cluster_and_its_words_come_back(tmp_path, cluster, store):
+    code, out, err = ccar("submit", study_named("short", tmp_path), "--address", cluster, cwd=tmp_path)
+    assert (code, out) == (0, "short_1\n")
+    assert "short: 2 trials" in err
+    assert "ccar logs short_1 --follow" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+    code, out, err = ccar("logs", "short_1", "--follow", "--address", cluster, cwd=tmp_path)
+    assert code == 0
+    assert "All trials finished." in out
+    assert {store.read(trial.key).status for trial in store.study("short").trials} == {"finished"}
+    _, again, _ = ccar("logs", "short", "--address", cluster, cwd=tmp_path)
+    assert again == out
+
+    code, out, err = ccar("status", "short", "--address", cluster, "--json", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    (row,) = json.loads(out)
+    assert (row["id"], row["state"], row["trials"], row["finished"], row["to go"]) == ("short_1", "done", 2, 2, 0)
+
+
+def test_a_study_submitted_twice_at_once_runs_once_and_stops_without_losing_an_epoch(tmp_path, cluster, store):
+    text = study_named("long", tmp_path, epochs=4000).read_text()
+    request = Request(study="long", text=text)
+    servers = [JobServer.connect(cluster) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        submitted = list(threads.map(lambda server: submit(server, request), servers))
+    assert {submission.id for submission, _ in submitted} == {"long_1"}
+    assert sorted(is_new for _, is_new in submitted) == [False, False, False, True]
+    server = servers[0]
+    assert [known.study for known in submissions(server)].count("long") == 1
+
+    with pytest.raises(UserError, match="long_1 is under way with another version") as other:
+        submit(server, Request(study="long", text=text + "# changed"))
+    assert "ccar stop long_1" in other.value.hint
+
+    wait_for(lambda: store.study("long") and any(store.read(t.key).epochs for t in store.study("long").trials))
+    ((row,), trouble) = status_of(cluster, "long")
+    assert (row["state"], row["trials"], row["finished"], trouble) == ("running", 2, 0, [])
+
+    begun = time.monotonic()
+    code, out, _ = ccar("stop", "long", "--address", cluster, cwd=tmp_path)
+    assert (code, out) == (0, "long_1 stopped\n")
+    assert time.monotonic() - begun < 45  # measured on an idle machine: 9 s
+    assert "interrupted; run the same command again" in server.log("long_1")
+    records = [store.read(trial.key) for trial in store.study("long").trials]
+    assert {record.status for record in records} <= {"unfinished", "absent"}
+    begun_ones = [record for record in records if record.epochs]
+    assert begun_ones
+    for record in begun_ones:  # given back by its worker, not left behind by a dead one
+        last = sorted((store.root / "trials" / record.key[:2] / record.key / "log").iterdir())[-1]
+        assert json.loads(last.read_text().splitlines()[0])["type"] == "released"
+    code, out, _ = ccar("stop", "long", "--address", cluster, cwd=tmp_path)
+    assert (code, out) == (0, "long_1 had ended before: stopped\n")
+
+
+def test_no_secret_goes_into_the_runtime_environment(cluster):
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text()
+    request = urllib.request.Request(f"{cluster}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        listed = answer.read().decode()
+    assert "runtime_env" in listed
+    assert token not in listed
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN_PATH": ""}, "asks for a token, and this machine has none"),
+        ({"RAY_AUTH_TOKEN": "0" * 64}, "does not accept the token of this machine"),
+        ({"RAY_AUTH_TOKEN_PATH": "/nowhere/token"}, "token cannot be read"),
+    ],
+)
+def test_without_the_right_token_everything_is_refused_within_15_seconds(tmp_path, cluster, environment, words):
+    begun = time.monotonic()
+    code, out, err = ccar("status", "--address", cluster, cwd=tmp_path, HOME=str(tmp_path), **environment)
+    assert time.monotonic() - begun < 15
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "~/.ray/auth_token" in err
+
+
+def test_an_address_where_no_cluster_is_is_refused(tmp_path):
+    code, _, err = ccar("submit", write_tiny_study(tmp_path), "--address", "http://127.0.0.1:9", cwd=tmp_path)
+    assert code == 2
+    assert "no Ray cluster answers at http://127.0.0.1:9" in err
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://", "http://user:word@host:8265", "http://h:x"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(UserError, match="cannot use the address"):
+        JobServer.connect(address)
+
+
+def test_an_unknown_id_names_those_there_are(tmp_path, cluster):
+    with pytest.raises(UserError, match="knows no submission 'lnog'") as error:
+        find(JobServer.connect(cluster), "lnog")
+    assert "long_1" in error.value.hint
+
+
+def test_more_than_the_given_device_hours_are_refused_before_anything_is_submitted(tmp_path, cluster, store):
+    path = study_named("costly", tmp_path, epochs=2, omegas="[0.25, 0.5, 0.75]", seeds="[0, 1, 2]")
+    given = ("--store", store.root, "--max-device-hours", "0.0000001")
+    code, out, err = ccar("submit", path, "--address", cluster, *given, cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert "costly would take about" in err
+    assert "more than --max-device-hours 1e-07" in err
+
+
+def test_a_cluster_that_does_not_say_where_its_store_is_refuses(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "CCAR_STORE"}
+    done = subprocess.run(["sh", "-c", _entrypoint([])], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "start its head with CCAR_STORE=FOLDER" in done.stderr
