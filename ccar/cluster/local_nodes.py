@@ -47,7 +47,7 @@ class NodeProcess:
 
 
 def make_ray_dir() -> Path:
-    """A new private folder (mode 700) for one cluster's sockets and logs, to be given to Ray as DIR/ray.
+    """A new private folder (mode 700) for one cluster's sockets and logs, to be given to Ray as DIR/NAME.
 
     Ray opens its own temporary directory, /tmp/ray or what it is told, to everybody. It is not below TMPDIR:
     the paths of sockets may not be longer than 107 characters.
@@ -113,7 +113,9 @@ class NodeStart:
     def _start(self, name: str, options: Sequence[str], environment: Mapping[str, str]) -> NodeProcess:
         module = "ccar.cluster.loopback" if self.host == LOOPBACK else "ray.scripts.scripts"
         command = [sys.executable, "-m", module, "start", "--block", "--disable-usage-stats", "--log-style=record"]
-        command += [f"--node-ip-address={self.host}", f"--num-cpus={self.cpus}", f"--temp-dir={self.ray_dir / 'ray'}"]
+        command += [f"--node-ip-address={self.host}", f"--num-cpus={self.cpus}"]
+        # A folder for each node: a node unpacks the code of a job anew, and would pull it from under another one.
+        command += [f"--temp-dir={self.ray_dir / name}"]
         command += [f"--object-store-memory={_OBJECT_STORE_BYTES}"]
         command += [f"--dashboard-agent-listen-port={free_ports(self.host, 1)[0]}", *options]
         # Ray's 3 s between SIGTERM and SIGKILL of a job are too few for a driver to end its trials cleanly.

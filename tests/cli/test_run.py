@@ -211,6 +211,44 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
     assert points == distinct == counts(calm)[1]
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_one_signal_ends_a_run_in_order_and_a_second_one_at_once(tmp_path, signals):
+    driver = subprocess.Popen(
+        [str(CCAR), "run", str(write_tiny_study(tmp_path, epochs=4000))],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    _wait_for_a_commit(tmp_path, driver)
+    family = [driver.pid, *(child.pid for child in psutil.Process(driver.pid).children(recursive=True))]
+    try:
+        for _ in range(signals):
+            sent = time.monotonic()
+            os.kill(driver.pid, signal.SIGTERM)
+            time.sleep(0.5)
+        _, words = driver.communicate(timeout=100)
+        assert time.monotonic() - sent < (25 if signals == 1 else 2)
+        assert driver.returncode == 130
+        assert "ending: trials stop at their last checkpoint" in words
+        assert ("run the same command again" in words) == (signals == 1)
+        wait_until_gone(family)
+    finally:
+        _end(family)
+    logs = [sorted(log.iterdir())[-1] for log in (tmp_path / "ccar-store" / "trials").glob("??/*/log")]
+    lasts = {json.loads(log.read_text().splitlines()[0])["type"] for log in logs}
+    assert lasts == {"released"} if signals == 1 else lasts <= {"claim", "commit"}
+
+
+def wait_until_gone(pids):
+    """Ten seconds are enough for processes that end by themselves."""
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+        assert time.monotonic() < deadline, [psutil.Process(pid).cmdline() for pid in pids if psutil.pid_exists(pid)]
+        time.sleep(0.1)
+
+
 def _wait_for_a_commit(folder, driver):
     """Until this driver's workers have committed something new, or it has ended."""
     store = folder / "ccar-store" / "trials"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +37,6 @@ def cluster(tmp_path_factory, store):
     folder.chmod(0o700)
     with pytest.MonkeyPatch.context() as patch:  # start_cluster hands these on to the nodes
         patch.setenv("CCAR_STORE", str(store.root))
-        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         started = start_cluster(folder, num_nodes=2, cpus_per_node=1)
     try:
         yield started.dashboard
