@@ -6,13 +6,8 @@ import os
 
 import grpc
 
-from ccar.cluster.token import find_token
+from ccar.cluster.token import TOKEN_HINT, find_token
 from ccar.errors import UserError
-
-TOKEN_HINT = (
-    "ask whoever runs the cluster for its token, and put it into ~/.ray/auth_token (mode 600), "
-    "or into a file that RAY_AUTH_TOKEN_PATH names; `ccar cluster status` says where that of a local cluster is"
-)
 
 _ANY_CALL = "/ray.rpc.NodeInfoGcsService/GetClusterId"  # every client's first; takes an empty message
 _SECONDS_TO_ANSWER = 5.0

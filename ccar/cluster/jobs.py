@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from ccar.cluster.token import find_token
+from ccar.cluster.token import TOKEN_HINT, find_token
 from ccar.errors import CcarError, UserError
 
 if TYPE_CHECKING:
@@ -24,11 +24,6 @@ SECONDS_TO_CONNECT = 4.0
 SECONDS_TO_ANSWER = 10.0  # with the first: a wrong address or token is told within 15 s
 SECONDS_TO_UPLOAD = 120.0  # the package goes up on one request, the job server starts a process on another
 STOP_SECONDS = 30  # from SIGTERM to SIGKILL; Ray's own 3 s are too few to end a study's trials cleanly
-
-_TOKEN_HINT = (
-    "ask whoever runs the cluster for its token, and put it into ~/.ray/auth_token (mode 600), "
-    "or into a file that RAY_AUTH_TOKEN_PATH names"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +192,7 @@ def _told_as_ours(address: str) -> Iterator[None]:
     try:
         yield
     except AuthenticationError as error:
-        raise UserError(_refusal(address, str(error)), hint=_TOKEN_HINT) from error
+        raise UserError(_refusal(address, str(error)), hint=TOKEN_HINT) from error
     except (requests.ConnectionError, requests.Timeout, ConnectionError, aiohttp.ClientConnectionError) as error:
         raise _unreachable(address) from error
     except (requests.RequestException, aiohttp.ClientError, RuntimeError, ValueError, KeyError) as error:

@@ -9,6 +9,11 @@ from pathlib import Path
 
 from ccar.errors import UserError
 
+TOKEN_HINT = (
+    "ask whoever runs the cluster for its token, and put it into ~/.ray/auth_token (mode 600), "
+    "or into a file that RAY_AUTH_TOKEN_PATH names; `ccar cluster status` says where that of a local cluster is"
+)
+
 
 def token_file() -> Path | None:
     """The file in which Ray would find a token, whether or not there is one; None when it is in RAY_AUTH_TOKEN."""
