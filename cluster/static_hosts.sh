@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# A Ray cluster on machines that are always there, over ssh:
+#
+#     cluster/static_hosts.sh start hosts.txt     # one host per line, the head first; # begins a comment
+#     cluster/static_hosts.sh status hosts.txt
+#     cluster/static_hosts.sh stop hosts.txt
+#
+# Needs on every host: ssh without a password, the same environment under the same path (CCAR_ENV, default: the one
+# that `ray` is in here), and the store on a shared path. All connections ask for a token; it travels over ssh, into a
+# file that only you can read, and is in no command line. The dashboard with its job server stays on the head's loopback
+# (the last lines say how to reach it). Ray's other ports must be open between the hosts and should be closed to
+# everybody else: the token is not encrypted on its way.
+#
+# `stop` ends what `start` has started, by its process group, and no other Ray on the hosts (as `ray stop` would).
+set -euo pipefail
+
+usage() {
+  echo "usage: $0 start|status|stop HOSTS_FILE" >&2
+  exit 2
+}
+if [ $# -ne 2 ] || [ ! -r "$2" ]; then usage; fi
+command=$1
+mapfile -t hosts < <(sed 's/#.*//; s/[[:space:]]//g; /^$/d' "$2")
+[ "${#hosts[@]}" -gt 0 ] || { echo "$2 names no host" >&2; exit 2; }
+
+port=${CCAR_RAY_PORT:-6379}
+jobs_port=${CCAR_JOBS_PORT:-8265}
+environment=${CCAR_ENV:-$(dirname "$(dirname "$(command -v ray)")")}
+folder=.ccar-ray # in the home directory of each host
+token_file=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
+
+on() { # HOST SCRIPT: run a script there; what comes in on stdin goes to it
+  # shellcheck disable=SC2029  # the script is put together here, on purpose; it holds no secret
+  ssh -o BatchMode=yes "$1" "set -eu; umask 077; mkdir -p ~/$folder; cd ~/$folder; $2"
+}
+
+start_node() { # HOST OPTIONS OF ray start
+  local host=$1
+  shift
+  on "$host" 'cat >token' <"$token_file"
+  # --block: one process that ends with its parts. setsid: a process group of its own, which `stop` ends as a whole.
+  # --temp-dir: Ray opens its own folder to everybody, so there is a private one around it; short, for Ray's sockets.
+  on "$host" "if [ -s pid ] && kill -0 -- -\$(cat pid) 2>/dev/null; then echo '$host: runs already' >&2; exit 1; fi
+    export PATH='$environment/bin':\$PATH RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=\$PWD/token
+    export RAY_JOB_STOP_WAIT_TIME_S=30 # a study that is stopped needs more than Ray's 3 s to end cleanly
+    mktemp -d /tmp/ccar-ray-XXXXXX >dir
+    setsid nohup ray start --block --disable-usage-stats --temp-dir=\$(cat dir)/ray $* >ray.log 2>&1 </dev/null & echo \$! >pid"
+}
+
+case $command in
+  start)
+    [ -s "$token_file" ] || { echo "no token in $token_file; make one: ray get-auth-token --generate" >&2; exit 2; }
+    head_ip=$(on "${hosts[0]}" "hostname -I | cut -d' ' -f1")
+    start_node "${hosts[0]}" --head --node-ip-address="$head_ip" --port="$port" \
+      --dashboard-host=127.0.0.1 --dashboard-port="$jobs_port"
+    for _ in $(seq 60); do
+      on "${hosts[0]}" "grep -q 'Ray runtime started' ray.log" && break
+      on "${hosts[0]}" "kill -0 \$(cat pid) 2>/dev/null" || { on "${hosts[0]}" 'tail -n 5 ray.log' >&2; exit 1; }
+      sleep 1
+    done
+    for host in "${hosts[@]:1}"; do
+      start_node "$host" --address="$head_ip:$port"
+    done
+    echo "address  $head_ip:$port"
+    echo "jobs     http://127.0.0.1:$jobs_port on ${hosts[0]}; from here: ssh -N -L $jobs_port:127.0.0.1:$jobs_port ${hosts[0]}"
+    echo "check    ccar doctor --address $head_ip:$port --store SHARED_FOLDER    (on ${hosts[0]})"
+    ;;
+  status)
+    for host in "${hosts[@]}"; do
+      on "$host" "if [ -s pid ] && kill -0 -- -\$(cat pid) 2>/dev/null; then echo '$host: runs'; else echo '$host: does not run'; fi"
+    done
+    ;;
+  stop)
+    for ((i = ${#hosts[@]} - 1; i >= 0; i--)); do # the head last
+      on "${hosts[i]}" "if [ -s pid ] && kill -TERM -- -\$(cat pid) 2>/dev/null; then
+          for _ in \$(seq 40); do kill -0 -- -\$(cat pid) 2>/dev/null || break; sleep 0.25; done
+          kill -KILL -- -\$(cat pid) 2>/dev/null || true
+        fi
+        if [ -s dir ]; then rm -rf \"\$(cat dir)\"; fi
+        cd ~; rm -rf ~/$folder; echo '${hosts[i]}: stopped'"
+    done
+    ;;
+  *) usage ;;
+esac

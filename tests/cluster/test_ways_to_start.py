@@ -1,0 +1,102 @@
+"""The files in cluster/: scripts are run on two hosts of this machine, the others are checked against schemas."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ccar.store.trial_store import TrialStore
+from tests.cluster.hosts import can_make_hosts, two_hosts
+from tests.tiny_study import write_tiny_study
+
+CLUSTER = Path(__file__).parents[2] / "cluster"
+SCRIPTS = ["slurm.sbatch", "static_hosts.sh"]
+
+needs_hosts = pytest.mark.skipif(not can_make_hosts(), reason="needs root and namespaces, to have two hosts")
+
+
+def output(command, environment):
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_are_in_order(name):
+    subprocess.run(["bash", "-n", CLUSTER / name], check=True)
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed (Debian: apt-get install shellcheck)")
+    checked = subprocess.run(["shellcheck", CLUSTER / name], check=False, capture_output=True, text=True)
+    assert checked.stdout == ""
+
+
+@needs_hosts
+@pytest.mark.ray
+@pytest.mark.timeout(420)
+def test_a_slurm_job_that_is_preempted_keeps_what_it_has_and_goes_back_into_the_queue(tmp_path):
+    study = write_tiny_study(tmp_path, epochs=2000, omegas="[0.5]")
+    store = TrialStore(tmp_path / "store")
+    with two_hosts(tmp_path) as environment:
+        slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2"}
+        environment |= {**slurm, "CCAR_JOB_DIR": str(tmp_path / "jobs")}
+        command = ["bash", CLUSTER / "slurm.sbatch", study, "--store", store.root]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
+            deadline = time.monotonic() + 200
+            while not any(record.epochs for record in store.all_records()):
+                assert job.poll() is None, job.communicate()[0].decode()
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            os.kill(job.pid, signal.SIGTERM)
+            said = job.communicate(timeout=120)[0].decode()
+    assert job.returncode == 75, said
+    assert (tmp_path / "requeued").read_text() == "4711\n"
+    assert list((tmp_path / "jobs").iterdir()) == []  # the token is gone
+    assert {record.status for record in store.all_records()} == {"unfinished"}
+    assert "interrupted; run the same command again to go on from here" in said
+
+
+@needs_hosts
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_static_hosts_become_a_cluster_and_are_let_go_again(tmp_path):
+    hosts = tmp_path / "hosts.txt"
+    hosts.write_text("# the head first\none\ntwo\n")
+    with two_hosts(tmp_path) as environment:
+
+        def script(command):
+            words = [CLUSTER / "static_hosts.sh", command, hosts]
+            return subprocess.run(words, env=environment, check=False, capture_output=True, text=True, timeout=200)
+
+        try:
+            started = script("start")
+            assert started.returncode == 0, started.stdout + started.stderr
+            assert script("status").stdout == "one: runs\ntwo: runs\n"
+            again = script("start")
+            assert (again.returncode, again.stderr) == (1, "one: runs already\n")
+            address = started.stdout.split()[1]
+            doctor = ["enter", "one", "ccar", "doctor", "--address", address, "--store", tmp_path / "store"]
+            deadline = time.monotonic() + 100
+            while "node-1 " not in (seen := output(doctor, environment)):
+                assert time.monotonic() < deadline, seen
+                time.sleep(1)
+            assert "WRONG" not in seen
+            token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text()
+            home = tmp_path / "two.home" / ".ccar-ray"
+            assert (home / "token").read_text() == token
+            assert (home / "token").stat().st_mode & 0o077 == 0
+            ray_dir = Path((home / "dir").read_text().strip())
+            processes = output(["enter", "two", "ps", "-efww"], environment)
+            assert "raylet" in processes, (home / "ray.log").read_text()
+            assert token not in processes
+        finally:
+            stopped = script("stop")
+        assert stopped.stdout == "two: stopped\none: stopped\n"
+        processes = output(["enter", "two", "ps", "-e"], environment)
+        assert not any(word in processes for word in ("raylet", "gcs_server", "python"))
+        assert not ray_dir.exists()
+        assert not home.exists()
