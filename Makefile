@@ -4,12 +4,13 @@ export UV_SYSTEM_CERTS ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help system setup demo test check bench lock clean
 
 help:
 	@echo "make demo    run the main job on embedded data (sets up .venv first)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, import layers, tests"
+	@echo "make system  install Debian's packages that some tests need, as root; those tests are skipped without"
 	@echo "make bench   measure the figures of benchmarks/RESULTS.md again"
 	@echo "make lock    resolve pyproject.toml into requirements.lock"
 
@@ -24,6 +25,12 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
+
+# PostgreSQL for the team's MLflow, shellcheck for the scripts of cluster/, iproute2 for hosts made of namespaces.
+DEBIAN := postgresql shellcheck iproute2
+system:
+	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(DEBIAN); }
 
 setup: $(READY)
 

@@ -5,6 +5,8 @@
 #     cluster/static_hosts.sh status hosts.txt
 #     cluster/static_hosts.sh stop hosts.txt
 #
+# CCAR_STORE, where it is set, becomes the cluster's: the folder of trials of studies that are submitted to it.
+#
 # Needs on every host: ssh without a password, the same environment under the same path (CCAR_ENV, default: the one
 # that `ray` is in here), and the store on a shared path. All connections ask for a token; it travels over ssh, into a
 # file that only you can read, and is in no command line. The dashboard with its job server stays on the head's loopback
@@ -43,6 +45,7 @@ start_node() { # HOST OPTIONS OF ray start
   on "$host" "if [ -s pid ] && kill -0 -- -\$(cat pid) 2>/dev/null; then echo '$host: runs already' >&2; exit 1; fi
     export PATH='$environment/bin':\$PATH RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=\$PWD/token
     export RAY_JOB_STOP_WAIT_TIME_S=30 # a study that is stopped needs more than Ray's 3 s to end cleanly
+    export CCAR_STORE='${CCAR_STORE:-}'
     mktemp -d /tmp/ccar-ray-XXXXXX >dir
     setsid nohup ray start --block --disable-usage-stats --temp-dir=\$(cat dir)/ray $* >ray.log 2>&1 </dev/null & echo \$! >pid"
 }

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from ccar.cli.doctor import cluster_checks
 from ccar.cli.listing import listing
 from ccar.cli.places import Places
 from ccar.cluster.questions import answer_line, error_line
@@ -41,7 +43,11 @@ def _runs(places: Places, words: Sequence[str]) -> object:
     return listing("runs", places.store, Path())
 
 
-ANSWERS: Mapping[str, Callable[[Places, Sequence[str]], object]] = {"runs": _runs}
+def _doctor(places: Places, words: Sequence[str]) -> object:
+    return [asdict(check) for check in cluster_checks(places, "auto")]
+
+
+ANSWERS: Mapping[str, Callable[[Places, Sequence[str]], object]] = {"runs": _runs, "doctor": _doctor}
 
 
 if __name__ == "__main__":

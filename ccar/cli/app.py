@@ -280,16 +280,30 @@ def ui(
 def doctor(
     address: Annotated[
         str | None,
-        typer.Option(help="Address of a running Ray cluster; default: this machine alone.", show_default=False),
+        typer.Option(
+            help="HOST:PORT of a cluster's head, or URL of its dashboard; default: this machine alone.",
+            show_default=False,
+        ),
     ] = None,
-    store: Store = DEFAULT_STORE,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CCAR_STORE",
+            help="Folder of trials; default: the one that the cluster names, or ccar-store.",
+            show_default=False,
+        ),
+    ] = None,
     tracking_uri: TrackingUri = None,
     as_json: Json = False,
 ) -> None:
     """Say what is wrong with this machine, or with every node of a cluster, and what to do; exit code 1 if anything."""
-    from ccar.cli.doctor import checks_json, checks_text, examine
+    from ccar.cli.doctor import checks_json, checks_text, examine_cluster, examine_from_outside, examine_machine
 
-    checks = examine(_places(store, tracking_uri), address)
+    if address is not None and "://" in address:
+        checks = examine_from_outside(address, None if store is None else str(store))
+    else:
+        places = _places(store or DEFAULT_STORE, tracking_uri)
+        checks = examine_machine(places) if address is None else examine_cluster(places, address)
     print(json.dumps(checks_json(checks), indent=2) if as_json else checks_text(checks))
     if not all(check.ok for check in checks):
         raise typer.Exit(EXIT_FOUND)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+from ccar.cli.options import Json, talk
 
 if TYPE_CHECKING:
     from ccar.cluster.local_cluster import LocalCluster
@@ -30,9 +31,6 @@ Folder = Annotated[
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-
-talk = Console(stderr=True)
 
 
 @commands.command()

@@ -3,45 +3,80 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ccar.cli.places import Places
 from ccar.cluster.address import check_address
 from ccar.cluster.diagnosis import Check, checks_of_machine, checks_of_survey
-from ccar.cluster.node_facts import machine_facts, probe_folder
+from ccar.cluster.jobs import JobServer
+from ccar.cluster.node_facts import THIS_MACHINE, machine_facts, probe_folder
+from ccar.cluster.questions import ask
 from ccar.cluster.token import find_token, token_file
 from ccar.errors import CcarError
 from ccar.tracking.address import check_tracking, shown
 
 
-def examine(places: Places, address: str | None) -> list[Check]:
-    """Look at everything that a run would need; what cannot be looked at is a finding, never an error.
+def examine_machine(places: Places) -> list[Check]:
+    """Look at everything that a run on this machine would need."""
+    with probe_folder(places.store.root) as probes:
+        return [*_token_file(), _tracking(places.tracking_uri, THIS_MACHINE), *checks_of_machine(machine_facts(probes))]
+
+
+def examine_cluster(places: Places, address: str) -> list[Check]:
+    """Look at every node of a cluster from a machine in it, as `ccar run` would use it.
+
+    A cluster that cannot be looked at is a finding, never an error.
 
     Args:
         places: store and MLflow.
-        address: of a Ray cluster; None: this machine alone.
+        address: HOST:PORT of its head, or auto.
     """
-    checks = [_tracking(places.tracking_uri), *_token_file()]
-    if address is None:
-        with probe_folder(places.store.root) as probes:
-            return [*checks, *checks_of_machine(machine_facts(probes))]
+    return [*_token_file(), *_reached(lambda: cluster_checks(places, address))]
+
+
+def examine_from_outside(address: str, store: str | None) -> list[Check]:
+    """Look at every node of a cluster through its job server, as `ccar submit` would use it; the driver is its head.
+
+    Args:
+        address: URL of the dashboard.
+        store: folder of trials on the cluster; None: the one that the cluster names.
+    """
+    return [*_token_file(), *_reached(lambda: _asked(address, store))]
+
+
+def cluster_checks(places: Places, address: str) -> list[Check]:
+    """The checks of a cluster that can be reached.
+
+    Raises:
+        CcarError: it cannot.
+    """
+    check_address(address)
+    from ccar.cluster.survey import survey_cluster  # Ray takes a second to import
+
+    checks = checks_of_survey(survey_cluster(address, places.store.root))
+    return [_tracking(places.tracking_uri, THIS_MACHINE if address != "auto" else "head"), *checks]
+
+
+def _asked(address: str, store: str | None) -> list[Check]:
+    answers = ask(JobServer.connect(address), store, ["doctor"])
+    return [Check(**answer) for answer in answers]
+
+
+def _reached(look: Callable[[], list[Check]]) -> list[Check]:
     try:
-        check_address(address)
-        from ccar.cluster.survey import survey_cluster
-
-        return [*checks, *checks_of_survey(survey_cluster(address, places.store.root))]
+        return look()
     except CcarError as error:
-        return [*checks, Check(where="cluster", what="reachable", found=str(error), remedy=error.hint or "see above")]
+        return [Check(where="cluster", what="reachable", found=str(error), remedy=error.hint or "see above")]
 
 
-def _tracking(uri: str) -> Check:
+def _tracking(uri: str, where: str) -> Check:
     try:
         check_tracking(uri)
     except CcarError as error:
-        return Check(where="this machine", what="mlflow", found=str(error), remedy=error.hint)
-    return Check(where="this machine", what="mlflow", found=shown(uri))
+        return Check(where=where, what="mlflow", found=str(error), remedy=error.hint)
+    return Check(where=where, what="mlflow", found=shown(uri))
 
 
 def _token_file() -> Iterator[Check]:
@@ -51,7 +86,7 @@ def _token_file() -> Iterator[Check]:
         return
     mode = stat.S_IMODE(file.stat().st_mode)
     remedy = f"chmod 600 {file}" if mode & 0o077 else None
-    yield Check(where="this machine", what="token", found=f"{file}, mode {mode:o}", remedy=remedy)
+    yield Check(where=THIS_MACHINE, what="token", found=f"{file}, mode {mode:o}", remedy=remedy)
 
 
 def checks_text(checks: Sequence[Check]) -> str:

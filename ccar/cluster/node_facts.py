@@ -21,6 +21,7 @@ from ccar.store.files import create_exclusively
 from ccar.store.key import code_digest
 
 DRIVER_PROBE = "driver"
+THIS_MACHINE = "this machine"
 
 _PACKAGES = ("ray", "torch", "numpy", "torchvision")
 _SHARED_MEMORY = Path("/dev/shm")
@@ -73,7 +74,7 @@ def gather_facts(name: str, probe_folder: Path, *, has_gpus: bool) -> NodeFacts:
 
 def machine_facts(probes: Path) -> NodeFacts:
     """The facts of the machine that this process runs on."""
-    return gather_facts("this machine", probes, has_gpus=may_have_gpus())
+    return gather_facts(THIS_MACHINE, probes, has_gpus=may_have_gpus())
 
 
 @contextmanager

@@ -181,6 +181,16 @@ def test_the_doctor_looks_at_every_node_and_leaves_nothing_in_the_store(local_cl
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.ray
+def test_the_doctor_looks_at_every_node_from_outside_too(local_cluster, tmp_path):
+    seen = ccar("doctor", "--address", local_cluster.dashboard, "--store", tmp_path / "store", "--json")
+    checks = json.loads(seen.stdout)
+    assert [check for check in checks if not check["ok"]] == []
+    nodes = {check["where"] for check in checks if check["what"] == "clock"}
+    assert nodes == {"head 127.0.0.1", "node-1 127.0.0.1"}
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_cluster_that_does_not_answer_is_a_finding(tmp_path):
     seen = ccar("doctor", "--address", "127.0.0.1:9", "--store", tmp_path)
     assert seen.returncode == 1

@@ -16,7 +16,7 @@ from tests.cluster.hosts import can_make_hosts, two_hosts
 from tests.tiny_study import write_tiny_study
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
-SCRIPTS = ["slurm.sbatch", "static_hosts.sh"]
+SCRIPTS = ["slurm.sbatch", "static_hosts.sh", "mlflow/serve.sh", "mlflow/make_secrets.sh"]
 
 needs_hosts = pytest.mark.skipif(not can_make_hosts(), reason="needs root and namespaces, to have two hosts")
 
