@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ccar.evidence.intervals import Array, bca_interval, t_half_width
-from ccar.evidence.significance import hedges_g, holm, seeds_to_settle, sign_flip_p, t_test_p, verdicts
+from ccar.evidence.significance import hedges_g, holm, more_seeds_to_settle, sign_flip_p, t_test_p, verdicts
 
 MOMENTS = ["mean", "sd", "n", "low", "high"]
 PARTS = [*MOMENTS, "effect", "p", "p_holm", "p_sign_flip", "more_seeds", "verdict"]
@@ -72,13 +72,12 @@ def compare(differences: Array) -> pd.DataFrame:
     p_holm, effect = holm(p), hedges_g(mean, sd, n)
     words = verdicts(mean, sd, n, p_holm)
     unsettled = np.where(np.isin(words, ["better", "worse"]), np.nan, effect)
-    needed = seeds_to_settle(unsettled, int(np.count_nonzero(~np.isnan(p))))
     return found.assign(
         effect=effect,
         p=p,
         p_holm=p_holm,
         p_sign_flip=sign_flip_p(differences),
-        more_seeds=np.maximum(needed - n, 1.0),
+        more_seeds=more_seeds_to_settle(unsettled, n, int(np.count_nonzero(~np.isnan(p)))),
         verdict=pd.Series(words, dtype="str"),
     )
 

@@ -19,8 +19,8 @@ ALPHA = 1 - LEVEL  # the share of studies without any effect that may say better
 MIN_SEEDS = 3  # with two, the 95 % interval is 12.7 standard errors to each side: it says nothing
 MAX_EXACT_SEEDS = 13  # 8,192 sign patterns; each further seed doubles them
 POWER = 0.8  # with so much of it, a number of seeds "would probably settle" a question
-# Numbers of seeds to choose an answer from; nobody plans 87 rather than 90.
-_SEEDS = np.array([*range(MIN_SEEDS, 31), 35, *range(40, 101, 10), *range(120, 201, 20), *range(250, 1001, 50)])
+# More seeds to choose an answer from; nobody plans 87 rather than 90.
+_MORE = np.array([*range(1, 21), *range(25, 51, 5), *range(60, 101, 10), *range(120, 201, 20), *range(250, 1001, 50)])
 
 
 def t_test_p(mean: Array, sd: Array, n: Array) -> Array:
@@ -89,11 +89,12 @@ def hedges_g(mean: Array, sd: Array, n: Array) -> Array:
     return np.where(known, factor * mean / np.where(known, sd, 1.0), np.nan)
 
 
-def seeds_to_settle(effect: Array, num_comparisons: int) -> Array:
-    """How many seeds find a true effect of this size, among so many comparisons, in 80 of 100 studies.
+def more_seeds_to_settle(effect: Array, n: Array, num_comparisons: int) -> Array:
+    """How many seeds beyond n find a true effect of this size, among so many comparisons, in 80 of 100 studies.
 
     Args:
         effect: (m,) true mean difference in units of the standard deviation of the differences; the sign is ignored.
+        n: (m,) seeds that there are, at least one where the effect is known.
         num_comparisons: of the question; each has to hold at its share of alpha, as Holm asks of the first one.
 
     Returns:
@@ -104,11 +105,13 @@ def seeds_to_settle(effect: Array, num_comparisons: int) -> Array:
     # "larger" at half of alpha: the two-sided power adds rejections on the wrong side, which are no finding
     # (and for which statsmodels 0.15 gives NaN where they are very rare).
     alpha = ALPHA / max(num_comparisons, 1) / 2
-    known = np.nan_to_num(np.abs(effect))
-    power = TTestPower().power(known[:, None], _SEEDS, alpha, alternative="larger")
-    enough = power >= POWER
-    seeds = np.where(enough.any(axis=1), _SEEDS[enough.argmax(axis=1)], np.inf)
-    return np.where(np.isnan(effect), np.nan, seeds)
+    more = np.full(len(effect), np.nan)
+    known = ~np.isnan(effect)
+    if known.any():
+        size = np.abs(effect[known])[:, None]
+        enough = TTestPower().power(size, n[known][:, None] + _MORE, alpha, alternative="larger") >= POWER
+        more[known] = np.where(enough.any(axis=1), _MORE[enough.argmax(axis=1)], np.inf)
+    return more
 
 
 def verdicts(mean: Array, sd: Array, n: Array, p_holm: Array) -> NDArray[np.str_]:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from ccar.evidence.significance import hedges_g, holm, seeds_to_settle, sign_flip_p, t_test_p
+from ccar.evidence.significance import hedges_g, holm, more_seeds_to_settle, sign_flip_p, t_test_p
 
 # Student (Biometrika 6, 1908), the additional hours of sleep by two drugs in ten patients; R's `sleep`.
 SLEEP = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]) - np.array(
@@ -82,17 +82,22 @@ def test_hedges_effect_is_unbiased_for_few_seeds():
     assert g.mean() == pytest.approx(2.0, abs=0.03)
 
 
-def test_seeds_to_settle_are_those_with_eighty_per_cent_power():
-    for effect in (0.5, 1.0, 2.0):
-        (needed,) = seeds_to_settle(np.array([effect]), 1)
+def test_so_many_more_seeds_have_eighty_per_cent_power_and_one_less_has_not():
+    for effect in (0.8, 1.0, 2.0):
+        (more,) = more_seeds_to_settle(np.array([effect]), np.array([3]), 1)
         power = TTestPower()
-        assert power.power(effect, needed, 0.05) >= 0.8 > power.power(effect, needed - 1, 0.05) or needed > 30
+        assert power.power(effect, 3 + more, 0.05) >= 0.8 > power.power(effect, 2 + more, 0.05)
 
 
 def test_more_comparisons_need_more_seeds_and_a_sign_changes_nothing():
-    alone, among_twenty = seeds_to_settle(np.array([1.0]), 1), seeds_to_settle(np.array([-1.0]), 20)
-    assert among_twenty > alone
+    n = np.array([5])
+    assert more_seeds_to_settle(np.array([-1.0]), n, 20) > more_seeds_to_settle(np.array([1.0]), n, 1)
+
+
+def test_who_has_seeds_needs_fewer_more():
+    assert more_seeds_to_settle(np.array([1.0, 1.0]), np.array([3, 8]), 4).tolist() == [12, 7]
 
 
 def test_no_effect_needs_more_seeds_than_anybody_has():
-    assert seeds_to_settle(np.array([0.0, math.nan]), 4).tolist() == pytest.approx([math.inf, math.nan], nan_ok=True)
+    more = more_seeds_to_settle(np.array([0.0, math.nan]), np.array([5, 0]), 4)
+    assert more.tolist() == pytest.approx([math.inf, math.nan], nan_ok=True)
