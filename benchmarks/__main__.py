@@ -15,7 +15,17 @@ from pathlib import Path
 
 import psutil
 
-SCRIPTS = ("loss_step", "training_speed", "methods", "packed_images", "orchestration", "tracking", "report")
+SCRIPTS = (
+    "loss_step",
+    "training_speed",
+    "methods",
+    "packed_images",
+    "start_up",
+    "orchestration",
+    "stock_tune",
+    "tracking",
+    "report",
+)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADER = """\
 # Results

@@ -3,7 +3,9 @@
 Three figures, on all CPUs of this machine:
 
 - 200 trials of about one second: the share of the CPUs' time that was training (floor: start-up of Ray, of the
-  workers and of the report are not training, so 1.0 cannot be reached).
+  workers and of the report are not training, so 1.0 cannot be reached). Whatever takes the CPU from a trial makes it
+  take longer, and would count as training; so some of the trials also run in bare processes, one per CPU, with
+  nothing beside them, and the share is given by their seconds too.
 - the same study again: nothing to train.
 - 2,000 trials of one epoch: what a trial costs that trains next to nothing, first and last ones apart, and how
   much the driver's memory grows.
@@ -14,6 +16,7 @@ Three figures, on all CPUs of this machine:
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -23,7 +26,10 @@ from pathlib import Path
 
 import psutil
 
+from ccar.cli.places import Places
 from ccar.store.trial_store import TrialStore
+from ccar.study.definition import load_study
+from ccar.study.expansion import cells_of, fingerprints_of, load_data, plan_cells
 
 STUDY = """\
 study: {name}
@@ -38,6 +44,8 @@ seeds: [{seeds}]
 baseline: cross_entropy
 """
 METHODS = 10
+BARE_TRIALS = 10  # per CPU, and one more to warm up
+CPUS = len(os.sched_getaffinity(0))
 ONE_SECOND = {"recipe": "{name: digits_quick, epochs: 30}", "factor": 10, "validation": 20}
 NOTHING = {
     "recipe": "{name: digits_quick, epochs: 1, batch_size: 512, schedule: {name: cosine}}",
@@ -51,7 +59,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--trials", type=int, default=200)
     arguments.add_argument("--empty-trials", type=int, default=2000)
+    arguments.add_argument("--bare", nargs=3, metavar=("STUDY", "STORE", "PART"), help=argparse.SUPPRESS)
     given = arguments.parse_args()
+    if given.bare:
+        train_bare(*given.bare)
+        return
     with tempfile.TemporaryDirectory() as folder:
         print("## Orchestration (`python -m benchmarks.orchestration`)\n")
         print("| figure | measured | target |\n|---|---|---|")
@@ -66,21 +78,56 @@ def one_second_trials(folder: Path, num_trials: int) -> None:
     records = list(TrialStore(folder / "store-1").all_records())
     assert all(record.status == "finished" for record in records)
     seconds = sorted(record.seconds for record in records)
-    cpus = len(os.sched_getaffinity(0))
-    busy = sum(seconds) / (wall * cpus)
+    busy = sum(seconds) / (wall * CPUS)
     spread = f"{seconds[len(seconds) // 10]:.2f} - {seconds[-len(seconds) // 10]:.2f}"
-    name = f"{len(records)} trials of {seconds[len(seconds) // 2]:.2f} s (p10 - p90 {spread}) on {cpus} CPUs"
+    name = f"{len(records)} trials of {seconds[len(seconds) // 2]:.2f} s (p10 - p90 {spread}) on {CPUS} CPUs"
     print(f"| {name}: busy share of {wall:.1f} s wall | {busy:.2f} | at least 0.85 |")
-    busy_steady = steady_busy_share(records, cpus)
-    print(f"| the same, from the first trial's start to the last one's end | {busy_steady:.2f} | |")
+    print(f"| the same, from the first trial's start to the last one's end | {steady_busy_share(records):.2f} | |")
+    bare = seconds_in_bare_processes(study, folder / "bare")
+    in_the_run = {record.key: record.seconds for record in records}
+    ratios = sorted(in_the_run[key] / alone for key, alone in bare.items())
+    slower = math.fsum(in_the_run[key] for key in bare) / math.fsum(bare.values())
+    print(
+        f"| a trial's seconds against those in a bare process, {len(bare)} trials (p10 - p90 "
+        f"{ratios[len(ratios) // 10]:.2f} - {ratios[-len(ratios) // 10]:.2f}) | {slower:.2f} | |"
+    )
+    print(f"| busy share by the seconds in bare processes | {busy / slower:.2f} | |")
     walls = sorted(run(study, folder / "store-1")[0] for _ in range(3))
     print(f"| the finished study again, whole command, median of 3 (max {walls[-1]:.1f} s) | {walls[1]:.1f} s | 6 s |")
 
 
-def steady_busy_share(records: list, cpus: int) -> float:
+def steady_busy_share(records: list) -> float:
     """Busy share without the start of Ray and the end of the run."""
     wall = max(record.ended_at for record in records) - min(record.started_at for record in records)
-    return sum(record.seconds for record in records) / (wall * cpus)
+    return sum(record.seconds for record in records) / (wall * CPUS)
+
+
+def seconds_in_bare_processes(study: Path, store: Path) -> dict[str, float]:
+    """Pure training seconds of some trials by key, in one process per CPU without Ray, MLflow or a driver."""
+    command = [sys.executable, "-m", "benchmarks.orchestration", "--bare", str(study), str(store)]
+    for process in [subprocess.Popen([*command, str(part)], stdout=subprocess.PIPE) for part in range(CPUS)]:
+        process.communicate()
+        assert process.returncode == 0
+    seconds: dict[str, float] = {}
+    for pid in {record.worker["pid"] for record in TrialStore(store).all_records()}:
+        own = [record for record in TrialStore(store).all_records() if record.worker["pid"] == pid]
+        warm = sorted(own, key=lambda record: record.started_at)[1:]
+        seconds |= {record.key: record.seconds for record in warm}
+    return seconds
+
+
+def train_bare(study_file: str, store: str, part: str) -> None:
+    """One of the bare processes: every CPUS-th trial from `part` on, until there are enough."""
+    import torch
+
+    from ccar.cluster.trial_worker import TrialWorker
+
+    study, places = load_study(Path(study_file)), Places.of(Path(store), None)
+    fingerprints = fingerprints_of(study, load_data(study, places.cache_dir))
+    worker = TrialWorker(places.store, places.cache_dir, device=torch.device("cpu"), threads=1)
+    for trial in plan_cells(cells_of(study), study.seeds, fingerprints)[int(part) :: CPUS][: BARE_TRIALS + 1]:
+        *_, end = worker.run(trial.config, trial.key)
+        assert end.status == "finished", end.error
 
 
 def empty_trials(folder: Path, num_trials: int) -> None:
