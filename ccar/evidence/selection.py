@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ccar.evidence.cells import SWITCHES, summarise_cells
+from ccar.evidence.cells import SWITCHES
 from ccar.evidence.frames import SETTING, VALIDATION_DTYPES, ValidationFrame
+from ccar.evidence.intervals import t_half_width
 
 CRITERION = "val_balanced_accuracy"  # after the last epoch, as are the test results joined to the choice
 _FIELD = [*SETTING, "family"]  # what competes for one recommendation
@@ -49,8 +50,7 @@ def select_omega(validation: ValidationFrame) -> pd.DataFrame:
     foreign = sorted(set(validation.columns) - set(VALIDATION_DTYPES))
     if foreign:
         raise ValueError(f"selection reads validation results only: found the columns {', '.join(foreign)}")
-    cells = summarise_cells(validation)
-    cells = cells[cells["omega"].notna()]
+    cells = _candidates(validation)
     num_seeds = cells[f"{CRITERION}_n"]
     fields = cells.assign(
         competes=(num_seeds > 0) & (num_seeds == cells.groupby(_FIELD)[f"{CRITERION}_n"].transform("max")),
@@ -64,6 +64,24 @@ def select_omega(validation: ValidationFrame) -> pd.DataFrame:
         ["rank_mean", "rank_sd", "omega"], ascending=[False, True, True], kind="stable"
     )
     return ranked.drop_duplicates(_FIELD).sort_index()[CHOICE_COLUMNS].reset_index(drop=True)
+
+
+def _candidates(validation: ValidationFrame) -> pd.DataFrame:
+    """The re-weighted cells in the order of the plan, with the criterion over their finished seeds."""
+    reweighted = validation[validation["omega"].notna()]
+    cells = reweighted.drop_duplicates("cell")[[*_FIELD, "cell", "method", "omega", *SWITCHES]].set_index(
+        "cell", drop=False
+    )
+    finished = reweighted[reweighted["status"] == "finished"].groupby("cell")[CRITERION]
+    mean, sd, n = (part.reindex(cells.index) for part in (finished.mean(), finished.std(ddof=1), finished.count()))
+    return cells.assign(
+        **{
+            f"{CRITERION}_mean": mean,
+            f"{CRITERION}_sd": sd,
+            f"{CRITERION}_n": n.fillna(0).astype("int64"),
+            f"{CRITERION}_half_width": t_half_width(sd, n.fillna(0)),
+        }
+    ).reset_index(drop=True)
 
 
 def select_without_each_seed(validation: ValidationFrame) -> pd.DataFrame:

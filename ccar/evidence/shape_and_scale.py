@@ -6,9 +6,10 @@ than that is behind a gain adds controls, and each difference of two of its cell
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ccar.evidence.cells import PRIMARY, SWITCHES, plain_cells
@@ -17,6 +18,11 @@ from ccar.evidence.paired import compare, difference_matrix
 from ccar.evidence.selection import select_omega
 
 _FIELD = [*SETTING, "family"]
+_CONTROLS = (  # name, the switch that makes it one, and the values that do, the better one first
+    ("no_frequency", "frequency", ["none"]),
+    ("detached", "gradient", ["detached"]),
+    ("scale_matched", "reduction", ["scale_matched", "weight_normalised"]),
+)
 PARTS_OF_GAIN = {  # what each is the difference of; the first is the sum of the next three
     "gain": ("method", "plain"),
     "scale": ("loss_factor", "plain"),
@@ -57,7 +63,14 @@ def shape_and_scale(methods: pd.DataFrame, trials: pd.DataFrame, cells: pd.DataF
 
         The loss factor, and the learning rate, is the one nearest to e^omega on a logarithmic scale.
     """
-    rows = [row for method in rows_of(methods) for row in _parts(method, cells)]
+    plain_of = plain_cells(cells)
+    facts = cells[["cell", *_FIELD, "omega", *SWITCHES, "stem", "loss_factor", "learning_rate"]]
+    here = {setting: rows_of(own) for setting, own in facts.groupby(SETTING, sort=False)}
+    rows = [
+        row
+        for method in rows_of(methods)
+        for row in _parts(method, here[method.data, method.imbalance_factor], plain_of)
+    ]
     columns = [*_FIELD, "method", "omega", "part", "own", "other", "factor"]
     pairs = pd.DataFrame(rows, columns=columns).astype({"own": "str", "other": "str", "factor": "float64"})
     known = pairs["other"].notna()
@@ -72,9 +85,8 @@ def shape_and_scale(methods: pd.DataFrame, trials: pd.DataFrame, cells: pd.DataF
     return found.assign(share=shares["mean"] / shares["size"])
 
 
-def _parts(method: Any, cells: pd.DataFrame) -> list[dict[str, Any]]:  # noqa: ANN401  (a row of a frame)
-    here = cells[(cells["data"] == method.data) & (cells["imbalance_factor"] == method.imbalance_factor)]
-    found, factors = _cells_and_factors(method, here)
+def _parts(method: Any, here: Sequence[Any], plain_of: Mapping[str, str]) -> list[dict[str, Any]]:  # noqa: ANN401
+    found, factors = _cells_and_factors(method.cell, {row.cell: row for row in here}, plain_of)
     if not found.keys() - {"method", "plain"}:
         return []
     parts = []
@@ -92,38 +104,35 @@ def _parts(method: Any, cells: pd.DataFrame) -> list[dict[str, Any]]:  # noqa: A
     return parts
 
 
-def _cells_and_factors(method: Any, here: pd.DataFrame) -> tuple[dict[str, str], dict[str, float]]:  # noqa: ANN401
+def _cells_and_factors(
+    method: str, here: Mapping[str, Any], plain_of: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, float]]:
     """The method and its controls by the names that `PARTS_OF_GAIN` uses, as far as the study has them."""
-    own = here[here["cell"] == method.cell].iloc[0]
-    alike = here[(here["family"] == own["family"]) & (here["omega"] == own["omega"])]
-    found, factors = {"method": str(own["cell"])}, {}
-    for name, switch, values in (
-        ("no_frequency", "frequency", ["none"]),
-        ("detached", "gradient", ["detached"]),
-        ("scale_matched", "reduction", ["scale_matched", "weight_normalised"]),
-    ):
-        variants = _differing_in(switch, alike, own)
+    own = here[method]
+    found, factors = {"method": method}, {}
+    alike = [row for row in here.values() if (row.family, row.omega) == (own.family, own.omega)]
+    for name, switch, values in _CONTROLS:
         for value in values:
-            cell = variants[variants[switch] == value]["cell"]
-            if len(cell) and name not in found:
-                found[name] = cell.iloc[0]
-    if method.cell in (plain_of := plain_cells(here)):
-        found["plain"] = plain_of[method.cell]
-        plain = here[here["cell"] == found["plain"]].iloc[0]
-        bare = here[here["omega"].isna() & (here["stem"] == plain["stem"])]
-        changed = bare[["loss_factor", "learning_rate"]] / plain[["loss_factor", "learning_rate"]].astype("float64")
+            cells = [row.cell for row in alike if getattr(row, switch) == value and _differ_only_in(switch, row, own)]
+            if cells and name not in found:
+                found[name] = cells[0]
+    if method in plain_of:
+        found["plain"] = plain_of[method]
+        plain = here[plain_of[method]]
+        bare = [row for row in here.values() if math.isnan(row.omega) and row.stem == plain.stem]
         for name, kept in (("loss_factor", "learning_rate"), ("learning_rate", "loss_factor")):
-            controls = changed[(changed[kept] == 1) & (changed[name] != 1)][name]
-            if len(controls):
-                nearest = (np.log(controls) - method.omega).abs().idxmin()
-                found[name], factors[name] = bare.loc[nearest, "cell"], float(controls[nearest])
+            factor_of = {
+                row.cell: getattr(row, name) / getattr(plain, name)
+                for row in bare
+                if getattr(row, kept) == getattr(plain, kept) and getattr(row, name) != getattr(plain, name)
+            }
+            if factor_of:
+                found[name] = min(factor_of, key=lambda cell: abs(math.log(factor_of[cell]) - own.omega))
+                factors[name] = factor_of[found[name]]
     return found, factors
 
 
-def _differing_in(switch: str, alike: pd.DataFrame, own: pd.Series[Any]) -> pd.DataFrame:
-    """Those that have the values of `own` in all switches but this one."""
-    same = pd.Series(data=True, index=alike.index)
-    for name in SWITCHES:
-        if name != switch and not (switch == "frequency" and name == "effective_number_beta"):
-            same &= (alike[name] == own[name]) | (alike[name].isna() & pd.isna(own[name]))
-    return alike[same]
+def _differ_only_in(switch: str, one: Any, other: Any) -> bool:  # noqa: ANN401  (rows of a frame)
+    ignored = {switch, "effective_number_beta"} if switch == "frequency" else {switch}
+    pairs = [(getattr(one, name), getattr(other, name)) for name in SWITCHES if name not in ignored]
+    return all(a == b or (a != a and b != b) for a, b in pairs)

@@ -231,9 +231,9 @@ def test_two_thousand_cells_are_as_many_trials_with_keys_of_their_own(ten_classe
     assert len({trial.key for trial in trials}) == len(trials) == 2000
 
 
-def test_the_demo_has_120_trials_and_can_be_cut_from_the_digits(tmp_path):
+def test_the_demo_has_200_trials_and_can_be_cut_from_the_digits(tmp_path):
     study = load_study(STUDIES / "digits_lt.yaml")
-    assert len(plan_trials(study, load_data(study, tmp_path))) == 120
+    assert len(plan_trials(study, load_data(study, tmp_path))) == 200
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
