@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 
 from ccar.errors import UserError
@@ -80,9 +82,12 @@ def check_tracking(tracking_uri: str, *, seconds: float = _SECONDS_TO_ANSWER) ->
 
 
 def _check_server(tracking_uri: str, seconds: float) -> None:
+    address, credentials = _without_credentials(tracking_uri.rstrip("/"))
     try:
-        with urllib.request.urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=seconds):
-            return
+        with urllib.request.urlopen(f"{address}/health", timeout=seconds):
+            pass
+        _check_admission(address, credentials, seconds)
+        return
     except urllib.error.HTTPError as error:
         reason = f"answered {error.code} {error.reason}: is it an MLflow server?"
     except (OSError, ValueError) as error:  # refused, no such host, no answer in time, not a URL
@@ -91,6 +96,52 @@ def _check_server(tracking_uri: str, seconds: float) -> None:
         f"the tracking server {shown(tracking_uri)} {reason}",
         hint="start it or give another --tracking-uri; runs can be sent to it later with `ccar sync`",
     )
+
+
+def _check_admission(address: str, credentials: str | None, seconds: float) -> None:
+    """Make sure that the server answers to us, and not only that it lives: everybody may ask for its health.
+
+    Raises:
+        UserError: it asks for a password that we do not have, or may not be called by this name.
+    """
+    request = urllib.request.Request(f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default")
+    if (authorization := _authorization(credentials)) is not None:
+        request.add_header("Authorization", authorization)
+    try:
+        with urllib.request.urlopen(request, timeout=seconds):
+            return
+    except urllib.error.HTTPError as error:
+        with error:
+            code, words = error.code, error.read(200).decode(errors="replace")
+    if code == HTTPStatus.UNAUTHORIZED:
+        raise UserError(
+            f"the tracking server {address} does not let this user in",
+            hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        )
+    if code == HTTPStatus.FORBIDDEN:
+        raise UserError(
+            f"the tracking server {address} does not answer under this name: {words}",
+            hint="call it by a name that it knows, or start it with --allowed-hosts (MLFLOW_SERVER_ALLOWED_HOSTS)",
+        )
+    # Any other answer: somebody has deleted the default experiment, or a proxy has ideas of its own. MLflow will tell.
+
+
+def _authorization(credentials: str | None) -> str | None:
+    """The header that MLflow's client would send, from the address or from its variables."""
+    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    if credentials is None and user and password:
+        credentials = f"{user}:{password}"
+    if credentials is not None:
+        return f"Basic {base64.b64encode(credentials.encode()).decode()}"
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return f"Bearer {token}" if token else None
+
+
+def _without_credentials(address: str) -> tuple[str, str | None]:
+    """An address, and the USER:PASSWORD that was in it."""
+    parts = urllib.parse.urlsplit(address)
+    credentials, at, host = parts.netloc.rpartition("@")
+    return urllib.parse.urlunsplit(parts._replace(netloc=host)), urllib.parse.unquote(credentials) if at else None
 
 
 def _check_sqlite(tracking_uri: str) -> None:

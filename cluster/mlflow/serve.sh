@@ -19,6 +19,7 @@ umask 077
 export MLFLOW_HOST="${MLFLOW_HOST:-127.0.0.1}" MLFLOW_PORT="${MLFLOW_PORT:-5000}"
 
 private=$(mktemp -d)
+trap 'rm -rf "$private"' EXIT
 # PostgreSQL's own way to keep a password out of the address; it refuses files that others may read.
 printf '*:*:*:*:%s\n' "$(cat "$SECRETS/postgres_password")" >"$private/pgpass"
 export PGPASSFILE="$private/pgpass"
@@ -45,4 +46,10 @@ fi
 
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false MLFLOW_DISABLE_TELEMETRY=true
 # One worker: MLflow's tables are made at the first start, and two would make them at once.
-exec mlflow server --app-name basic-auth --workers "${MLFLOW_WORKERS:-1}"
+mlflow server --app-name basic-auth --workers "${MLFLOW_WORKERS:-1}" &
+server=$!
+trap 'kill -TERM "$server"' INT TERM
+code=0
+wait "$server" || code=$?
+wait "$server" 2>/dev/null || true # the first one returns when a signal comes
+exit "$code"
