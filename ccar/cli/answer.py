@@ -16,6 +16,7 @@ from ccar.cli.listing import listing
 from ccar.cli.places import Places
 from ccar.cluster.questions import answer_line, error_line
 from ccar.errors import CcarError, UserError
+from ccar.store.records import StudyRecord
 
 
 def main(words: Sequence[str]) -> int:
@@ -47,7 +48,33 @@ def _doctor(places: Places, words: Sequence[str]) -> object:
     return [asdict(check) for check in cluster_checks(places, "auto")]
 
 
-ANSWERS: Mapping[str, Callable[[Places, Sequence[str]], object]] = {"runs": _runs, "doctor": _doctor}
+def _definition(places: Places, words: Sequence[str]) -> object:
+    return _study(places, words).definition
+
+
+def _report(places: Places, words: Sequence[str]) -> object:
+    from ccar.cli.fetch import packed_report  # pandas and more
+
+    return packed_report(places, _study(places, words))
+
+
+def _study(places: Places, words: Sequence[str]) -> StudyRecord:
+    (name,) = words
+    record = places.store.study(name)
+    if record is None:
+        raise UserError(
+            f"the store {places.store.root} has no study {name!r} yet",
+            hint=f"`ccar status {name}` says whether it has begun",
+        )
+    return record
+
+
+ANSWERS: Mapping[str, Callable[[Places, Sequence[str]], object]] = {
+    "definition": _definition,
+    "doctor": _doctor,
+    "report": _report,
+    "runs": _runs,
+}
 
 
 if __name__ == "__main__":

@@ -132,18 +132,28 @@ def schema() -> None:
 @app.command("list")
 def list_(
     kind: Annotated[str, typer.Argument(help="methods, datasets, studies or runs.", show_default=False)],
-    store: Store = DEFAULT_STORE,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of trials; default: CCAR_STORE, here or of the cluster.", show_default=False),
+    ] = None,
     studies: Annotated[Path, typer.Option(help="Folder of study files.")] = Path("studies"),
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a cluster's dashboard, e.g. http://HOST:8265: runs in its store.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List what a study file can name, the study files in a folder, or what has been run."""
-    from ccar.cli.listing import KINDS, listing
+    from ccar.cli.listing import KINDS, listing, listing_of_cluster
     from ccar.cli.tables import rows_as_table
 
     known = next((name for name in KINDS if name == kind), None)
     if known is None:
         raise UserError(f"cannot list {kind!r}", hint=f"choose from {', '.join(KINDS)}")
-    rows = listing(known, _places(store).store, studies)
+    if address is not None:
+        rows = listing_of_cluster(known, address, store)
+    else:
+        rows = listing(known, _places(store or Path(os.environ.get("CCAR_STORE") or DEFAULT_STORE)).store, studies)
     if as_json:
         print(json.dumps(rows, indent=2))
     elif rows:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel
 
 from ccar.data.config import DatasetName
-from ccar.errors import StudyFileError
+from ccar.errors import StudyFileError, UserError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from ccar.study.parts import plain
@@ -52,6 +52,26 @@ def listing(kind: Kind, store: TrialStore, studies: Path) -> list[Mapping[str, o
             return [_study_file(path) for path in sorted(studies.glob("*.yaml"))]
         case "runs":
             return [_run(store, name) for name in sorted(record.name for record in store.studies())]
+
+
+def listing_of_cluster(kind: Kind, address: str, store: Path | None) -> list[Mapping[str, object]]:
+    """The rows for a cluster.
+
+    Args:
+        kind: what to list; a cluster has `runs`.
+        address: of the cluster's job server.
+        store: folder of trials on the cluster; None: the one that the cluster names.
+
+    Raises:
+        UserError: the cluster cannot be reached, or cannot tell.
+    """
+    from ccar.cluster.jobs import JobServer
+    from ccar.cluster.questions import ask
+
+    if kind != "runs":
+        raise UserError(f"--address goes with runs: found {kind}", hint="the same ccar lists the same everywhere")
+    rows: list[Mapping[str, object]] = ask(JobServer.connect(address), str(store) if store else None, ["runs"])
+    return rows
 
 
 def _method(model: type[BaseModel], kind: str) -> Mapping[str, object]:

@@ -38,7 +38,7 @@ LOCAL_ADDRESS = "http://127.0.0.1:8265"  # Ray's own default
 
 def add_service_commands(app: typer.Typer) -> None:
     """Register the commands of this file."""
-    for command in (submit, status, logs, stop):
+    for command in (submit, status, logs, stop, extend, fetch):
         app.command()(command)
 
 
@@ -114,3 +114,35 @@ def stop(wanted: Id, address: Address = LOCAL_ADDRESS) -> None:
     print(sentence)
     if not ended:
         raise typer.Exit(EXIT_NOT_ENDED)
+
+
+def extend(
+    wanted: Id,
+    address: Address = LOCAL_ADDRESS,
+    omega: Annotated[list[float] | None, typer.Option(help="Another pivot; more than once for more.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="+N", help="How many more seeds.", show_default=False)] = None,
+) -> None:
+    """Add omegas or seeds to a submitted study; prints its new id."""
+    from ccar.cli.extend import extend_submission
+
+    submission = extend_submission(address, wanted, omega or [], seeds)
+    print(submission.id)
+    talk.print(f"follow   ccar logs {submission.id} --follow", markup=False, highlight=False, soft_wrap=True)
+
+
+def fetch(
+    wanted: Id,
+    address: Address = LOCAL_ADDRESS,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the files; default: ./STUDY.", show_default=False),
+    ] = None,
+) -> None:
+    """Bring the report of a submitted study here, as far as it is."""
+    from ccar.cli.fetch import fetch_report
+
+    folder = fetch_report(address, wanted, out)
+    print(folder / "report.html")
+    talk.print(
+        f"tables   {folder / 'cells.csv'}, {folder / 'trials.csv'}", markup=False, highlight=False, soft_wrap=True
+    )

@@ -7,6 +7,7 @@ who submit a study at the same time one creates the job, and the others find it.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ class Submission:
     number: int  # of the submission of this study, from 1 on
     version: str  # digest of what was submitted: study file and training code
     store: str | None  # folder of trials on the cluster; None: the one that the cluster names
+    options: tuple[str, ...]  # of `ccar run`
     job: Job
 
     @property
@@ -76,6 +78,7 @@ def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
                 metadata={
                     "ccar_study": request.study,
                     "ccar_version": request.version,
+                    "ccar_options": json.dumps(list(request.options)),
                     **({"ccar_store": request.store} if request.store else {}),
                 },
             )
@@ -131,5 +134,6 @@ def _submission(job: Job) -> Submission | None:
         number=int(match["number"]),
         version=job.metadata["ccar_version"],
         store=job.metadata.get("ccar_store"),
+        options=tuple(json.loads(job.metadata.get("ccar_options", "[]"))),
         job=job,
     )

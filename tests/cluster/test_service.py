@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from ccar.cli.extend import extend_submission
+from ccar.cli.fetch import fetch_report
+from ccar.cli.listing import listing_of_cluster
 from ccar.cli.status import status_of
 from ccar.cluster.jobs import JobServer
 from ccar.cluster.local_cluster import start_cluster, stop_cluster
 from ccar.cluster.submissions import Request, _entrypoint, find, submissions, submit
 from ccar.errors import UserError
 from ccar.store.trial_store import TrialStore
+from ccar.study.definition import load_study
 from tests.cli.test_commands import ccar
 from tests.tiny_study import write_tiny_study
 
@@ -75,6 +79,34 @@ def test_a_study_goes_from_the_laptop_to_the_cluster_and_its_words_come_back(tmp
     assert (code, err) == (0, "")
     (row,) = json.loads(out)
     assert (row["id"], row["state"], row["trials"], row["finished"], row["to go"]) == ("short_1", "done", 2, 2, 0)
+
+
+def test_a_study_grows_from_another_machine_and_its_report_comes_back(tmp_path, cluster, store):
+    """After the study of the test before: two trials are there."""
+    former = {trial.key: store.read(trial.key).num_records for trial in store.study("short").trials}
+    submission = extend_submission(cluster, "short", [0.9], "+1")
+    assert submission.id == "short_2"
+    server = JobServer.connect(cluster)
+    wait_for(lambda: not server.job("short_2").is_active)
+    assert "already done" in server.log("short_2")
+    trials = store.study("short").trials
+    assert {(trial.method, trial.seed) for trial in trials} == {
+        (method, seed)
+        for method in ("cross_entropy", "cross_entropy+ccar(omega=0.5)", "cross_entropy+ccar(omega=0.9)")
+        for seed in (0, 1)
+    }
+    assert {store.read(trial.key).status for trial in trials} == {"finished"}
+    assert {key: store.read(key).num_records for key in former} == former
+
+    folder = fetch_report(cluster, "short", tmp_path / "report")
+    names = {path.name for path in folder.iterdir()}
+    assert {"report.html", "report.md", "cells.csv", "trials.csv", "figures", "study.yaml"} <= names
+    ours, theirs = folder / "trials.csv", store.root / "reports" / "short" / "trials.csv"
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert load_study(folder / "study.yaml").seeds == (0, 1)
+
+    (row,) = listing_of_cluster("runs", cluster, None)
+    assert (row["study"], row["finished"], row["to go"]) == ("short", 6, 0)
 
 
 def test_a_study_submitted_twice_at_once_runs_once_and_stops_without_losing_an_epoch(tmp_path, cluster, store):
@@ -148,6 +180,12 @@ def test_an_address_where_no_cluster_is_is_refused(tmp_path):
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(UserError, match="cannot use the address"):
         JobServer.connect(address)
+
+
+@pytest.mark.parametrize("seeds", [None, "2", "+0", "+"])
+def test_an_extension_by_nothing_is_refused_before_anybody_is_asked(seeds):
+    with pytest.raises(UserError, match=r"nothing to add|cannot add the seeds"):
+        extend_submission("http://127.0.0.1:9", "short", [], seeds)
 
 
 def test_an_unknown_id_names_those_there_are(tmp_path, cluster):

@@ -1,0 +1,60 @@
+"""`ccar extend`: more omegas or seeds for a study that was submitted, from any machine."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ccar.cli.stop import wait_until_ended
+from ccar.cluster.jobs import JobServer
+from ccar.cluster.package import STUDY_FILE
+from ccar.cluster.questions import ask
+from ccar.cluster.submissions import Request, Submission, find, submit
+from ccar.errors import CcarError, UserError
+from ccar.study.definition import Study, load_study
+from ccar.study.extension import extended
+
+
+def extend_submission(address: str, wanted: str, omegas: Sequence[float], seeds: str | None) -> Submission:
+    """Submit a study once more, with more in it; what is under way of it ends first and goes on in the new one.
+
+    Args:
+        address: of the cluster's job server.
+        wanted: an id or the name of a study.
+        omegas: to add.
+        seeds: how many to add, as `+2`.
+
+    Raises:
+        UserError: nothing would be added, or it cannot be.
+        CcarError: what is under way does not end.
+    """
+    num_seeds = _number_of(seeds)
+    if not omegas and not num_seeds:
+        raise UserError("nothing to add", hint="for example --omega 0.9, or --seeds +2")
+    server = JobServer.connect(address)
+    submission = find(server, wanted)
+    before = _study(ask(server, submission.store, ["definition", submission.study]))
+    after = _study(extended(before, omegas=omegas, num_seeds=num_seeds))
+    if submission.job.is_active:
+        server.stop(submission.id)
+        if wait_until_ended(server, submission) is None:
+            raise CcarError(f"{submission.id} does not end", hint=f"`ccar logs {submission.id}` may say why; try again")
+    request = Request(study=after.name, text=after.text, store=submission.store, options=submission.options)
+    return submit(server, request)[0]
+
+
+def _number_of(seeds: str | None) -> int:
+    if seeds is None:
+        return 0
+    if not re.fullmatch(r"\+[1-9][0-9]{0,3}", seeds):
+        raise UserError(f"cannot add the seeds {seeds!r}", hint="expected how many more, e.g. --seeds +2")
+    return int(seeds)
+
+
+def _study(text: str) -> Study:
+    with tempfile.TemporaryDirectory(prefix="ccar-extend-") as folder:
+        path = Path(folder) / STUDY_FILE
+        path.write_text(text, encoding="utf-8")
+        return load_study(path)
