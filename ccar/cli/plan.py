@@ -29,7 +29,7 @@ def plan_of_view(view: StudyView) -> Plan:
 
 
 def check_device_hours(study: Study, plan: Plan, most: float | None) -> None:
-    """Refuse what would take too long. What nobody knows passes: the run itself ends at the limit.
+    """Refuse what would take too long. What takes nobody knows how long passes.
 
     Raises:
         UserError: by the timings in the store, the study takes more device-hours than `most`.
