@@ -269,7 +269,10 @@ def sync(
 def ui(
     store: Store = DEFAULT_STORE,
     tracking_uri: TrackingUri = None,
-    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; default: 5000, or a free one.")] = None,
+    host: Annotated[
+        str, typer.Option(help="IP address to listen on. With any but this, MLFLOW_AUTH_ADMIN_PASSWORD must be set.")
+    ] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Where to listen; default: 5000, or a free port.")] = None,
 ) -> None:
     """Open MLflow's web page on what has been run; ends with Ctrl-C."""
     from ccar.tracking.ui import serve
@@ -278,7 +281,7 @@ def ui(
     talk.print("starting the MLflow server ...")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive us
     try:
-        with serve(places.tracking_uri, places.artifacts, port=port) as server:
+        with serve(places.tracking_uri, places.artifacts, host=host, port=port) as server:
             print(server.address, flush=True)
             talk.print("Ctrl-C ends it")
             server.wait()

@@ -1,7 +1,8 @@
 """Delivers a study to MLflow while it runs, from a process of its own that training does not wait for.
 
-    python -m ccar.tracking.feeder STORE TRACKING_URI STUDY [REPORT_FOLDER]
+    MLFLOW_TRACKING_URI=... python -m ccar.tracking.feeder STORE STUDY [REPORT_FOLDER]
 
+The address may hold a password, and everybody can read arguments; so it comes by a variable.
 It ends when its standard input does (the driver closes it, or is gone), after one last pass.
 """
 
@@ -65,7 +66,6 @@ class Feeder:
                     "-m",
                     "ccar.tracking.feeder",
                     str(store.root),
-                    tracking_uri,
                     study_name,
                     *([str(report_dir)] if report_dir else []),
                 ],
@@ -73,7 +73,7 @@ class Feeder:
                 bufsize=0,  # nothing may linger that a dead feeder would refuse when the pipe is closed
                 stdout=log_file,
                 stderr=log_file,
-                env={**MLFLOW_ENVIRONMENT, **os.environ, **_ONE_THREAD},
+                env={**MLFLOW_ENVIRONMENT, **os.environ, **_ONE_THREAD, "MLFLOW_TRACKING_URI": tracking_uri},
                 # Ctrl-C is for the driver; it tells us by closing the pipe. Not a new session: Linux shares the
                 # processor out by session first, and priorities hold within one only.
                 process_group=0,
@@ -166,12 +166,12 @@ class Driver:
 
 def main(arguments: Sequence[str]) -> int:
     """Run as a program: exit code 0 when everything was delivered, 1 when not."""
-    root, tracking_uri, study_name, *report_dir = arguments
+    root, study_name, *report_dir = arguments
     os.nice(_NICE)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who ends a job tells all its processes; the driver tells us
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {study_name}: %(message)s")
     store = TrialStore(Path(root))
-    outbox = Outbox(store, tracking_uri)
+    outbox = Outbox(store, os.environ["MLFLOW_TRACKING_URI"])
     everything = feed(outbox, store, study_name, Driver())
     study = store.study(study_name)
     if everything and study is not None and report_dir and Path(report_dir[0]).is_dir():

@@ -1,8 +1,13 @@
-"""The MLflow web page on what has been run: a server of MLflow on loopback, for as long as it is wanted."""
+"""The MLflow web page on what has been run: a server of MLflow, for as long as it is wanted.
+
+It is on loopback unless told otherwise; elsewhere it asks for a password, which must be given.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from ccar.errors import TrackingError, UserError
@@ -21,48 +27,53 @@ from ccar.tracking.environment import MLFLOW_ENVIRONMENT
 
 DEFAULT_PORT = 5000
 
-_HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
+PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
 _SECONDS_TO_ANSWER = 120.0  # importing the server takes 5 s on an idle machine, more on a busy one
 _SECONDS_TO_STOP = 5.0
 
 
 @contextmanager
-def serve(tracking_uri: str, artifacts: str | None, *, port: int | None = None) -> Iterator[Server]:
+def serve(
+    tracking_uri: str, artifacts: str | None, *, host: str = LOOPBACK, port: int | None = None
+) -> Iterator[Server]:
     """Run the MLflow server on a database; it ends with the `with` block, by whatever way that is left.
 
     Args:
         tracking_uri: a database URI. A server has its page at its own address already.
         artifacts: URI of the folder for the files of runs (`ccar.tracking.address.artifact_root`).
+        host: IP address to listen on. On any but loopback the page asks for the user admin and the password in
+            the variable MLFLOW_AUTH_ADMIN_PASSWORD.
         port: where to listen; None: 5000, or any free port when that is taken.
 
     Yields:
         The server, once it answers.
 
     Raises:
-        UserError: the port is taken, or the URI is a server's.
+        UserError: the port is taken, the URI is a server's, or others could look and there is no password.
         TrackingError: it did not come up.
     """
     if is_server(tracking_uri):
         raise UserError(f"{shown(tracking_uri)} is a server already", hint="open that address in a browser")
-    chosen = _free_port(port)
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        _HOST,
-        "--port",
-        str(chosen),
-        "--workers",
-        "1",
-    ]
-    command += ["--backend-store-uri", tracking_uri]
+    if host != LOOPBACK:
+        _check_password(host)
+    chosen = _free_port(host, port)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(chosen), "--workers", "1"]
     if artifacts is not None:
         command += ["--artifacts-destination", artifacts]
-    # Job execution would start two helper processes for features that are not used here.
-    environment = {**MLFLOW_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
-    with tempfile.TemporaryFile() as output:
+    environment = {
+        **MLFLOW_ENVIRONMENT,
+        # Job execution would start two helper processes for features that are not used here.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        **os.environ,
+        # A variable and no argument: it may hold a password.
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri,
+    }
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory(prefix="ccar-ui-") as private:
+        if host != LOOPBACK:
+            command += ["--app-name", "basic-auth"]
+            environment |= _accounts(Path(private), host, chosen)
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -72,7 +83,7 @@ def serve(tracking_uri: str, artifacts: str | None, *, port: int | None = None) 
             start_new_session=True,  # a process group of its own: it has a worker process
         )
         try:
-            server = Server(process, f"http://{_HOST}:{chosen}")
+            server = Server(process, f"http://{host}:{chosen}")
             _wait_until_it_answers(server, output)
             yield server
         finally:
@@ -96,13 +107,40 @@ class Server:
         return self._process.poll() is None
 
 
-def _free_port(wanted: int | None) -> int:
+def _check_password(host: str) -> None:
+    if not os.environ.get(PASSWORD):
+        raise UserError(
+            f"the page on {host} can be opened from other machines, and there is no password to ask them for",
+            hint=f"set {PASSWORD} (12 characters or more), or leave --host out and forward the port: ssh -L",
+        )
+    if importlib.util.find_spec("flask_wtf") is None:
+        raise UserError("MLflow's accounts are not installed", hint="pip install 'mlflow[auth]'")
+
+
+def _accounts(folder: Path, host: str, port: int) -> dict[str, str]:
+    """What MLflow needs to ask for a password: accounts of its own, which end with the server."""
+    (folder / "basic_auth.ini").write_text(
+        "[mlflow]\n"
+        "default_permission = READ\n"
+        f"database_uri = sqlite:///{folder / 'accounts.db'}\n"
+        "admin_username = admin\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    names = {} if "MLFLOW_SERVER_ALLOWED_HOSTS" in os.environ else {"MLFLOW_SERVER_ALLOWED_HOSTS": f"{host}:{port}"}
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
+        **names,
+    }
+
+
+def _free_port(host: str, wanted: int | None) -> int:
     for port in (DEFAULT_PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as probe:
             # As the server will do it: a port in TIME_WAIT from the last server is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((_HOST, port))
+                probe.bind((host, port))
             except OSError:
                 continue
             found: int = probe.getsockname()[1]

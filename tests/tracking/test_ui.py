@@ -139,3 +139,26 @@ def test_a_server_that_dies_at_its_start_is_told_with_its_last_words():
         dying = subprocess.Popen([sys.executable, "-c", "print('so long')"], stdout=output)
         with pytest.raises(TrackingError, match="did not come up: so long"):
             _wait_until_it_answers(Server(dying, "http://127.0.0.1:9"), output)
+
+
+def test_others_are_let_in_only_by_a_password(monkeypatch):
+    monkeypatch.delenv("MLFLOW_AUTH_ADMIN_PASSWORD", raising=False)
+    with pytest.raises(UserError, match="no password to ask them for"), serve("sqlite:///x.db", None, host="0.0.0.0"):
+        pass
+
+
+def test_a_page_for_others_asks_for_the_password(monkeypatch, tmp_path, empty_database):
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "correct horse battery")
+    # an address that is not 127.0.0.1, and that nobody else reaches either
+    with serve(f"sqlite:///{tmp_path / 'mlflow.db'}", None, host="127.0.0.2") as server:
+        with pytest.raises(UserError, match="does not let this user in"):
+            check_tracking(server.address, seconds=20)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse battery")
+        check_tracking(server.address, seconds=20)
+
+
+def test_the_address_of_the_database_which_may_hold_a_password_is_in_no_command_line(server, place):
+    processes = [psutil.Process(server._process.pid), *psutil.Process(server._process.pid).children(True)]
+    assert not any(str(place / "mlflow.db") in " ".join(process.cmdline()) for process in processes)
