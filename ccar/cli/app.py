@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ccar.cli.places import Places
     from ccar.cli.run import RunOutcome
     from ccar.cli.study_view import StudyView
-    from ccar.reports.report_input import ReportInput
+    from ccar.reports.results import Results
 
 EXIT_FAILED_TRIALS = 1  # or the store or MLflow failed on the way
 EXIT_FOUND = 1  # a check that found something
@@ -91,8 +91,8 @@ def run(
 
     with interruption(_say_that_it_ends) as interrupted:
         outcome = run_study(file, _places(store, tracking_uri), address, talk, interrupted, max_device_hours)
-    if outcome.content is not None:
-        _print_short_form(outcome.content)
+    if outcome.results is not None:
+        _print_short_form(outcome.results)
     _closing(outcome)
     if outcome.summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -110,14 +110,15 @@ def report(
     store: Store = DEFAULT_STORE,
 ) -> None:
     """Write the tables and figures of a study from what the store has now."""
+    from ccar.reports.results import summarise
     from ccar.reports.write import write_report
 
     places = _places(store)
     view = _open(file, places)
     folder = out if out is not None else places.report_dir(view.study.name)
-    content = view.report_input(view.source().known)
-    write_report(folder, content)
-    _print_short_form(content)
+    results = summarise(view.report_input(view.source().known))
+    write_report(folder, results)
+    _print_short_form(results)
     talk.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -359,10 +360,10 @@ def _say_that_it_ends() -> None:
     talk.print("ending: trials stop at their last checkpoint; once more, and it ends at once", style="yellow")
 
 
-def _print_short_form(content: ReportInput) -> None:
+def _print_short_form(results: Results) -> None:
     from ccar.reports.terminal import terminal_table
 
-    Console().print(*terminal_table(content), sep="\n")
+    Console().print(*terminal_table(results), sep="\n")
 
 
 def _closing(outcome: RunOutcome) -> None:

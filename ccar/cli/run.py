@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -18,13 +20,14 @@ from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.cluster.interruption import Interruption
 from ccar.cluster.remaining import RemainingTrials
 from ccar.errors import CcarError
-from ccar.reports.report_input import ReportInput
-from ccar.reports.write import write_report
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
 from ccar.tracking.address import check_tracking, shown
 from ccar.tracking.feeder import Feeder
 from ccar.tracking.outbox import Outbox
+
+if TYPE_CHECKING:
+    from ccar.reports.results import Results
 
 FEEDER_SECONDS = 120.0  # for what MLflow does not have yet at the end of a run
 INTERRUPTED_FEEDER_SECONDS = 3.0
@@ -36,7 +39,7 @@ class RunOutcome:
 
     view: StudyView
     summary: RunSummary
-    content: ReportInput | None  # None for a run that was interrupted: there is no time for a report
+    results: Results | None  # None for a run that was interrupted: there is no time for a report
     report_dir: Path
 
 
@@ -116,14 +119,17 @@ def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunO
     folder = view.places.report_dir(view.study.name)
     if summary.interrupted:
         return RunOutcome(view, summary, None, folder)
-    content = view.report_input(source.known)
+    from ccar.reports.results import summarise  # half a second, and the first trial would wait for it
+    from ccar.reports.write import write_report
+
+    results = summarise(view.report_input(source.known))
     try:
         view.remember(source.known)  # a searcher may have come up with more
-        write_report(folder, content)
+        write_report(folder, results)
     except CcarError:
         if summary.store_error is None:  # else the store's own message, which comes next, says it all
             raise
-    return RunOutcome(view, summary, content, folder)
+    return RunOutcome(view, summary, results, folder)
 
 
 class _RunListener:
@@ -137,12 +143,15 @@ class _RunListener:
         self._view = view
         self._source = source
         self._num_known = len(source.known)
+        self._imports = threading.Thread(target=_import_reports, name="ccar-imports")
 
     def started(self, trial: PlannedTrial) -> None:
         if self._source.adaptive and len(self._source.known) != self._num_known:
             self._num_known = len(self._source.known)
             self._view.remember(self._source.known)
         self._display.started(trial)
+        if self._source.exhausted and self._imports.ident is None:
+            self._imports.start()  # the last trials are running, and processors are about to fall idle
 
     def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         self._display.progressed(trial, progress)
@@ -152,7 +161,15 @@ class _RunListener:
 
     def all_ended(self, summary: RunSummary) -> None:
         self._feeder.hurry()
+        if self._imports.ident is not None:
+            self._imports.join()
         self.outcome = _reported(self._view, summary, self._source)
+
+
+def _import_reports() -> None:
+    from ccar.reports.write import import_ahead
+
+    import_ahead()
 
 
 def _mlflow_lacks_something(view: StudyView) -> bool:

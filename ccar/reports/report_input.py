@@ -16,7 +16,7 @@ from ccar.evidence.frames import ValidationFrame
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInput:
-    """All that `write_report` and `terminal_table` read.
+    """All that a report is made from.
 
     Attributes:
         study: name of the study.

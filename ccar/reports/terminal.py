@@ -14,8 +14,7 @@ from rich.text import Text
 
 from ccar.reports import finding
 from ccar.reports.neutralise import one_line
-from ccar.reports.report_input import ReportInput
-from ccar.reports.results import Results, Setting, summarise
+from ccar.reports.results import Results, Setting
 from ccar.reports.wording import MISSING, percent, points
 
 TITLE = "Test accuracy after the last epoch in %, with its 95 % interval (* baseline)"
@@ -23,14 +22,13 @@ _STYLES = {"better": "green", "worse": "red"}
 _SHORT = {"too few seeds to tell": "too few seeds"}
 
 
-def terminal_table(source: ReportInput) -> list[RenderableType]:
+def terminal_table(results: Results) -> list[RenderableType]:
     """One compact table per study, and the sentences that a reader must not miss.
 
     Rows are base losses, imbalance factor by imbalance factor: test accuracy plain, the omega chosen on validation,
     test accuracy at it, and the difference between the two, paired by seed. A study without any omega has its methods
     as rows, with their difference to the baseline. Fits 80 columns for the names that ccar gives; longer ones wrap.
     """
-    results = summarise(source)
     parts: list[RenderableType] = [Text(TITLE, style="bold"), Text(), _table(results), Text()]
     warnings = [finding.no_choice(results), finding.seeds_warning(results)]
     sentences = [

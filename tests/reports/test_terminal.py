@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from ccar.reports.results import summarise
 from ccar.reports.terminal import terminal_table
 from tests.evidence.made_up_study import made_up_study
 from tests.reports.conftest import input_of
@@ -12,7 +13,9 @@ from tests.reports.conftest import input_of
 
 def shown(source, width=80):
     text = io.StringIO()
-    Console(file=text, width=width, force_terminal=True, color_system=None).print(*terminal_table(source), sep="\n")
+    Console(file=text, width=width, force_terminal=True, color_system=None).print(
+        *terminal_table(summarise(source)), sep="\n"
+    )
     return text.getvalue()
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from ccar.errors import UserError
+from ccar.reports.results import summarise
 from ccar.reports.write import MANIFEST, write_report
 from tests.reports.conftest import input_of
 
@@ -29,7 +30,7 @@ FILES = {
 def folder(source, tmp_path_factory):
     """A report of the study with one diverged and one failed seed; tests must leave it as it is."""
     folder = tmp_path_factory.mktemp("report")
-    write_report(folder, source)
+    write_report(folder, summarise(source))
     return folder
 
 
@@ -38,7 +39,7 @@ def contents(folder):
 
 
 def test_every_file_is_written_and_named(source, folder):
-    assert {path.relative_to(folder).as_posix() for path in write_report(folder, source)} == FILES
+    assert {path.relative_to(folder).as_posix() for path in write_report(folder, summarise(source))} == FILES
     assert set(contents(folder)) == FILES | {MANIFEST}
 
 
@@ -56,7 +57,7 @@ def test_the_same_numbers_from_other_times_and_hosts_change_the_costs_alone(stud
     costs = study.costs
     costs["seconds"] *= 2
     costs["host"] = "elsewhere"
-    write_report(tmp_path, input_of(study, costs=costs))
+    write_report(tmp_path, summarise(input_of(study, costs=costs)))
     before, after = contents(folder), contents(tmp_path)
     changed = {name for name in before if without_costs(name, before[name]) != without_costs(name, after[name])}
     assert changed == {"costs.csv", MANIFEST}
@@ -64,15 +65,32 @@ def test_the_same_numbers_from_other_times_and_hosts_change_the_costs_alone(stud
 
 def test_an_unchanged_report_is_not_written_again(source, folder):
     written_at = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
-    write_report(folder, source)
+    write_report(folder, summarise(source))
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")} == written_at
+
+
+def test_what_is_imported_ahead_is_all_that_takes_long():
+    """matplotlib, scipy.stats and torch are hundreds of modules each; PIL's formats and the like are a dozen."""
+    code = """if True:
+        import sys
+        from ccar.reports.results import summarise
+        from ccar.reports.write import import_ahead, report_files
+        from tests.evidence.made_up_study import made_up_study
+        from tests.reports.conftest import input_of
+        import_ahead()
+        before = set(sys.modules)
+        report_files(summarise(input_of(made_up_study())))
+        print(*set(sys.modules) - before)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(done.stdout.split()) < 30
 
 
 @pytest.mark.parametrize("damage", ["missing", "edited", "no manifest", "unreadable manifest"])
 def test_a_damaged_report_is_written_again(source, folder, damage, tmp_path, monkeypatch):
     monkeypatch.setattr("ccar.reports.write.report_files", lambda _: contents_without_manifest)
     contents_without_manifest = {name: text for name, text in contents(folder).items() if name != MANIFEST}
-    write_report(tmp_path, source)
+    write_report(tmp_path, summarise(source))
     if damage == "missing":
         (tmp_path / "figures/groups.svg").unlink()
     elif damage == "edited":
@@ -83,7 +101,7 @@ def test_a_damaged_report_is_written_again(source, folder, damage, tmp_path, mon
     else:
         (tmp_path / MANIFEST).write_text("[]")
         (tmp_path / "cells.csv").write_text("cell\n")
-    write_report(tmp_path, source)
+    write_report(tmp_path, summarise(source))
     assert contents(tmp_path) == contents(folder)
 
 
@@ -95,7 +113,7 @@ def test_a_folder_that_cannot_be_written_is_the_user_s_mistake(source, tmp_path,
     monkeypatch.setattr("ccar.reports.write.report_files", lambda _: {"report.md": b""})
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write the report to") as raised:
-        write_report(tmp_path / "file" / "report", source)
+        write_report(tmp_path / "file" / "report", summarise(source))
     assert "--out" in raised.value.hint
 
 
@@ -104,7 +122,7 @@ def test_a_read_only_folder_is_the_user_s_mistake(source, tmp_path, monkeypatch)
     monkeypatch.setattr("ccar.reports.write.report_files", lambda _: {"report.md": b""})
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="Permission denied"):
-        write_report(tmp_path / "report", source)
+        write_report(tmp_path / "report", summarise(source))
 
 
 def test_figures_are_pictures_of_the_promised_resolution(folder):
