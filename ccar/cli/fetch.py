@@ -15,6 +15,7 @@ from ccar.cluster.package import STUDY_FILE
 from ccar.cluster.questions import ask
 from ccar.cluster.submissions import find
 from ccar.errors import UserError
+from ccar.reports.results import summarise
 from ccar.reports.write import report_files
 from ccar.store.records import StudyRecord
 
@@ -54,7 +55,7 @@ def packed_report(places: Places, record: StudyRecord) -> str:
         path = Path(folder) / STUDY_FILE
         path.write_text(record.definition, encoding="utf-8")
         view = StudyView.open(path, places, pack=False)
-        files = report_files(view.report_input(view.source().known))
+        files = report_files(summarise(view.report_input(view.source().known)))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(STUDY_FILE, record.definition)
