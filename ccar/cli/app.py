@@ -123,11 +123,18 @@ def report(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of study files, for editors to complete and check them."""
-    from ccar.study.definition import study_schema
+def schema(
+    of_report: Annotated[bool, typer.Option("--report", help="Of report.json instead.")] = False,
+) -> None:
+    """Print the JSON Schema of study files, for editors to complete and check them; or that of report.json."""
+    if of_report:
+        from ccar.reports.report_file import report_schema
 
-    print(json.dumps(study_schema(), indent=2))
+        print(json.dumps(report_schema(), indent=2))
+    else:
+        from ccar.study.definition import study_schema
+
+        print(json.dumps(study_schema(), indent=2))
 
 
 @app.command("list")

@@ -14,9 +14,11 @@ from ccar.evidence.frames import cost_frame, validation_frame
 from ccar.evidence.reliability import reliability_frame
 from ccar.evidence.test_results import test_frame
 from ccar.reports.report_input import ReportInput
+from ccar.store.key import keyed_configuration
 from ccar.store.records import StudyRecord, StudyTrial, TrialRecord
 from ccar.study.definition import Study, load_study
-from ccar.study.expansion import PlannedTrial, load_data
+from ccar.study.expansion import PlannedTrial, load_data, method_of
+from ccar.study.methods import entry_of
 from ccar.study.search import TrialSource, trial_source
 
 
@@ -79,6 +81,7 @@ class StudyView:
             if records[trial.key].status == "finished"
         }
         known = self.places.store.study(self.study.name)
+        cells = {trial.cell.id: trial.cell for trial in trials}.values()
         labels, seed = self.images.train.labels, self.study.seeds[0]
         return ReportInput(
             study=self.study.name,
@@ -89,6 +92,9 @@ class StudyView:
             reliability=reliability_frame(tests),
             costs=cost_frame(trials, records),
             submitted_at=known.submitted_at if known else None,
+            study_file=self.study.text,
+            configurations={cell.id: keyed_configuration(cell.config) for cell in cells},
+            entries={cell.id: entry_of(method_of(self.study, cell)) for cell in cells},
             class_counts={
                 factor: split_long_tailed(labels, self.study.data.at(factor), seed).class_counts
                 for factor in self.study.data.imbalance_factors

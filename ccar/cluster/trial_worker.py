@@ -9,10 +9,12 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import logging
+import platform
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,11 +51,13 @@ class TrialWorker:
         self._device = device
         self._sources: dict[DataConfig, SourceData] = {}
         torch.set_num_threads(threads)
-        self._facts = {
+        self.facts: Mapping[str, Any] = {  # what a number may depend on beside the key
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "processor": processor(),
             "threads": threads,
             "versions": {
                 "ccar": ccar.__version__,  # not the installed one: a study that was submitted brings its own
+                "python": platform.python_version(),
                 **{name: importlib.metadata.version(name) for name in ("torch", "numpy")},
             },
         }
@@ -84,7 +88,7 @@ class TrialWorker:
                     "the data or the code of ccar on this worker differ from the driver's",
                     hint="install the same ccar on every node and give all of them the same images",
                 )
-            claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self._facts)
+            claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self.facts)
             weights = self._stage_one_weights(config, data_fingerprint(source.fingerprint, split))
             training = Training(config, source, split, device=self._device, stage_one=weights)
             checkpoint = claim.checkpoint()
@@ -185,6 +189,16 @@ class TrialWorker:
         if which not in self._sources:
             self._sources[which] = load_source(data, self._cache_dir, verify=True)
         return self._sources[which]
+
+
+def processor() -> str:
+    """Name of the processor and the instructions that torch uses on it: another one may round otherwise."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{name or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _let_go(claim: Claim) -> None:

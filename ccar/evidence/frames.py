@@ -56,6 +56,7 @@ VALIDATION_DTYPES: dict[str, str] = {
     "recipe": "str",
     "seed": "int64",
     "key": "str",
+    "data_fingerprint": "str",  # sha256 of the bytes of the images and of which of them the trial sees
     "status": "str",
     "epochs": "int64",  # committed ones
     "train_loss": "float64",
@@ -73,6 +74,9 @@ COST_DTYPES: dict[str, str] = {
     "images_per_second": "float64",
     "host": "str",
     "device": "str",
+    "processor": "str",  # of the host; missing where the record is older than this column
+    "threads": "float64",
+    "versions": "str",  # of the libraries that trained it
     "started_at": "float64",  # Unix time
     "ended_at": "float64",
 }
@@ -114,6 +118,16 @@ def rows_of(frame: pd.DataFrame) -> list[Any]:
     return list(frame.itertuples(index=False, name="Row"))
 
 
+def shown_versions(versions: Mapping[str, str]) -> str | None:
+    """Libraries with their versions, by name; None for none.
+
+    Example:
+        >>> shown_versions({"torch": "2.11.0", "numpy": "2.3.5"})
+        'numpy 2.3.5, torch 2.11.0'
+    """
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
+
+
 def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str, Any]:
     config = trial.config
     epochs = record.epochs if record else ()
@@ -138,6 +152,7 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         "recipe": config.recipe.name,
         "seed": config.seed,
         "key": trial.key,
+        "data_fingerprint": trial.data_fingerprint,
         "status": record.status if record else "absent",
         "epochs": len(epochs),
         "train_loss": _number(last.train_loss if last else None),
@@ -169,6 +184,9 @@ def _cost_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str, Any]
         "images_per_second": images / record.seconds if record.seconds else math.nan,
         "host": record.worker.get("host"),
         "device": record.worker.get("device"),
+        "processor": record.worker.get("processor"),
+        "threads": record.worker.get("threads"),
+        "versions": shown_versions(record.worker.get("versions", {})),
         "started_at": _number(record.started_at),
         "ended_at": _number(record.ended_at),
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import ccar
 from ccar.reports import finding
+from ccar.reports.provenance import provenance_of
 from ccar.reports.results import Results
 from ccar.reports.table import Table
 from ccar.reports.tables.all_tables import tables_of
@@ -21,8 +22,9 @@ METHOD_NOTE = (
     "one and the same set of test images; the bootstrap's (BCa), exact sign-flip p-values and effect sizes (Hedges' g) "
     "are in cells.csv. Every accuracy is that of the last epoch; those of the best "
     "validation epoch are in cells.csv and trials.csv. The test set is read once, after the last epoch, and ω "
-    "is chosen by code that cannot see it. In the CSV files accuracies are shares in [0, 1]; times, hosts "
-    "and devices are in costs.csv and in the table of costs."
+    "is chosen by code that cannot see it. In CSV and JSON files accuracies are shares in [0, 1]; times, hosts "
+    "and devices are in costs.csv and in the tables of costs and machines. best_omega.yaml has the chosen losses, ready "
+    "for a study file and for ccar.losses; report.json has everything (schema: ccar schema --report)."
 )
 
 
@@ -48,6 +50,8 @@ class Content:
     tables: tuple[Table, ...]
     figures: tuple[ReportFigure, ...]
     method_note: str
+    provenance: tuple[str, ...]
+    study_file: str
     version: str
 
 
@@ -71,5 +75,7 @@ def content_of(results: Results, figures: Sequence[ReportFigure]) -> Content:
         tables=tuple(tables_of(results)),
         figures=tuple(figures),
         method_note=METHOD_NOTE,
+        provenance=tuple(provenance_of(results)),
+        study_file=results.source.study_file,
         version=ccar.__version__,
     )

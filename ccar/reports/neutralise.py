@@ -45,7 +45,16 @@ def one_line(text: str) -> str:
     line = " ".join(text.split())
     if line.isprintable():  # nearly always, and much faster than to look at every character
         return line
+    return _marked(line)
+
+
+def _marked(line: str) -> str:
     return "".join(_MARK if unicodedata.category(character) in _INVISIBLE else character for character in line)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file with their blanks as they are, and a visible mark for every other invisible character."""
+    return [_marked(line.expandtabs(4)) for line in text.splitlines()]
 
 
 def for_csv(text: str) -> str:

@@ -7,7 +7,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from ccar.evidence.frames import rows_of
-from ccar.evidence.published import beside_measured, published_rows
+from ccar.evidence.published import published_rows
 from ccar.evidence.result_rows import ResultRow
 from ccar.reports.results import Results
 from ccar.reports.table import Column, Entry, Row, Table
@@ -22,7 +22,7 @@ def published_table(results: Results) -> Table | None:
 
     Nothing is ranked: the recipes differ, and each published number carries its dagger and its own recipe.
     """
-    pairs = beside_measured(results.cells)
+    pairs = results.published
     measured = pairs[pairs["n"] > 0]
     if measured.empty:
         return None

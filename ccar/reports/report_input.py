@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 import ccar
 from ccar.evidence.frames import ValidationFrame
+from ccar.store.key import code_digest
+
+_LIBRARIES = ("numpy", "pandas", "scipy", "statsmodels", "matplotlib")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,10 @@ class ReportInput:
         reliability: from `ccar.evidence.reliability.reliability_frame`.
         costs: from `ccar.evidence.frames.cost_frame`.
         submitted_at: Unix time at which the study was first run; None: never.
+        study_file: its text; empty for a study that was made in code.
+        configurations: of each cell, by its id: what the keys of its trials digest, from `keyed_configuration`, with a
+            seed that means nothing.
+        entries: each cell's method as an entry of a study file, from `entry_of`.
         class_counts: training images per class at each imbalance factor; where there are none, the curves of Omega
             are left out.
     """
@@ -38,6 +48,9 @@ class ReportInput:
     tests: pd.DataFrame
     reliability: pd.DataFrame
     costs: pd.DataFrame
+    study_file: str
+    configurations: Mapping[str, Mapping[str, Any]]
+    entries: Mapping[str, Mapping[str, Any]]
     submitted_at: float | None = None
     class_counts: Mapping[float | str, Sequence[int]] = field(default_factory=dict)
 
@@ -47,14 +60,22 @@ class ReportInput:
             "study": self.study,
             "question": self.question,
             "baseline": self.baseline,
+            "study_file": self.study_file,
             "submitted_at": self.submitted_at,
             "class_counts": [[str(factor), list(counts)] for factor, counts in self.class_counts.items()],
-            "code": _code_digest(),
+            "code": [_code_digest(), code_digest()],
+            "libraries": library_versions(),
         }
         digest = hashlib.sha256(json.dumps(said).encode())
         for frame in (self.validation, self.tests, self.reliability, self.costs):
             digest.update(b"\0" + frame.to_csv(index=False).encode())
         return digest.hexdigest()
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Of the libraries that compute a report's numbers and draw its figures."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 def _code_digest() -> str:

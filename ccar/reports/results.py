@@ -13,6 +13,7 @@ from ccar.evidence.costs import StudyCosts, claim_costs, study_costs
 from ccar.evidence.flat_region import flat_region
 from ccar.evidence.frames import SETTING
 from ccar.evidence.optimism import optimism
+from ccar.evidence.published import beside_measured
 from ccar.evidence.ranks import Ranks, average_ranks
 from ccar.evidence.selection import select_omega, select_without_each_seed
 from ccar.evidence.shape_and_scale import select_method, shape_and_scale
@@ -45,6 +46,7 @@ class Results:
         optimism: what picking omega on the test set would have claimed, from `optimism`.
         flat: from `flat_region`: which cells validation does not show to be worse than the chosen one.
         shape_and_scale: the parts of the gains, from `shape_and_scale`; without rows in a study without controls.
+        published: published rows beside measured cells, from `beside_measured`.
         ranks: over the settings; None where they are too few.
         costs: what the study took.
         claims: what each choice took, from `claim_costs`.
@@ -58,6 +60,7 @@ class Results:
     optimism: pd.DataFrame
     flat: pd.Series[Any]
     shape_and_scale: pd.DataFrame
+    published: pd.DataFrame
     ranks: Ranks | None
     costs: StudyCosts
     claims: pd.DataFrame
@@ -88,6 +91,7 @@ def summarise(source: ReportInput) -> Results:
         optimism=optimism(choices, left_out, trials, cells),
         flat=flat,
         shape_and_scale=shape_and_scale(methods, trials, cells),
+        published=beside_measured(cells),
         ranks=average_ranks(cells, choices),
         costs=costs,
         claims=claim_costs(choices, cells, costs.hours_of_cell),

@@ -13,8 +13,10 @@ from ccar.errors import UserError
 from ccar.reports.content import content_of
 from ccar.reports.formats.csv_files import render_csv
 from ccar.reports.formats.html import render_html
+from ccar.reports.formats.json_file import render_json
 from ccar.reports.formats.latex import render_latex
 from ccar.reports.formats.markdown import render_markdown
+from ccar.reports.recommendation import render_best_omega
 from ccar.reports.results import Results
 
 # Where they are used, so that nobody waits for them who needs none of them.
@@ -37,11 +39,11 @@ def import_ahead() -> None:
 
 
 def write_report(out_dir: Path, results: Results) -> list[Path]:
-    """Write `results` as report.md, report.html, report.tex, cells.csv, trials.csv, costs.csv and figures/.
+    """Write `results` as report.md, report.html, report.tex, report.json, best_omega.yaml, CSV files and figures/.
 
     The same numbers give the same bytes, whenever and wherever the trials ran; what does differ (times, hosts, devices)
-    stands in costs.csv and in the table of costs alone. When the folder already holds the report of the same numbers,
-    nothing is written.
+    stands in costs.csv, in the tables of costs and machines, and under those names in report.json. When the folder
+    already holds the report of the same numbers, nothing is written.
 
     Returns:
         The files of the report, as they lie in `out_dir`.
@@ -72,6 +74,8 @@ def report_files(results: Results) -> dict[str, bytes]:
         "report.md": render_markdown(content),
         "report.html": render_html(content, svgs),
         "report.tex": render_latex(content),
+        "report.json": render_json(results, content),
+        "best_omega.yaml": render_best_omega(results),
         "cells.csv": render_csv(results.cells),
         "trials.csv": render_csv(results.trials),
         "costs.csv": render_csv(results.source.costs),

@@ -32,8 +32,12 @@ def trial_key(config: TrialConfig, data_fingerprint: str) -> str:
 
 def key_parts(config: TrialConfig, data_fingerprint: str) -> dict[str, Any]:
     """The parts that the key digests, as plain JSON: what `ccar why` compares."""
-    parts = _without_whereabouts(config.model_dump(mode="json"))
-    return {**parts, "data_fingerprint": data_fingerprint, "code": code_digest()}
+    return {**keyed_configuration(config), "data_fingerprint": data_fingerprint, "code": code_digest()}
+
+
+def keyed_configuration(config: TrialConfig) -> dict[str, Any]:
+    """The configuration as plain JSON, without what changes no number: where images and weights lie, names."""
+    return _without_whereabouts(config.model_dump(mode="json"))
 
 
 def _without_whereabouts(parts: dict[str, Any]) -> dict[str, Any]:

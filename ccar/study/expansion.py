@@ -119,6 +119,21 @@ def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue
     )
 
 
+def method_of(study: Study, cell: Cell) -> Method:
+    """The method of a cell of the study, also of one that a search came up with."""
+    known = study.methods.by_label.get(cell.method)
+    if known is not None:
+        return known
+    config = cell.config  # searched methods differ in nothing else
+    return Method(
+        label=cell.method,
+        family=cell.family,
+        base=config.loss,
+        reweighting=config.reweighting,
+        reduction=config.reduction,
+    )
+
+
 def _stage_one(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue) -> TrialConfig | None:
     if method.stage_one is None:
         return None

@@ -238,6 +238,31 @@ class ExtraMethod(Part):
         )
 
 
+def entry_of(method: Method) -> dict[str, Any]:
+    """The method as plain values for an entry of `methods.extra`, without a label: any study can make it again.
+
+    An entry with a `stage_one` needs the method of that label beside it.
+    """
+    entry: dict[str, Any] = {}
+    if method.procedure.trains:
+        entry["base"] = method.base.model_dump(mode="json")
+        if method.reweighting is not None:
+            reweighting = method.reweighting.model_dump(mode="json")
+            if method.reweighting.frequency != "effective_number":
+                del reweighting["effective_number_beta"]  # a study file refuses what has no effect
+            entry["reweighting"] = {**reweighting, "reduction": method.reduction}
+        if method.loss_factor != 1:
+            entry["loss_factor"] = method.loss_factor
+        if method.recipe_changes:
+            changes = RecipeChanges(**dict(method.recipe_changes))
+            entry["recipe"] = changes.model_dump(mode="json", include=changes.model_fields_set)
+    if method.procedure != END_TO_END:
+        entry["procedure"] = method.procedure.model_dump(mode="json")
+    if method.stage_one is not None:
+        entry["stage_one"] = method.stage_one
+    return entry
+
+
 class Exclusion(Part):
     """Leaves out every method that has all of these values."""
 

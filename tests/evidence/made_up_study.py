@@ -14,9 +14,11 @@ from ccar.evidence.reliability import reliability_frame
 from ccar.evidence.test_results import test_frame as frame_of_tests
 from ccar.metrics.accuracy import Evaluation
 from ccar.metrics.calibration import Reliability
+from ccar.store.key import keyed_configuration
 from ccar.store.records import TrialRecord, TrialStatus
 from ccar.study.definition import Study
-from ccar.study.expansion import PlannedTrial, cells_of, plan_cells
+from ccar.study.expansion import PlannedTrial, cells_of, method_of, plan_cells
+from ccar.study.methods import entry_of
 from ccar.training.config import TrialConfig
 from ccar.training.result import EpochResult, TestResult
 
@@ -31,6 +33,7 @@ PLAIN_AND_TWO_OMEGAS = {
 class MadeUpStudy:
     """Plan, records and test results, and the frames made of them."""
 
+    study: Study
     trials: tuple[PlannedTrial, ...]
     records: dict[str, TrialRecord]
     tests: dict[str, TestResult | None]
@@ -51,9 +54,22 @@ class MadeUpStudy:
     def costs(self) -> pd.DataFrame:
         return cost_frame(self.trials, self.records)
 
+    @property
+    def configurations(self) -> dict[str, dict[str, Any]]:
+        return {trial.cell.id: keyed_configuration(trial.cell.config) for trial in self.trials}
+
+    @property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        return {trial.cell.id: entry_of(method_of(self.study, trial.cell)) for trial in self.trials}
+
     def keys(self, method: str) -> list[str]:
         """The keys of one method's trials, in the order of the plan."""
         return [trial.key for trial in self.trials if trial.cell.method == method]
+
+    @property
+    def never_ran(self) -> MadeUpStudy:
+        """The same study, before anything of it was trained."""
+        return replace(self, records={}, tests={})
 
     def ended(self, key: str, status: TrialStatus, error: str) -> MadeUpStudy:
         """The same study, with one trial that ended otherwise and so was never tested."""
@@ -99,7 +115,7 @@ def made_up_study(
         level = _level(trial.config, bases.index(trial.config.loss))
         records[trial.key] = _record(trial, level, noise, num_classes)
         tests[trial.key] = _test(level, noise, num_classes)
-    return MadeUpStudy(trials, records, tests)
+    return MadeUpStudy(study, trials, records, tests)
 
 
 def _level(config: TrialConfig, base: int) -> float:
@@ -135,7 +151,7 @@ def _record(trial: PlannedTrial, level: float, noise: np.random.Generator, num_c
         epochs=epochs,
         started_at=1000.0,
         ended_at=1004.5,
-        worker={"host": "node-1", "device": "cpu"},
+        worker={"host": "node-1", "device": "cpu", "processor": "made up", "threads": 1, "versions": {"torch": "2"}},
         num_records=3,
     )
 

@@ -296,7 +296,7 @@ def test_one_seed_has_a_gap_but_no_spread():
 
 def test_a_study_that_never_ran_stands_beside_nothing_measured():
     study = made_up_study()
-    pairs = beside_measured(cells_of(type(study)(study.trials, {}, {})))
+    pairs = beside_measured(cells_of(study.never_ran))
     assert len(pairs)
     assert (pairs["n"] == 0).all()
     assert pairs["cell"].isna().all()

@@ -21,6 +21,9 @@ def input_of(made_up: MadeUpStudy, **changes) -> ReportInput:
         "tests": made_up.test_results,
         "reliability": made_up.reliability,
         "costs": made_up.costs,
+        "study_file": f"study: {changes.get('study', 'made-up')}\n",
+        "configurations": made_up.configurations,
+        "entries": made_up.entries,
         "class_counts": {100: [500, 250, 60, 18, 5]},
     }
     return ReportInput(**{**said, **changes})

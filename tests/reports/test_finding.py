@@ -74,7 +74,7 @@ def test_a_study_without_omegas_compares_its_methods_with_the_baseline():
 
 def test_before_anything_has_finished_nothing_is_found():
     study = made_up_study()
-    results = summarise(input_of(type(study)(study.trials, {}, {})))
+    results = summarise(input_of(study.never_ran))
     assert finding.no_choice(results) == "No ω is chosen yet: no re-weighted trial has finished."
     assert finding.headline(results, results.settings[0]) is None
     assert finding.what_did_not_finish(results).startswith("0 of 18 trials finished; 18 absent.")

@@ -50,7 +50,7 @@ def test_without_omegas_the_methods_are_compared_with_the_baseline():
 
 def test_a_study_that_never_ran_has_dashes():
     study = made_up_study()
-    text = shown(input_of(type(study)(study.trials, {}, {})))
+    text = shown(input_of(study.never_ran))
     assert "–" in text
     assert "nan" not in text
 

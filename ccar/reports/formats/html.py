@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ccar.reports.content import Content
-from ccar.reports.neutralise import one_line
+from ccar.reports.neutralise import lines_of, one_line
 
 _JOINT = re.compile(r"(?<=[_+,/])(?=\S)|(?<=\S)(?=\()")
 
@@ -31,6 +31,7 @@ def render_html(content: Content, svgs: dict[str, bytes]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["breakable"] = _breakable
+    environment.filters["file"] = lambda text: Markup(escape("\n".join(lines_of(text))))
     images = {name: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}" for name, svg in svgs.items()}
     return environment.get_template("report.html.jinja").render(content=content, images=images)
 

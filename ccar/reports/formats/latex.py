@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ccar.reports.content import Content
-from ccar.reports.neutralise import for_latex
+from ccar.reports.neutralise import for_latex, lines_of
 from ccar.reports.table import Entry, Table
 
 
@@ -33,6 +33,7 @@ def render_latex(content: Content) -> str:
         autoescape=False,
     )
     environment.filters["identifier"] = _Latex  # a name of ours, not a user's
+    environment.filters["file"] = lambda text: _Latex("\n".join(map(_line_of_file, lines_of(text))))
     environment.filters["tabular"] = lambda table: _Latex(latex_table(table))
     return environment.get_template("report.tex.jinja").render(content=content)
 
@@ -62,6 +63,13 @@ def latex_table(table: Table) -> str:
             lines.append(r"\addlinespace")
         lines.append(" & ".join(_entry(entry) for entry in row.entries) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{longtable}"])
+
+
+def _line_of_file(line: str) -> str:
+    """One line of a file, indented as it was; a long one is broken between its words."""
+    text = line.lstrip(" ")
+    indent = rf"\hspace*{{{(len(line) - len(text)) / 2:g}em}}"
+    return rf"{indent}{for_latex(text) if text else '~'}\par"
 
 
 def _entry(entry: Entry) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tabulate import tabulate
 
 from ccar.reports.content import Content
-from ccar.reports.neutralise import for_markdown
+from ccar.reports.neutralise import for_markdown, lines_of
 from ccar.reports.table import Entry, Table
 
 
@@ -28,6 +30,7 @@ def render_markdown(content: Content) -> str:
         autoescape=False,
     )
     environment.filters["identifier"] = _Markdown  # a name of ours, not a user's
+    environment.filters["fenced"] = lambda text: _Markdown(fenced(text))
     environment.filters["table"] = lambda table: _Markdown(markdown_table(table))
     return environment.get_template("report.md.jinja").render(content=content)
 
@@ -44,6 +47,14 @@ def markdown_table(table: Table) -> str:
         colalign=["right" if column.numeric else "left" for column in table.columns],
         disable_numparse=True,
     )
+
+
+def fenced(text: str) -> str:
+    """A file as it is, between fences that are longer than any in it."""
+    lines = lines_of(text)
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}yaml", *lines, fence])
 
 
 def _entry(entry: Entry) -> str:

@@ -10,7 +10,9 @@ from ccar.reports.tables.best_omega import best_omega_table
 from ccar.reports.tables.calibration import calibration_table
 from ccar.reports.tables.costs import costs_table
 from ccar.reports.tables.differences import difference_table
+from ccar.reports.tables.fingerprints import fingerprints_table
 from ccar.reports.tables.incomplete import incomplete_table
+from ccar.reports.tables.machines import machines_table
 from ccar.reports.tables.optimism import optimism_table
 from ccar.reports.tables.shape_and_scale import shape_and_scale_table
 
@@ -26,6 +28,8 @@ def tables_of(results: Results) -> list[Table]:
         calibration_table,
         published_table,
         incomplete_table,
+        fingerprints_table,
         costs_table,
+        machines_table,
     )
     return [table for make in makers if (table := make(results)) is not None]

@@ -181,7 +181,7 @@ def test_one_omega_makes_no_response_curve():
 
 def test_a_study_that_never_ran_has_no_figure_of_results():
     study = made_up_study()
-    nothing = summarise(input_of(type(study)(study.trials, {}, {}), class_counts={}))
+    nothing = summarise(input_of(study.never_ran, class_counts={}))
     assert figures_of(nothing) == []
 
 

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from ccar.errors import UserError
+from ccar.reports.content import content_of
+from ccar.reports.formats.csv_files import render_csv
+from ccar.reports.formats.json_file import render_json
+from ccar.reports.report_file import Report, read_report, report_schema
+from ccar.reports.results import summarise
+from ccar.store.key import digest_of_parts
+from tests.evidence.made_up_study import made_up_study
+from tests.reports.conftest import input_of
+
+
+@pytest.fixture(scope="module")
+def results(source):
+    """The numbers of the study with one diverged and one failed seed."""
+    return summarise(source)
+
+
+def json_of(results):
+    return render_json(results, content_of(results, []))
+
+
+@pytest.fixture(scope="module")
+def report(results):
+    """That study's report.json, as json reads it."""
+    return json.loads(json_of(results))
+
+
+def test_the_schema_in_docs_is_current():
+    """If not: `ccar schema --report > docs/report.schema.json`."""
+    stored = Path(__file__).parents[3] / "docs" / "report.schema.json"
+    assert json.loads(stored.read_text()) == report_schema()
+
+
+STUDIES = {
+    "with a diverged and a failed seed": lambda source, evil: source,
+    "with evil names": lambda source, evil: evil,
+    "that never ran": lambda source, evil: input_of(made_up_study().never_ran, class_counts={}),
+    "without validation images": lambda source, evil: input_of(made_up_study(validation_per_class=0)),
+    "with ranks": lambda source, evil: input_of(made_up_study(imbalance_factors=(200, 100, 50, 10))),
+    "with one seed": lambda source, evil: input_of(made_up_study(seeds=(0,))),
+}
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_every_report_follows_the_schema(study, source, evil_source):
+    text = json_of(summarise(study(source, evil_source)))
+    report = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    jsonschema.Draft202012Validator(report_schema()).validate(report)
+    assert json.loads(Report.model_validate_json(text).model_dump_json()) == report
+
+
+def test_a_missing_validation_part_is_flagged(report):
+    assert report["missing_validation"] is False
+    assert json.loads(json_of(summarise(input_of(made_up_study(validation_per_class=0)))))["missing_validation"] is True
+
+
+def test_keys_can_be_computed_from_the_report_alone(report):
+    configurations = {cell["cell"]: cell["configuration"] for cell in report["cells"]}
+    for trial in report["trials"]:
+        parts = {
+            **configurations[trial["cell"]],
+            "seed": trial["seed"],
+            "data_fingerprint": trial["data_fingerprint"],
+            "code": report["provenance"]["training_code"],
+        }
+        assert digest_of_parts(parts) == trial["key"]
+
+
+@pytest.mark.parametrize("table", ["cells", "trials"])
+def test_rows_are_those_of_the_csv_file_in_full_precision(results, report, table):
+    rows = list(csv.DictReader(io.StringIO(render_csv(getattr(results, table)))))
+    assert len(rows) == len(report[table])
+    for expected, row in zip(rows, report[table], strict=True):
+        for name, text in expected.items():
+            value = row[name]
+            if value is None:
+                assert text == ""
+            elif value == "over 1000":
+                assert text == "inf"
+            elif isinstance(value, bool):
+                assert text == str(value)
+            elif isinstance(value, int | float):
+                assert float(text) == value or math.isnan(value)
+            else:
+                assert text == value
+
+
+def test_a_report_is_read_from_its_file_or_its_folder(results, tmp_path):
+    (tmp_path / "report.json").write_text(json_of(results))
+    assert read_report(tmp_path) == read_report(tmp_path / "report.json")
+    assert read_report(tmp_path).study == "made-up"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema_version": 2}', "schema version 2 is unknown: expected 1"),
+        ("{}", "is no report of ccar: schema_version"),
+        ("study: digits", "is no report of ccar: Invalid JSON"),
+        (None, "cannot read"),
+    ],
+)
+def test_what_is_no_report_of_this_version_is_the_user_s_mistake(content, message, tmp_path):
+    path = tmp_path / "report.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message) as raised:
+        read_report(path)
+    assert raised.value.hint
