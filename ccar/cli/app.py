@@ -247,6 +247,26 @@ def why(
 
 
 @app.command()
+def replay(
+    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a report.", show_default=False)],
+    cell: Annotated[str, typer.Argument(help="Id of a cell, e.g. 'if50/focal+ccar(omega=0.75)'.", show_default=False)],
+    seed: Annotated[int | None, typer.Option(help="Only this seed; default: all.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a cell again from its report alone, in an empty store, and compare; exit code 1 if a number differs."""
+    from ccar.cli.replay import find_cell, replay_json, replay_text
+    from ccar.cli.replay import replay as train_again
+    from ccar.reports.report_file import read_report
+
+    content = read_report(report)
+    found = find_cell(content, cell)
+    replayed = train_again(content, found, seed, _places(DEFAULT_STORE).cache_dir, talk)
+    print(json.dumps(replay_json(found.cell, replayed), indent=2) if as_json else replay_text(found.cell, replayed))
+    if any(trial.unequal for trial in replayed):
+        raise typer.Exit(EXIT_FOUND)
+
+
+@app.command()
 def sync(
     study: Annotated[
         list[str] | None,

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ccar.cluster.events import TrialProgress
+from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.study.expansion import PlannedTrial
 from ccar.study.parts import plain
 
@@ -84,6 +84,9 @@ class ProgressDisplay:
         """The process that trained this trial is gone; the trial will be tried again."""
         message = f"{trial.name}: its worker process died; the trial goes on from its last committed epoch"
         self._console.print(message, style="yellow", markup=False, highlight=False)
+
+    def all_ended(self, summary: RunSummary) -> None:
+        """Leaving the display's block clears it."""
 
     def _show(self) -> None:
         state = f"{len(self._running)} running" + (f", {self._failed} failed" if self._failed else "")

@@ -29,7 +29,7 @@ from ccar.study.methods import Methods
 from ccar.study.parts import OneOrMore, Part, Several, Synonyms, mistake, plain
 from ccar.study.schema import study_schema_of
 from ccar.study.wording import did_you_mean, problems_of
-from ccar.study.yaml_source import KeyPath, YamlSource, read_yaml
+from ccar.study.yaml_source import KeyPath, YamlSource, parse_yaml, read_yaml
 from ccar.training.config import ModelName, Omega
 from ccar.training.recipe import Recipe
 from ccar.training.recipes import RECIPES
@@ -301,7 +301,15 @@ def load_study(path: Path | str) -> Study:
     Raises:
         StudyFileError: all independent problems of the file, in the order of its lines.
     """
-    source = read_yaml(Path(path))
+    return _study_of(read_yaml(Path(path)))
+
+
+def study_of_text(text: str, name: str) -> Study:
+    """The same for the text of a study file; `name` stands for the file in messages."""
+    return _study_of(parse_yaml(text, name))
+
+
+def _study_of(source: YamlSource) -> Study:
     problems = list(source.problems)
     wrong: frozenset[str] = frozenset()
     try:

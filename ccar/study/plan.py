@@ -64,10 +64,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One part of a trial's key that differs from a stored trial."""
+    """One part of something nested, such as a trial's key, that differs from what was stored."""
 
     path: str  # dotted, e.g. "recipe.epochs"
-    stored: object  # None where the stored trial has no such part
+    stored: object  # None where what was stored has no such part
     current: object
 
     def __str__(self) -> str:
@@ -139,22 +139,27 @@ def plan_of(
 
 def why(trial: PlannedTrial, records: Iterable[TrialRecord]) -> Why:
     """Which parts of a trial's key differ from the nearest finished trial, by number of differing parts."""
-    current = _leaves(key_parts(trial.config, trial.data_fingerprint))
+    current = key_parts(trial.config, trial.data_fingerprint)
     nearest: tuple[int, float, TrialRecord] | None = None
     for record in records:
         if record.status == "finished":
-            distance = len(_differing(_leaves(record.parts), current))
+            distance = len(differing_parts(record.parts, current))
             age = -(record.ended_at or 0.0)  # of equally near ones, the latest
             if nearest is None or (distance, age) < nearest[:2]:
                 nearest = (distance, age, record)
     if nearest is None:
         return Why(nearest=None, differences=())
-    stored = _leaves(nearest[2].parts)
-    differences = tuple(
-        Difference(path=path, stored=stored.get(path), current=current.get(path))
-        for path in _differing(stored, current)
-    )
-    return Why(nearest=nearest[2], differences=differences)
+    return Why(nearest=nearest[2], differences=tuple(differing_parts(nearest[2].parts, current)))
+
+
+def differing_parts(stored: Mapping[str, object], current: Mapping[str, object]) -> list[Difference]:
+    """Every plain value in which two nested JSON values differ."""
+    before, now = _leaves(stored), _leaves(current)
+    return [
+        Difference(path=path, stored=before.get(path), current=now.get(path))
+        for path in dict.fromkeys([*now, *before])
+        if before.get(path) != now.get(path) or (path in before) != (path in now)
+    ]
 
 
 def _status(record: TrialRecord | None) -> TrialStatus:
@@ -210,14 +215,6 @@ def _leaves(parts: object, path: str = "") -> dict[str, object]:
     return leaves
 
 
-def _differing(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
-    return [
-        path
-        for path in dict.fromkeys([*current, *stored])
-        if stored.get(path) != current.get(path) or (path in stored) != (path in current)
-    ]
-
-
 def _brief(value: object) -> str:
     text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else text[:12] + "..."
+    return text if len(text) <= 40 or " " in text else text[:12] + "..."  # the rest of a digest says nothing

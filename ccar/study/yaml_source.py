@@ -75,8 +75,11 @@ def read_yaml(path: Path) -> YamlSource:
         StudyFileError: the file cannot be read, is not text, is not YAML, or uses what is refused here.
             Keys that are given twice are not raised but returned in `problems`; the first of the two counts.
     """
-    file = str(path)
-    text = _read_text(path)
+    return parse_yaml(_read_text(path), str(path))
+
+
+def parse_yaml(text: str, file: str) -> YamlSource:
+    """The same for the text of a file; `file` is its name, for messages."""
     try:
         loader = _Loader(text)
         node = loader.get_node() if loader.check_node() else None

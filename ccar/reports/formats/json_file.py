@@ -39,16 +39,16 @@ def render_json(results: Results, content: Content) -> str:
         "certainty": content.certainty,
         "method_note": content.method_note,
         "recommendations": recommendations(results),
-        "choices": _rows(results.choices),
-        "optimism": _rows(results.optimism),
+        "choices": json_rows(results.choices),
+        "optimism": json_rows(results.optimism),
         "flat_region": dict(zip(results.flat.index, _values(results.flat), strict=True)),
-        "shape_and_scale": _rows(results.shape_and_scale),
+        "shape_and_scale": json_rows(results.shape_and_scale),
         "published": _published(results.published),
         "ranks": None if ranks is None else {**dataclasses.asdict(ranks), "mean": ranks.mean.to_dict()},
         "cells": [
-            {**row, "configuration": _without_seed(source.configurations[row["cell"]])} for row in _rows(results.cells)
+            {**row, "configuration": _without_seed(source.configurations[row["cell"]])} for row in json_rows(results.cells)
         ],
-        "trials": _rows(results.trials),
+        "trials": json_rows(results.trials),
         "figures": [{"name": figure.name, "caption": figure.caption} for figure in content.figures],
         "provenance": {
             "ccar": content.version,
@@ -63,10 +63,10 @@ def render_json(results: Results, content: Content) -> str:
             "hours_from_store": costs.hours_from_store,
             "num_stopped": costs.num_stopped,
             "hours_spared_by_stopping": costs.hours_spared_by_stopping,
-            "claims": _rows(results.claims),
-            "trials": _rows(source.costs),
+            "claims": json_rows(results.claims),
+            "trials": json_rows(source.costs),
         },
-        "machines": _rows(machines_of(source.costs)),
+        "machines": json_rows(machines_of(source.costs)),
     }
     return "{\n" + ",\n".join(f"{json.dumps(key)}: {_lines(value)}" for key, value in document.items()) + "\n}\n"
 
@@ -81,8 +81,8 @@ def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as plain values."""
+def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as the plain values of report.json."""
     names = list(frame.columns)
     columns = [_values(frame[name]) for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
@@ -98,7 +98,7 @@ def _values(column: pd.Series[Any]) -> list[Any]:
 def _published(pairs: pd.DataFrame) -> list[dict[str, Any]]:
     known = published_rows()
     rows = []
-    for pair in _rows(pairs):
+    for pair in json_rows(pairs):
         row = known[pair.pop("row")]
         source = {name: getattr(row, name) for name in ("method", "paper", "arxiv", "table", "verified", "disputed")}
         rows.append({**pair, **source, "published": float(row.overall) / 100})
