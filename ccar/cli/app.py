@@ -247,6 +247,27 @@ def why(
 
 
 @app.command()
+def compare(
+    first: Annotated[
+        Path, typer.Argument(help="A: a study file, a report.json, or the folder of a report.", show_default=False)
+    ],
+    second: Annotated[Path, typer.Argument(help="B: the same.", show_default=False)],
+    store: Store = DEFAULT_STORE,
+    other_store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of trials for B, where it is a study file; default: that of A.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what two studies, or two runs of one, agree on, and what differs by more than noise."""
+    from ccar.cli.compare import compare_reports, comparison_json, comparison_text, open_report
+
+    reports = open_report(first, _places(store)), open_report(second, _places(other_store or store))
+    found = compare_reports(*reports, (str(first), str(second)))
+    print(json.dumps(comparison_json(found), indent=2) if as_json else comparison_text(found))
+
+
+@app.command()
 def replay(
     report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a report.", show_default=False)],
     cell: Annotated[str, typer.Argument(help="Id of a cell, e.g. 'if50/focal+ccar(omega=0.75)'.", show_default=False)],

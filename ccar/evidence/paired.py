@@ -70,7 +70,7 @@ def compare(differences: Array) -> pd.DataFrame:
     mean, sd, n = (found[part].to_numpy(dtype=np.float64) for part in ("mean", "sd", "n"))
     p = t_test_p(mean, sd, n)
     p_holm, effect = holm(p), hedges_g(mean, sd, n)
-    words = verdicts(mean, sd, n, p_holm)
+    words = verdicts(mean, t_half_width(sd, n), n, p_holm)
     unsettled = np.where(np.isin(words, ["better", "worse"]), np.nan, effect)
     return found.assign(
         effect=effect,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, stdtr
 
-from ccar.evidence.intervals import LEVEL, NO_SPREAD, Array, by_count, t_half_width
+from ccar.evidence.intervals import LEVEL, NO_SPREAD, Array, by_count
 
 Verdict = Literal["better", "worse", "within noise", "too few seeds to tell"]
 
@@ -114,7 +114,7 @@ def more_seeds_to_settle(effect: Array, n: Array, num_comparisons: int) -> Array
     return more
 
 
-def verdicts(mean: Array, sd: Array, n: Array, p_holm: Array) -> NDArray[np.str_]:
+def verdicts(mean: Array, half_width: Array, n: Array, p_holm: Array) -> NDArray[np.str_]:
     """Comparisons in words: what their 95 % interval and the corrected p-value allow to say.
 
     `better` and `worse` when p is at most 0.05 after Holm's correction for all comparisons of the question.
@@ -122,7 +122,6 @@ def verdicts(mean: Array, sd: Array, n: Array, p_holm: Array) -> NDArray[np.str_
     seeds to tell`: fewer than three, or equal non-zero differences only (no spread to judge by), or an interval that
     excludes 0 by itself while the correction does not let it pass.
     """
-    half_width = t_half_width(sd, n)
     includes_zero = (np.abs(mean) <= half_width) | (np.abs(mean) <= NO_SPREAD)
     significant = p_holm <= ALPHA  # False for NaN
     words: list[Verdict] = ["within noise", "better", "worse"]

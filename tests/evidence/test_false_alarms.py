@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
+from ccar.evidence.intervals import t_half_width
 from ccar.evidence.paired import compare, moments
 from ccar.evidence.significance import holm, t_test_p, verdicts
 
@@ -47,7 +48,7 @@ def verdicts_of_studies(differences):
     flat = differences.reshape(STUDIES, -1, differences.shape[-1])
     mean, sd, n = flat.mean(axis=-1), flat.std(axis=-1, ddof=1), np.full(flat.shape[:2], flat.shape[-1])
     p_holm = np.array([holm(p) for p in t_test_p(mean, sd, n)])
-    return verdicts(mean, sd, n, p_holm).reshape(differences.shape[:-1])
+    return verdicts(mean, t_half_width(sd, n), n, p_holm).reshape(differences.shape[:-1])
 
 
 def verdicts_of_choices(validation, differences):

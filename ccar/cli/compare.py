@@ -1,0 +1,154 @@
+"""`ccar compare`: what two studies, or two runs of one, agree on, and what differs by more than noise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ccar.cli.places import Places
+from ccar.cli.study_view import StudyView
+from ccar.cli.tables import rows_as_table
+from ccar.errors import UserError
+from ccar.evidence.cells import PRIMARY
+from ccar.evidence.comparison import CELL, compare_studies
+from ccar.evidence.frames import SETTING, rows_of
+from ccar.reports.content import content_of
+from ccar.reports.formats.json_file import json_rows, render_json
+from ccar.reports.report_file import Report, read_report
+from ccar.reports.results import setting_label, summarise
+from ccar.reports.wording import MISSING, counted, interval, percent, points
+from ccar.study.plan import differing_parts
+
+_FIELD = [*SETTING, "family"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two studies beside each other.
+
+    Attributes:
+        names: of the two, as they were asked for.
+        cells: from `compare_studies`.
+        only: methods that only the first, only the second has, with their setting.
+        settings: what of the configuration of shared cells differs, and in how many of them.
+        choices: for each base loss and setting in both: the omega that each study chose.
+    """
+
+    names: tuple[str, str]
+    cells: pd.DataFrame
+    only: tuple[list[str], list[str]]
+    settings: dict[str, int]
+    choices: pd.DataFrame
+
+
+def open_report(path: Path, places: Places) -> Report:
+    """The report of a study file as the store has it now, or the one that a report.json or its folder holds.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if path.is_dir() or path.suffix == ".json":
+        return read_report(path)
+    view = StudyView.open(path, places)
+    results = summarise(view.report_input(view.source().known))
+    return Report.model_validate_json(render_json(results, content_of(results, [])))
+
+
+def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> Comparison:
+    """Compare what two reports have in common.
+
+    Raises:
+        UserError: they have no cell in common.
+    """
+    trials = [pd.DataFrame([trial.model_dump() for trial in report.trials]) for report in (first, second)]
+    cells = [{_cell_of(cell.model_dump()): cell.configuration for cell in report.cells} for report in (first, second)]
+    shared = [cell for cell in cells[0] if cell in cells[1]]
+    if not shared:
+        raise UserError(
+            f"{names[0]} and {names[1]} have no cell in common",
+            hint="cells are compared where data set, imbalance factor and method are the same",
+        )
+    differing = [differing_parts(cells[0][cell], cells[1][cell]) for cell in shared]
+    choices = [
+        pd.DataFrame([*report.choices], columns=[*_FIELD, "method", "omega"]) for report in (first, second)
+    ]
+    return Comparison(
+        names=names,
+        cells=compare_studies(*(each.assign(**{PRIMARY: each[PRIMARY].astype("float64")}) for each in trials)),
+        only=(
+            [_name(cell) for cell in cells[0] if cell not in cells[1]],
+            [_name(cell) for cell in cells[1] if cell not in cells[0]],
+        ),
+        settings=dict(Counter(str(part) for parts in differing for part in parts)),
+        choices=choices[0].merge(choices[1], on=_FIELD, suffixes=("_first", "_second")),
+    )
+
+
+def comparison_text(found: Comparison) -> str:
+    """The comparison for people."""
+    first, second = found.names
+    cells = found.cells
+    verdicts = Counter(cells["verdict"])
+    lines = [f"A  {first}", f"B  {second}", "", f"{counted(len(cells), 'cell')} in both"]
+    lines += [f"  {number:>4} {verdict}" for verdict, number in verdicts.items()]
+    for side, only in zip("AB", found.only, strict=True):
+        if only:
+            lines.append(f"only in {side}: {_few(only)}")
+    lines += [""] + [f"configuration, in {number} of {len(cells)}: {part}" for part, number in found.settings.items()]
+    if not found.settings:
+        lines.append("configuration: the same in all of these cells, but for seeds and images")
+    for choice in rows_of(found.choices):
+        setting = f"{setting_label(choice.imbalance_factor)} {choice.family}"
+        same = choice.method_first == choice.method_second
+        lines.append(
+            f"chosen omega, {setting}: {choice.omega_first:g} in both"
+            if same
+            else f"chosen omega, {setting}: A {choice.method_first}, B {choice.method_second}"
+        )
+    rows = [
+        {
+            "": f"{setting_label(row.imbalance_factor)} {row.method}",
+            "A": percent(row.first_mean),
+            "B": percent(row.second_mean),
+            "B - A (points)": points(row.mean),
+            "95 % interval": interval(row.low, row.high) or MISSING,
+            "pairs": f"{row.shared}" if row.shared else "not paired",
+            "B is": row.verdict,
+        }
+        for row in rows_of(cells)
+        if row.verdict != "same trials"
+    ]
+    if not rows:
+        return "\n".join([*lines, "", "every trial that both have finished is the same one, with the same key"])
+    lines += ["", "Test accuracy in %; verdicts are corrected for all of these comparisons (Holm).", rows_as_table(rows)]
+    return "\n".join(lines).rstrip("\n")
+
+
+def comparison_json(found: Comparison) -> dict[str, Any]:
+    """The comparison as plain JSON."""
+    return {
+        "studies": list(found.names),
+        "cells": json_rows(found.cells),
+        "only_in_first": found.only[0],
+        "only_in_second": found.only[1],
+        "configuration": found.settings,
+        "choices": json_rows(found.choices),
+    }
+
+
+def _cell_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in CELL)
+
+
+def _name(cell: tuple[str, ...]) -> str:
+    _, factor, method = cell
+    return f"{setting_label(factor)} {method}"
+
+
+def _few(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
