@@ -19,6 +19,8 @@ IDENTITY = [  # the columns of a trial that its cell shares
     "base",
     "base_options",
     "family",
+    "training",
+    "stage_one",
     "omega",
     "frequency",
     "phase",

@@ -37,7 +37,9 @@ VALIDATION_DTYPES: dict[str, str] = {
     "base": "str",
     "base_options": "str",  # those that differ from their default, such as "gamma=2"; "" when none does
     "procedure": "str",  # "end_to_end", or how else the network comes to its weights
-    "family": "str",  # base, options, procedure: what a plain loss and its omegas share
+    "family": "str",  # what a plain loss and its omegas share: the label of the plain one, or `training` without one
+    "training": "str",  # all but Omega, spelt out: base, options, changes to the recipe, procedure
+    "stage_one": "str",  # the same of the training that a two-stage procedure starts from
     "omega": "float64",  # NaN: the plain base loss
     "frequency": "str",
     "phase": "str",
@@ -94,7 +96,12 @@ def validation_frame(trials: Iterable[PlannedTrial], records: Mapping[str, Trial
         shares in [0, 1]; NaN where a group has no class, where no epoch is committed, or where the study keeps
         no validation part.
     """
-    rows = [_validation_row(trial, records.get(trial.key)) for trial in trials]
+    trials = tuple(trials)
+    labels = {trial.cell.family: trial.cell.method for trial in trials if trial.config.reweighting is None}
+    rows = [
+        {**_validation_row(trial, records.get(trial.key)), "family": labels.get(trial.cell.family, trial.cell.family)}
+        for trial in trials
+    ]
     return ValidationFrame(typed_frame(rows, VALIDATION_DTYPES))
 
 
@@ -139,7 +146,8 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         "base": config.loss.name,
         "base_options": _options_of(config.loss),
         "procedure": config.procedure.name,
-        "family": trial.cell.family,
+        "training": trial.cell.family,
+        "stage_one": None if config.stage_one is None else _stage_one_of(config.stage_one),
         **_reweighting_columns(config.reweighting),
         "reduction": config.reduction,
         "loss_factor": config.loss_factor,
@@ -213,6 +221,11 @@ def _stem_of(config: TrialConfig) -> str:
     rest = config.model_dump(exclude={"data", "seed", "reweighting", "reduction", "loss_factor", "stage_one"})
     del rest["recipe"]["learning_rate"], rest["recipe"]["name"]
     return hashlib.sha256(repr(rest).encode()).hexdigest()[:8]
+
+
+def _stage_one_of(config: TrialConfig) -> str:
+    mixing = config.recipe.mixing
+    return shown_model(config.loss) + ("" if mixing is None else f"[mixing={shown_model(mixing)}]")
 
 
 def _frequency_name(frequency: str | tuple[float, ...]) -> str:

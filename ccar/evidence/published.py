@@ -31,6 +31,8 @@ BESIDE_DTYPES: dict[str, str] = {
 # A study names the images, a benchmark the long tail that is cut of them.
 _BENCHMARK_OF = {"cifar10": "cifar10_lt", "cifar100": "cifar100_lt"}
 
+_OPTIONS = r"(\([^()]*\))?"
+
 # The switches that the paper does not mention, at what it says or implies.
 _OF_THE_PAPER = {
     "frequency": "fraction",
@@ -61,8 +63,8 @@ def ccar_paper_rows() -> tuple[ResultRow, ...]:
 def beside_measured(cells: pd.DataFrame) -> pd.DataFrame:
     """The published rows of the data sets, imbalance factors and networks that a study has, beside its own cells.
 
-    A cell is like a published row when the base loss and omega are the same, and all switches that papers do not
-    mention have their default. Options of the base loss may differ: papers seldom state them. What is never the same
+    A cell is like a published row when base loss, procedure, mixing and omega are the same, and all switches that
+    papers do not mention have their default. Options of the base loss may differ: papers seldom state them. What is never the same
     for sure is the recipe, which is why each side has its own.
 
     Args:
@@ -105,10 +107,7 @@ def _pairs(row: ResultRow, index: int, setting: Any, cells: pd.DataFrame) -> Ite
 
 
 def _is_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)
-    if (
-        not (row.base and re.fullmatch(_family_pattern(row), cell.family))
-        or cell.reduction != _OF_THE_PAPER["reduction"]
-    ):
+    if not row.base or not _is_trained_like(cell, row) or cell.reduction != _OF_THE_PAPER["reduction"]:
         return False
     if row.omega is None or math.isnan(cell.omega):
         return row.omega is None and math.isnan(cell.omega)
@@ -116,7 +115,19 @@ def _is_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a fr
     return switches and math.isclose(cell.omega, row.omega)
 
 
-def _family_pattern(row: ResultRow) -> str:
-    """The families of this base loss and procedure, whatever their options; not those with changes to the recipe."""
-    options = r"(\((?!stage_one)[^()]*\))?"
-    return re.escape(row.base) + options + (rf"\+{re.escape(row.procedure)}{options}" if row.procedure else "")
+def _is_trained_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)
+    """Whether base loss, procedure and mixing are the same, whatever their options, and nothing else is changed."""
+    if not row.procedure:
+        return bool(re.fullmatch(_pattern(row.base, row.mixing), cell.training))
+    training = rf"{re.escape(row.base)}{_OPTIONS}\+{re.escape(row.procedure)}{_OPTIONS}"
+    has_stage_one = isinstance(cell.stage_one, str)
+    return bool(re.fullmatch(training, cell.training)) and (
+        re.fullmatch(_pattern("cross_entropy", row.mixing), cell.stage_one) is not None
+        if has_stage_one
+        else not row.mixing
+    )
+
+
+def _pattern(base: str, mixing: str) -> str:
+    """A loss in one go, as the frames spell it out."""
+    return re.escape(base) + _OPTIONS + (rf"\[mixing={re.escape(mixing)}{_OPTIONS}\]" if mixing else "")

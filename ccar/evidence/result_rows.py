@@ -40,6 +40,8 @@ COLUMNS: dict[str, str] = {
     "baseline": "method of this file that the row claims to improve on",
     "base": "base loss by its name in ccar, e.g. cross_entropy",
     "procedure": "how the network comes to its weights, by its name in ccar, e.g. crt; empty: trained in one go",
+    "mixing": "how images are mixed in training, in that of stage one where there are two: mixup or cutmix; empty: not at "
+    "all",
     "omega": "pivot of CCAR, in (0, 1]; empty for a row without it",
     "protocol": "arXiv id of the paper whose training protocol the row claims to follow",
     "paper": "short name of the paper; rows of different papers are not compared",
@@ -80,6 +82,7 @@ class ResultRow:
     baseline: str = ""
     base: str = ""
     procedure: str = ""
+    mixing: str = ""
     omega: float | None = None
     protocol: str = ""
     paper: str = ""

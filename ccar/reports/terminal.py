@@ -17,7 +17,7 @@ from ccar.reports.neutralise import one_line
 from ccar.reports.results import Results, Setting
 from ccar.reports.wording import MISSING, percent, points
 
-TITLE = "Test accuracy after the last epoch in %, with its 95 % interval (* baseline)"
+TITLE = "Test accuracy after the last epoch in %, with its 95 % interval (* baseline, or difference to it)"
 _STYLES = {"better": "green", "worse": "red"}
 _SHORT = {"too few seeds to tell": "too few seeds"}
 
@@ -26,7 +26,8 @@ def terminal_table(results: Results) -> list[RenderableType]:
     """One compact table per study, and the sentences that a reader must not miss.
 
     Rows are base losses, imbalance factor by imbalance factor: test accuracy plain, the omega chosen on validation,
-    test accuracy at it, and the difference between the two, paired by seed. A study without any omega has its methods
+    test accuracy at it, and the difference between the two, paired by seed. A method without any omega has its
+    difference to the baseline there, with a star. A study without any omega has its methods
     as rows, with their difference to the baseline. Fits 80 columns for the names that ccar gives; longer ones wrap.
     """
     parts: list[RenderableType] = [Text(TITLE, style="bold"), Text(), _table(results), Text()]
@@ -68,6 +69,10 @@ def _base_losses(results: Results, setting: Setting) -> Iterator[list[Text]]:
             chosen = choices.loc[family]
             omega = Text(f"{chosen['omega']:g}")
             yield [*row, omega, _accuracy(chosen), *_difference(chosen, "versus_plain_")]
+        elif len(plain) and not is_baseline:
+            difference, verdict = _difference(plain.iloc[0], "test_accuracy_difference_")
+            to_baseline = difference + Text("" if difference.plain == MISSING else " *")
+            yield [*row, *[Text(MISSING)] * 2, to_baseline, verdict]
         else:
             yield [*row, *[Text(MISSING)] * 3, Text("")]
 

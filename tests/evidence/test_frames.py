@@ -74,6 +74,22 @@ def test_options_and_procedure_make_another_family():
     assert frame["base_options"].unique().tolist() == ["", "gamma=2"]
 
 
+def test_a_family_is_called_what_the_user_calls_its_plain_method():
+    methods = {
+        "bases": ["cross_entropy"],
+        "extra": [
+            {"label": "mixup", "base": "cross_entropy", "recipe": {"mixing": {"name": "mixup"}}},
+            {"label": "cRT + mixup", "procedure": "crt", "stage_one": "mixup"},
+            {"procedure": "crt", "stage_one": "mixup", "reweighting": {"omega": 0.5}},
+            {"procedure": "lws", "base": "focal", "reweighting": {"omega": 0.5}},
+        ],
+    }
+    frame = made_up_study(methods=methods).validation.drop_duplicates("cell").set_index("method")
+    assert frame["family"].tolist() == ["cross_entropy", "mixup", "cRT + mixup", "cRT + mixup", "focal+lws"]
+    assert frame["training"].tolist()[1:3] == ["cross_entropy[mixing=mixup]", "cross_entropy+crt(stage_one=mixup)"]
+    assert frame["stage_one"].dropna().tolist() == ["cross_entropy[mixing=mixup]"] * 2 + ["cross_entropy"]
+
+
 def test_a_custom_frequency_vector_is_named_by_a_digest():
     methods = {
         "bases": ["cross_entropy"],

@@ -235,6 +235,10 @@ METHODS = {
     "extra": [
         {"procedure": "crt"},
         {"procedure": {"name": "post_hoc", "tau": 1.0}},
+        {"label": "mixed", "base": "cross_entropy", "recipe": {"mixing": {"name": "mixup"}}},
+        {"label": "retrained", "procedure": "crt", "stage_one": "mixed"},
+        {"label": "retrained focal", "procedure": "crt", "stage_one": "focal(gamma=2)"},
+        {"label": "faster", "base": "cross_entropy", "recipe": {"learning_rate": 0.2}},
         {"base": "cross_entropy", "label": "twice", "loss_factor": 2.0},
     ],
 }
@@ -268,7 +272,9 @@ def test_other_procedures_and_changed_losses_are_other_methods(beside):
     measured = {(row.paper, row.method): cells.loc[pair.cell, "method"] for row, pair in pairs if pair.n}
     assert measured["Bag of Tricks", "cRT"] == "cross_entropy+crt"
     assert measured["Bag of Tricks", "Cross-Entropy"] == "cross_entropy"
-    assert not {"cross_entropy+post_hoc", "twice"} & set(measured.values())
+    assert measured["CCAR", "cRT + mixup"] == "retrained"
+    assert measured["Bag of Tricks", "mixup"] == measured["MiSLAS", "mixup (stage one)"] == "mixed"
+    assert not {"cross_entropy+post_hoc", "twice", "faster", "retrained focal"} & set(measured.values())
 
 
 def test_the_gap_is_measured_minus_published_also_in_units_of_the_spread_over_seeds(beside):

@@ -48,6 +48,19 @@ def test_without_omegas_the_methods_are_compared_with_the_baseline():
     assert "omega" not in text.splitlines()[2]
 
 
+def test_a_method_without_omegas_has_its_difference_to_the_baseline_beside_those_that_have():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": {"omega": 0.5},
+        "extra": [{"label": "cRT", "procedure": "crt"}],
+    }
+    text = shown(input_of(made_up_study(methods=methods)))
+    (row,) = [line for line in text.splitlines() if line.startswith("cRT ")]
+    assert " * " in row
+    assert row.split()[-1] in ("better", "worse", "noise", "seeds")
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_a_study_that_never_ran_has_dashes():
     study = made_up_study()
     text = shown(input_of(study.never_ran))
