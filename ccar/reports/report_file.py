@@ -86,7 +86,7 @@ class Ranks(_Part):
 
 
 class Figure(_Part):
-    """A figure, which lies in figures/ under this name with the endings .png and .svg."""
+    """A figure, which lies in figures/ under this name with the endings .png, .svg and .pdf."""
 
     name: str
     caption: str

@@ -23,6 +23,7 @@ from ccar.reports.results import Results
 _IMPORTED_LATE = (
     "ccar.reports.figures.all_figures",
     "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_pdf",
     "matplotlib.backends.backend_svg",
     "scipy.stats",
     "statsmodels.stats.multitest",
@@ -68,7 +69,11 @@ def report_files(results: Results) -> dict[str, bytes]:
     with figure_style():
         figures = figures_of(results)
         svgs = {figure.name: figure.svg() for figure in figures}
-        pngs = {figure.name: figure.png() for figure in figures}
+        files = {
+            f"figures/{figure.name}.{ending}": content
+            for figure in figures
+            for ending, content in (("png", figure.png()), ("svg", svgs[figure.name]), ("pdf", figure.pdf()))
+        }
     content = content_of(results, figures)
     texts = {
         "report.md": render_markdown(content),
@@ -80,11 +85,7 @@ def report_files(results: Results) -> dict[str, bytes]:
         "trials.csv": render_csv(results.trials),
         "costs.csv": render_csv(results.source.costs),
     }
-    return {
-        **{name: text.encode() for name, text in texts.items()},
-        **{f"figures/{name}.png": png for name, png in pngs.items()},
-        **{f"figures/{name}.svg": svg for name, svg in svgs.items()},
-    }
+    return {**{name: text.encode() for name, text in texts.items()}, **files}
 
 
 def _write(out_dir: Path, files: Mapping[str, bytes], digest: str) -> None:

@@ -85,7 +85,7 @@ def test_a_run_writes_the_report_its_tables_and_its_figures(finished):
     report = folder / "ccar-store" / "reports" / "tiny"
     names = {path.name for path in report.iterdir()}
     assert {"report.md", "report.html", "report.tex", "cells.csv", "trials.csv", "figures"} <= names
-    assert {path.suffix for path in (report / "figures").iterdir()} == {".png", ".svg"}
+    assert {path.suffix for path in (report / "figures").iterdir()} == {".png", ".svg", ".pdf"}
     with (report / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8

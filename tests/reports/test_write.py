@@ -24,7 +24,7 @@ FILES = {
     *(
         f"figures/{name}.{ending}"
         for name in ("omega_response", "groups", "trade_off", "reliability", "weight_curves")
-        for ending in ("png", "svg")
+        for ending in ("png", "svg", "pdf")
     ),
 }
 
