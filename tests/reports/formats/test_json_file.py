@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -30,6 +31,14 @@ def json_of(results):
     return render_json(results, content_of(results, []))
 
 
+def with_tests(study, **changes):
+    """The study with these values in all of its test results."""
+    tests = {
+        key: test and replace(test, last_epoch=replace(test.last_epoch, **changes)) for key, test in study.tests.items()
+    }
+    return replace(study, tests=tests)
+
+
 @pytest.fixture(scope="module")
 def report(results):
     """That study's report.json, as json reads it."""
@@ -48,6 +57,9 @@ STUDIES = {
     "that never ran": lambda source, evil: input_of(made_up_study().never_ran, class_counts={}),
     "without validation images": lambda source, evil: input_of(made_up_study(validation_per_class=0)),
     "with ranks": lambda source, evil: input_of(made_up_study(imbalance_factors=(200, 100, 50, 10))),
+    "without spread": lambda source, evil: input_of(with_tests(made_up_study(), accuracy=0.5)),
+    "with a metric that is no number": lambda source, evil: input_of(with_tests(made_up_study(), ece=math.nan)),
+    "without medium and few classes": lambda source, evil: input_of(with_tests(made_up_study(), medium=None, few=None)),
     "with one seed": lambda source, evil: input_of(made_up_study(seeds=(0,))),
 }
 
@@ -63,6 +75,15 @@ def test_every_report_follows_the_schema(study, source, evil_source):
 def test_a_missing_validation_part_is_flagged(report):
     assert report["missing_validation"] is False
     assert json.loads(json_of(summarise(input_of(made_up_study(validation_per_class=0)))))["missing_validation"] is True
+
+
+def test_what_is_no_number_is_null_and_never_zero():
+    study = with_tests(made_up_study(), few=None, ece=math.nan)
+    report = json.loads(json_of(summarise(input_of(study))))
+    for row in [*report["trials"], *report["cells"]]:
+        for metric in ("test_few", "test_ece"):
+            assert row.get(metric, row.get(f"{metric}_mean")) is None
+    assert {cell["test_few_n"] for cell in report["cells"]} == {0}
 
 
 def test_keys_can_be_computed_from_the_report_alone(report):
