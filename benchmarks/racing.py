@@ -9,7 +9,8 @@ own from what it let run. Cost is in epochs, of the omegas alone and with the pl
 
 Rules, all on validation accuracy alone:
 
-- racing over epochs: at each look an omega stops when the paired t interval of its difference to the leader lies below 0;
+- racing over epochs: at each look an omega stops when the paired t interval of its difference to the leader lies
+  below 0;
 - racing over seeds: the same after each seed from the third on, at the last epoch;
 - leader at half time: what no rule with the same looks can beat without knowing more: at one epoch all omegas but the
   leader stop.
@@ -116,7 +117,9 @@ RULES: dict[str, Rule] = {
     "full grid": lambda race: (pick(race[:, :, -1]), 1.0),
     **{f"racing over epochs, {looks} looks": partial(race_over_epochs, looks=looks) for looks in (2, 5, 10)},
     "racing over seeds": race_over_seeds,
-    **{f"leader at {share:.0%} of the epochs": partial(leader_at, share=share) for share in (0.1, 0.33, 0.5, 0.75, 0.9)},
+    **{
+        f"leader at {share:.0%} of the epochs": partial(leader_at, share=share) for share in (0.1, 0.33, 0.5, 0.75, 0.9)
+    },
 }
 
 
@@ -135,7 +138,9 @@ def main() -> None:
         f"{study.stem}: {len(races)} races of {num_omegas} omegas, {num_seeds} seeds, {num_epochs} epochs; {REPLAYS:,} "
         "replays each, seeds drawn with replacement. Target: the same omega in at least 95 % at 50 % of the cost.\n"
     )
-    print("| rule | same omega as the full grid | least of the races | cost, omegas alone | cost, with the plain losses |")
+    print(
+        "| rule | same omega as the full grid | least of the races | cost, omegas alone | cost, with the plain losses |"
+    )
     print("|---|---|---|---|---|")
     for name, rule in RULES.items():
         random = np.random.default_rng(0)  # the same replays for every rule

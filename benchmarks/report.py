@@ -107,9 +107,8 @@ def measure(num_trials: int, folder: Path) -> None:
             taken, gigabytes = run_report(file, folder, out)
             seconds.append(taken)
             memory.append(gigabytes)
-    print(
-        f"| ccar report, {num_trials:,} finished trials | {spread(first)} s | {spread(again)} s | {max(memory):.2f} GB |"
-    )
+    times = f"{spread(first)} s | {spread(again)} s"
+    print(f"| ccar report, {num_trials:,} finished trials | {times} | {max(memory):.2f} GB |")
 
 
 def run_report(file: Path, folder: Path, out: Path) -> tuple[float, float]:
@@ -131,7 +130,9 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     sizes = [int(argument) for argument in sys.argv[1:]] or list(GRIDS)
     print("## Reports (`python -m benchmarks.report`)\n")
-    print("Whole command, imports included: median (least to most). Targets: 10 s over 2,000 trials, 60 s and 2 GB over")
+    print(
+        "Whole command, imports included: median (least to most). Targets: 10 s over 2,000 trials, 60 s and 2 GB over"
+    )
     print("20,000.\n")
     print("| command | first report | nothing changed since | memory at most |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:

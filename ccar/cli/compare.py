@@ -74,9 +74,7 @@ def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> Co
             hint="cells are compared where data set, imbalance factor and method are the same",
         )
     differing = [differing_parts(cells[0][cell], cells[1][cell]) for cell in shared]
-    choices = [
-        pd.DataFrame([*report.choices], columns=[*_FIELD, "method", "omega"]) for report in (first, second)
-    ]
+    choices = [pd.DataFrame([*report.choices], columns=[*_FIELD, "method", "omega"]) for report in (first, second)]
     return Comparison(
         names=names,
         cells=compare_studies(*(each.assign(**{PRIMARY: each[PRIMARY].astype("float64")}) for each in trials)),
@@ -125,7 +123,11 @@ def comparison_text(found: Comparison) -> str:
     ]
     if not rows:
         return "\n".join([*lines, "", "every trial that both have finished is the same one, with the same key"])
-    lines += ["", "Test accuracy in %; verdicts are corrected for all of these comparisons (Holm).", rows_as_table(rows)]
+    lines += [
+        "",
+        "Test accuracy in %; verdicts are corrected for all of these comparisons (Holm).",
+        rows_as_table(rows),
+    ]
     return "\n".join(lines).rstrip("\n")
 
 

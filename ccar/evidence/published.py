@@ -64,8 +64,8 @@ def beside_measured(cells: pd.DataFrame) -> pd.DataFrame:
     """The published rows of the data sets, imbalance factors and networks that a study has, beside its own cells.
 
     A cell is like a published row when base loss, procedure, mixing and omega are the same, and all switches that
-    papers do not mention have their default. Options of the base loss may differ: papers seldom state them. What is never the same
-    for sure is the recipe, which is why each side has its own.
+    papers do not mention have their default. Options of the base loss may differ: papers seldom state them. What is
+    never the same for sure is the recipe, which is why each side has its own.
 
     Args:
         cells: from `summarise_cells`, of trials with test results.

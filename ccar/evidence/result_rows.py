@@ -40,8 +40,7 @@ COLUMNS: dict[str, str] = {
     "baseline": "method of this file that the row claims to improve on",
     "base": "base loss by its name in ccar, e.g. cross_entropy",
     "procedure": "how the network comes to its weights, by its name in ccar, e.g. crt; empty: trained in one go",
-    "mixing": "how images are mixed in training, in that of stage one where there are two: mixup or cutmix; empty: not at "
-    "all",
+    "mixing": "how images are mixed in training, or in that of stage one: mixup or cutmix; empty: not at all",
     "omega": "pivot of CCAR, in (0, 1]; empty for a row without it",
     "protocol": "arXiv id of the paper whose training protocol the row claims to follow",
     "paper": "short name of the paper; rows of different papers are not compared",

@@ -23,8 +23,8 @@ METHOD_NOTE = (
     "are in cells.csv. Every accuracy is that of the last epoch; those of the best "
     "validation epoch are in cells.csv and trials.csv. The test set is read once, after the last epoch, and ω "
     "is chosen by code that cannot see it. In CSV and JSON files accuracies are shares in [0, 1]; times, hosts "
-    "and devices are in costs.csv and in the tables of costs and machines. best_omega.yaml has the chosen losses, ready "
-    "for a study file and for ccar.losses; report.json has everything (schema: ccar schema --report)."
+    "and devices are in costs.csv and in the tables of costs and machines. best_omega.yaml has the chosen losses, "
+    "ready for a study file and for ccar.losses; report.json has everything (schema: ccar schema --report)."
 )
 
 

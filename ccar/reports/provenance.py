@@ -19,7 +19,7 @@ def provenance_of(results: Results) -> list[str]:
     return [
         f"Code: ccar {ccar.__version__}; sha256 of all that training runs: {code_digest()[:DIGITS]}....",
         f"Statistics and figures: {shown_versions(library_versions())}.",
-        "Trials: trials.csv has the key of each, the sha256 of all that can change its numbers; sha256 of these keys, in "
-        f"their order: {hashlib.sha256(keys.encode()).hexdigest()[:DIGITS]}....",
+        "Trials: trials.csv has the key of each, the sha256 of all that can change its numbers; sha256 of these keys, "
+        f"in their order: {hashlib.sha256(keys.encode()).hexdigest()[:DIGITS]}....",
         "To train a cell again from report.json alone, and compare: ccar replay report.json CELL.",
     ]

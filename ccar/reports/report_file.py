@@ -134,7 +134,9 @@ class Report(_Part):
     not_finished: str
     warnings: list[str]
     findings: list[Finding]
-    certainty: list[str] = Field(description="what the verdicts are corrected for, what test-picking would have claimed")
+    certainty: list[str] = Field(
+        description="what the verdicts are corrected for, what test-picking would have claimed"
+    )
     method_note: str = Field(description="how to read the numbers")
     recommendations: list[Recommendation]
     choices: list[Row] = Field(description="the omega chosen on validation images, with what it reached")

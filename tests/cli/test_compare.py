@@ -56,15 +56,15 @@ def test_what_differs_by_more_than_noise_is_told_with_its_interval(report):
 
 
 def test_what_the_configurations_differ_in_and_what_only_one_has_is_told(report):
-    fewer = report_of(methods={"bases": ["cross_entropy"], "reweighting": {"omega": [0.5, 0.25]}})
-    longer = fewer.cells[0].model_copy(
-        update={"configuration": {**fewer.cells[0].configuration, "model": "small_cnn"}}
+    fewer = report_of(methods={"bases": ["cross_entropy"], "reweighting": {"omega": [0.1, 0.75]}})
+    longer = fewer.cells[0].model_copy(update={"configuration": {**fewer.cells[0].configuration, "model": "small_cnn"}})
+    text = comparison_text(
+        compare_reports(report, fewer.model_copy(update={"cells": [longer, *fewer.cells[1:]]}), NAMES)
     )
-    text = comparison_text(compare_reports(report, fewer.model_copy(update={"cells": [longer, *fewer.cells[1:]]}), NAMES))
     assert "configuration, in 1 of 2: model: resnet32 -> small_cnn" in text
-    assert "only in A: IF 100 cross_entropy+ccar(omega=0.75), IF 100 balanced_softmax" in text
-    assert "only in B: IF 100 cross_entropy+ccar(omega=0.25)" in text
-    assert "A cross_entropy+ccar(omega=0.75), B cross_entropy+ccar(omega=0.5)" in text
+    assert "only in A: IF 100 cross_entropy+ccar(omega=0.5), IF 100 balanced_softmax" in text
+    assert "only in B: IF 100 cross_entropy+ccar(omega=0.1)" in text
+    assert "chosen omega, IF 100 cross_entropy: " in text
 
 
 def test_studies_without_a_common_cell_are_told(report):

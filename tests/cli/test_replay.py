@@ -23,7 +23,7 @@ from ccar.reports.results import summarise
 from tests.cli.test_commands import ccar
 from tests.tiny_study import write_tiny_study
 
-CRT = "methods:\n  extra: [{procedure: crt, recipe: {epochs: 1}}]"
+CRT = "methods:\n  extra: [{label: cRT, procedure: crt, recipe: {epochs: 1}}]"
 TALK = Console(file=io.StringIO())
 
 
@@ -57,7 +57,7 @@ def test_a_cell_trained_again_from_the_report_alone_is_equal_bit_for_bit(report,
 
 
 def test_a_cell_with_a_stage_one_trains_that_first(report):
-    (trial,) = replayed(report, "cross_entropy+crt", seed=1)
+    (trial,) = replayed(report, "cRT", seed=1)
     assert (trial.seed, trial.unequal, trial.circumstances) == (1, (), ())
     assert trial.compared > 20
 
@@ -103,7 +103,7 @@ def test_a_study_that_cannot_be_trained_again_here_is_told(report, change, messa
 
 def test_a_cell_that_never_ended_has_nothing_to_compare(report):
     with pytest.raises(UserError, match="seed 0 failed, seed 1 failed"):
-        replayed(report.replace('"status": "finished"', '"status": "failed"'), "cross_entropy+crt")
+        replayed(report.replace('"status": "finished"', '"status": "failed"'), "cRT")
 
 
 def test_a_report_of_another_version_is_told_by_the_command(report, tmp_path):

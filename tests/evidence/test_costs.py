@@ -49,7 +49,7 @@ def test_a_stopped_trial_spared_the_epochs_that_it_lacks_at_its_own_pace(study):
 
 def test_trials_that_never_ran_cost_nothing(study):
     nothing = made_up_study()
-    empty = type(nothing)(nothing.trials, {}, {})
+    empty = nothing.never_ran
     found = study_costs(empty.validation, empty.costs, submitted_at=None)
     assert (found.hours, found.hours_by_device) == (0.0, {})
 

@@ -146,7 +146,9 @@ def test_tables_without_anything_to_say_are_left_out():
         "accuracy",
         "calibration",
         "published",
+        "fingerprints",
         "costs",
+        "machines",
     ]
 
 
@@ -154,7 +156,7 @@ def test_a_study_that_never_ran_has_its_table_of_dashes():
     study = made_up_study()
     nothing = input_of(study.never_ran)
     tables = {table.name: table for table in tables_of(summarise(nothing))}
-    assert set(tables) == {"accuracy", "incomplete"}
+    assert set(tables) == {"accuracy", "incomplete", "fingerprints"}
     assert {entry.text for row in tables["accuracy"].rows for entry in row.entries[1:]} == {"–"}
 
 

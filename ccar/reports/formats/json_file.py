@@ -13,11 +13,11 @@ import pandas as pd
 
 from ccar.evidence.published import published_rows
 from ccar.reports.content import Content
+from ccar.reports.recommendation import recommendations
 from ccar.reports.report_file import SCHEMA_VERSION
 from ccar.reports.report_input import library_versions
 from ccar.reports.results import Results
 from ccar.reports.tables.machines import machines_of
-from ccar.reports.recommendation import recommendations
 from ccar.store.key import code_digest
 
 _OVER_1000 = "over 1000"
@@ -46,7 +46,8 @@ def render_json(results: Results, content: Content) -> str:
         "published": _published(results.published),
         "ranks": None if ranks is None else {**dataclasses.asdict(ranks), "mean": ranks.mean.to_dict()},
         "cells": [
-            {**row, "configuration": _without_seed(source.configurations[row["cell"]])} for row in json_rows(results.cells)
+            {**row, "configuration": _without_seed(source.configurations[row["cell"]])}
+            for row in json_rows(results.cells)
         ],
         "trials": json_rows(results.trials),
         "figures": [{"name": figure.name, "caption": figure.caption} for figure in content.figures],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ccar.evidence.frames import rows_of
 from ccar.reports.results import Results
 from ccar.reports.table import Column, Entry, Row, Table
 from ccar.reports.wording import MISSING
@@ -14,7 +15,7 @@ def fingerprints_table(results: Results) -> Table:
     trials = results.trials.drop_duplicates(["data", "imbalance_factor", "seed"])
     found = {
         (row.seed, row.data, row.imbalance_factor): row.data_fingerprint[:DIGITS]
-        for row in trials[["seed", "data", "imbalance_factor", "data_fingerprint"]].itertuples(index=False)
+        for row in rows_of(trials[["seed", "data", "imbalance_factor", "data_fingerprint"]])
     }
     return Table(
         name="fingerprints",

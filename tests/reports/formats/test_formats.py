@@ -166,11 +166,22 @@ def test_names_cannot_become_markup_on_the_page(evil):
 
 
 def test_names_cannot_become_markup_in_markdown(evil):
-    text = render_markdown(evil)
+    text, _, rest = render_markdown(evil).partition("\n```yaml\n")  # a file is shown as it is, fenced
+    text += rest.partition("\n```\n")[2]
     assert "<script" not in text
     assert "**bold**" not in text
     widths = {len(row) for row in rows_of_markdown(text) if row[0].startswith(("cross", "=cmd"))}
     assert widths == {3}  # method and two columns: the | in the name made no column
+
+
+def test_a_study_file_cannot_leave_its_fence_and_keeps_its_indentation(content):
+    file = "study: x\nquestion: |\n  ```\n  **bold** \\input{a}\x1b & <b>\n"
+    shown = replace(content, study_file=file)
+    assert "\n````yaml\nstudy: x\nquestion: |\n  ```\n  **bold** \\input{a}\ufffd & <b>\n````\n" in render_markdown(
+        shown
+    )
+    assert "question: |\n  ```\n  **bold** \\input{a}\ufffd &amp; &lt;b&gt;</pre>" in html_of(shown)
+    assert r"\hspace*{1em}**bold** \textbackslash{}input\{a\}" in render_latex(shown)
 
 
 def test_names_cannot_become_commands_in_latex(evil):

@@ -64,9 +64,9 @@ STUDIES = {
 }
 
 
-@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
-def test_every_report_follows_the_schema(study, source, evil_source):
-    text = json_of(summarise(study(source, evil_source)))
+@pytest.mark.parametrize("made", STUDIES.values(), ids=STUDIES)
+def test_every_report_follows_the_schema(made, source, evil_source):
+    text = json_of(summarise(made(source, evil_source)))
     report = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     jsonschema.Draft202012Validator(report_schema()).validate(report)
     assert json.loads(Report.model_validate_json(text).model_dump_json()) == report
