@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from ccar.cluster.dashboard import LivingNode, NoAnswer, living_nodes
+from ccar.cluster.last_words import last_words
 from ccar.cluster.local_nodes import (
     LOOPBACK,
     RAY_DIR_PREFIX,
     NodeProcess,
     NodeStart,
+    can_listen,
     end_nodes,
-    free_ports,
     log_file,
     make_ray_dir,
+    node_ports,
 )
 from ccar.cluster.token import find_token, read_token, token_file, write_token
 from ccar.errors import ClusterError, UserError
@@ -98,48 +100,47 @@ def start_cluster(folder: Path, *, num_nodes: int, cpus_per_node: int, host: str
         raise UserError("a cluster has 1 to 64 nodes, and at least one CPU on each")
     _check_host(host)
     _make_private(folder)
-    makes_token = find_token() is None
-    port, dashboard_port = free_ports(host, 2)
-    cluster = LocalCluster(
-        folder=folder,
-        host=host,
-        port=port,
-        dashboard_port=dashboard_port,
-        ray_dir=make_ray_dir(),
-        token_path=folder / "token" if makes_token else token_file(),
-        nodes=(),
-    )
-    try:
-        _note(cluster, first=True)
-    except FileExistsError:
-        cluster.ray_dir.rmdir()
-        raise UserError(
-            f"a cluster was started here before, and is noted in {folder}",
-            hint="see `ccar cluster status`; end it with `ccar cluster stop`, or give another --folder",
-        ) from None
-    try:
-        if makes_token:
-            write_token(folder / "token")
-        for number in range(num_nodes):
-            cluster = _with_one_more_node(cluster, number, cpus_per_node)
-    except BaseException:  # Ctrl-C as well: half a cluster helps nobody
-        stop_cluster(folder)
-        raise
+    with node_ports(host) as ports:
+        cluster = LocalCluster(
+            folder=folder,
+            host=host,
+            port=ports.free[0],
+            dashboard_port=ports.free[1],
+            ray_dir=make_ray_dir(),
+            token_path=folder / "token" if find_token() is None else token_file(),
+            nodes=(),
+        )
+        try:
+            _note(cluster, first=True)
+        except FileExistsError:
+            cluster.ray_dir.rmdir()
+            raise UserError(
+                f"a cluster was started here before, and is noted in {folder}",
+                hint="see `ccar cluster status`; end it with `ccar cluster stop`, or give another --folder",
+            ) from None
+        try:
+            if cluster.token_path == folder / "token":
+                write_token(cluster.token_path)
+            start = NodeStart(host=host, ray_dir=cluster.ray_dir, cpus=cpus_per_node, environment=cluster.environment)
+            cluster = _joined_by(start.head(ports), cluster)
+            for number in range(1, num_nodes):
+                with node_ports(host) as more:
+                    cluster = _joined_by(start.worker(f"node-{number}", cluster.address, more), cluster)
+        except BaseException:  # Ctrl-C as well: half a cluster helps nobody
+            stop_cluster(folder)
+            raise
     return cluster
 
 
-def _with_one_more_node(cluster: LocalCluster, number: int, cpus: int) -> LocalCluster:
-    start = NodeStart(host=cluster.host, ray_dir=cluster.ray_dir, cpus=cpus, environment=cluster.environment)
-    if number == 0:
-        node = start.head(port=cluster.port, dashboard_port=cluster.dashboard_port)
-    else:
-        node = start.worker(f"node-{number}", cluster.address)
+def _joined_by(node: NodeProcess, cluster: LocalCluster) -> LocalCluster:
+    """Note the new node, and wait until Ray knows it."""
     cluster = replace(cluster, nodes=(*cluster.nodes, node))
     _note(cluster)
     deadline = time.monotonic() + SECONDS_TO_START
     while len(cluster.living_nodes()) < len(cluster.nodes):
         if not node.is_running or time.monotonic() > deadline:
-            raise ClusterError(f"{node.name} of the cluster did not come up: {_last_words(cluster, node)}")
+            words = last_words(log_file(cluster.ray_dir, node.name).read_text(errors="replace"))
+            raise ClusterError(f"{node.name} of the cluster did not come up: {words}")
         time.sleep(0.2)
     return cluster
 
@@ -228,10 +229,5 @@ def _check_host(host: str) -> None:
             hint="make one with `ray get-auth-token --generate`, or write it into a file of mode 600 that "
             "RAY_AUTH_TOKEN_PATH names",
         )
-    if not free_ports(host, 1):
+    if not can_listen(host):
         raise UserError(f"cannot listen on {host}", hint="expected an IP address of this machine")
-
-
-def _last_words(cluster: LocalCluster, node: NodeProcess) -> str:
-    lines = log_file(cluster.ray_dir, node.name).read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

@@ -17,11 +17,15 @@ from pathlib import Path
 
 import psutil
 
+from ccar.errors import ClusterError
+
 LOOPBACK = "127.0.0.1"
 RAY_DIR_PREFIX = "ccar-ray-"
 SECONDS_TO_STOP = 8.0  # on an idle machine a node takes 4 s after SIGTERM; then SIGKILL
 
 _PORTS = range(20_000, 32_768)  # below those that the system hands out, which could be taken meanwhile
+_PORTS_OF_A_NODE = 16
+_AGENT_PORTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export")
 _SAME_START_SECONDS = 1.0  # the process table counts in ticks since boot, and boot time is adjusted
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}  # by pid: for whoever starts nodes and lives on to reap them
 _OBJECT_STORE_BYTES = 128 * 2**20  # trials pass nothing large on; Ray's default is a share of all memory per node
@@ -65,16 +69,41 @@ def private_ray_dir() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)  # some process of Ray's may still be at its last words
 
 
-def free_ports(host: str, count: int) -> list[int]:
-    """Different ports on which nobody listens now."""
-    found: list[int] = []
-    for port in random.sample(_PORTS, len(_PORTS)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((host, port))
-            found.append(port)
-        if len(found) == count:
-            break
-    return found
+def can_listen(host: str, port: int = 0) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind((host, port))
+        return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    """Neighbouring ports for one node, on which nobody listens."""
+
+    guard: socket.socket  # bound to the one before them
+    free: range
+
+
+@contextlib.contextmanager
+def node_ports(host: str) -> Iterator[NodePorts]:
+    """Find ports for one node, and start it while the block runs.
+
+    The guard is handed on to the node's first process and bound as long as that lives, by which others who look for
+    ports know that all are taken: clusters that start at the same time would otherwise take some from each other.
+
+    Raises:
+        ClusterError: there are none.
+    """
+    starts = _PORTS[:-_PORTS_OF_A_NODE:_PORTS_OF_A_NODE]
+    for start in random.sample(starts, len(starts)):
+        free = range(start + 1, start + _PORTS_OF_A_NODE)
+        with socket.socket() as guard, contextlib.suppress(OSError):
+            guard.bind((host, start))
+            if all(can_listen(host, port) for port in free):
+                yield NodePorts(guard, free)
+                return
+    raise ClusterError(f"no {_PORTS_OF_A_NODE} ports in a row are free on {host}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,36 +122,44 @@ class NodeStart:
     cpus: int
     environment: Mapping[str, str]
 
-    def head(self, *, port: int, dashboard_port: int) -> NodeProcess:
+    def head(self, ports: NodePorts) -> NodeProcess:
         """Start the head: GCS, dashboard with its job server, and a raylet. Returns at once.
 
-        Args:
-            port: of the GCS, which is the cluster's address.
-            dashboard_port: of the dashboard, which is on loopback whatever the host is.
+        The first of the ports is the GCS's, which is the cluster's address; the second the dashboard's, which is on
+        loopback whatever the host is.
         """
-        client_port, autoscaler_port, metrics_port = free_ports(self.host, 3)
-        options = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}"]
-        options += [f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard_port}"]
-        ports = {"AUTOSCALER_METRIC_PORT": str(autoscaler_port), "DASHBOARD_METRIC_PORT": str(metrics_port)}
-        return self._start("head", options, ports)
+        gcs, dashboard, client, autoscaler_metrics, dashboard_metrics, *agents = ports.free
+        options = ["--head", f"--port={gcs}", f"--ray-client-server-port={client}"]
+        options += [f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard}"]
+        variables = {"AUTOSCALER_METRIC_PORT": str(autoscaler_metrics), "DASHBOARD_METRIC_PORT": str(dashboard_metrics)}
+        return self._start("head", options, variables, ports.guard, agents)
 
-    def worker(self, name: str, address: str) -> NodeProcess:
+    def worker(self, name: str, address: str, ports: NodePorts) -> NodeProcess:
         """Start a node that joins the cluster at `address`. Returns at once."""
-        return self._start(name, [f"--address={address}"], {})
+        return self._start(name, [f"--address={address}"], {}, ports.guard, ports.free)
 
-    def _start(self, name: str, options: Sequence[str], environment: Mapping[str, str]) -> NodeProcess:
+    def _start(
+        self,
+        name: str,
+        options: Sequence[str],
+        environment: Mapping[str, str],
+        guard: socket.socket,
+        agent_ports: Sequence[int],
+    ) -> NodeProcess:
         module = "ccar.cluster.loopback" if self.host == LOOPBACK else "ray.scripts.scripts"
         command = [sys.executable, "-m", module, "start", "--block", "--disable-usage-stats", "--log-style=record"]
         command += [f"--node-ip-address={self.host}", f"--num-cpus={self.cpus}"]
         # A folder for each node: a node unpacks the code of a job anew, and would pull it from under another one.
         command += [f"--temp-dir={self.ray_dir / name}"]
         command += [f"--object-store-memory={_OBJECT_STORE_BYTES}"]
-        command += [f"--dashboard-agent-listen-port={free_ports(self.host, 1)[0]}", *options]
+        # All ports are told: a raylet gives its agents 15 s to choose theirs and dies, which a busy machine exceeds.
+        command += [f"--{name}-port={port}" for name, port in zip(_AGENT_PORTS, agent_ports, strict=False)]
+        command += ["--min-worker-port=0", "--max-worker-port=0", *options]  # the system's choice
         # Ray's 3 s between SIGTERM and SIGKILL of a job are too few for a driver to end its trials cleanly.
         path = os.pathsep.join(
             [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
         )  # jobs say `python`
-        patience = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}
+        patience = {"RAY_JOB_STOP_WAIT_TIME_S": "30", "RAY_agent_register_timeout_ms": "120000"}
         with log_file(self.ray_dir, name).open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -132,6 +169,7 @@ class NodeStart:
                 stderr=log,
                 env={**os.environ, **patience, **self.environment, **environment, "PATH": path},
                 start_new_session=True,
+                pass_fds=[guard.fileno()],
             )
         _CHILDREN[process.pid] = process
         return NodeProcess(name=name, pid=process.pid, started=psutil.Process(process.pid).create_time())

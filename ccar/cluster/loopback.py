@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from ray._private import ray_constants, services
 
@@ -20,10 +21,21 @@ from ccar.cluster.local_nodes import LOOPBACK
 STAY_ON_LOOPBACK: Mapping[str, str] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
-def keep_on_loopback(only_loopback: bool) -> None:
-    """Let Ray in this process, and in those that it starts, use loopback only, or every interface again."""
+@contextmanager
+def kept_on_loopback(only_loopback: bool) -> Iterator[None]:
+    """Let Ray in this process, and in those that it starts meanwhile, use loopback only, or every interface."""
+    former = {name: os.environ.get(name) for name in STAY_ON_LOOPBACK}, ray_constants.ENABLE_RAY_CLUSTER
     os.environ.update({name: value if only_loopback else "1" for name, value in STAY_ON_LOOPBACK.items()})
     ray_constants.ENABLE_RAY_CLUSTER = not only_loopback  # Ray has read the setting already, when it was imported
+    try:
+        yield
+    finally:  # whoever is started from here later would refuse to be the second node of a cluster
+        variables, ray_constants.ENABLE_RAY_CLUSTER = former
+        for name, value in variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def main() -> int:

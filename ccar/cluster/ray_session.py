@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -16,7 +16,7 @@ from ray.exceptions import AuthenticationError
 from ccar.cluster.address import answers, unreachable
 from ccar.cluster.admission import check_admission
 from ccar.cluster.local_nodes import LOOPBACK, private_ray_dir
-from ccar.cluster.loopback import keep_on_loopback
+from ccar.cluster.loopback import kept_on_loopback
 from ccar.cluster.token import make_token
 from ccar.errors import UserError
 from ccar.study.definition import Resources
@@ -52,15 +52,16 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
         UserError: nobody answers there, or not to our token.
     """
     os.environ.update(SETTINGS)
+    whereabouts: AbstractContextManager[None] = nullcontext()
     if address != "auto":
-        keep_on_loopback(address is None or _is_on_loopback_only(address))
+        whereabouts = kept_on_loopback(address is None or _is_on_loopback_only(address))
     if address is None:
         make_token()
     elif address != "auto":
         check_admission(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with private_ray_dir() as ray_dir:
+    with whereabouts, private_ray_dir() as ray_dir:
         try:
             if address is None:
                 cpus = len(os.sched_getaffinity(0))
@@ -85,8 +86,9 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
 def _is_on_loopback_only(address: str) -> bool:
     """Whether the cluster's head listens on 127.0.0.1 and nowhere else, as those of `ccar cluster start` do."""
     host, _, port = address.rpartition(":")
-    keep_on_loopback(False)
-    return host in (LOOPBACK, "localhost") and not answers(services.get_node_ip_address(), int(port))
+    with kept_on_loopback(False):
+        outside = services.get_node_ip_address()
+    return host in (LOOPBACK, "localhost") and not answers(outside, int(port))
 
 
 def trial_slots(resources: Resources) -> int:

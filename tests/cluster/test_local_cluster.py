@@ -15,8 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ccar.cluster.last_words import last_words
 from ccar.cluster.local_cluster import read_cluster, start_cluster, stop_cluster
-from ccar.cluster.local_nodes import NodeProcess, end_nodes, processes_of
+from ccar.cluster.local_nodes import NodeProcess, end_nodes, node_ports, processes_of
+from ccar.cluster.loopback import kept_on_loopback
 from ccar.errors import ClusterError, UserError
 
 
@@ -208,3 +210,39 @@ def test_a_driver_with_no_token_or_a_wrong_one_is_refused_with_the_remedy(local_
     assert "token" in seen.stdout
     assert "RAY_AUTH_TOKEN_PATH" in seen.stdout
     assert "Traceback" not in seen.stderr
+
+
+def test_of_a_node_that_ends_the_process_that_died_and_its_last_error_are_told():
+    """As Ray 2.60 writes it: a record per line of its own, and quoted tails of logs without."""
+    log = """\
+2026-11-24 08:54:59,100\tINFO scripts.py:980 -- Local node IP: 127.0.0.1
+2026-11-24 08:55:04,001\tERR scripts.py:1305 -- Some Ray subprocesses exited unexpectedly:
+2026-11-24 08:55:04,002\tERR scripts.py:87 --   raylet [exit code=-6]
+2026-11-24 08:55:04,003\tERR scripts.py:115 -- ----- BEGIN raylet.out tail (exit code(s)=SIGABRT) -----
+2026-11-24 08:55:04,004\tERR scripts.py:122 -- [2026-11-24 08:54:33,569 I 22 48] (raylet) agent_manager.cc:81: Monitor
+[2026-11-24 08:55:03,325 C 22 22] (raylet) node_manager.cc:33:  A bug. Check failed: port Timed out waiting
+*** StackTrace Information ***
+2026-11-24 08:55:04,005\tERR scripts.py:128 -- ----- END raylet.out tail (exit code(s)=SIGABRT) -----
+2026-11-24 08:55:04,052\tERR scripts.py:1315 -- Remaining processes will be killed.
+"""
+    assert last_words(log) == "its raylet ended with exit code -6: port Timed out waiting"
+    assert (
+        last_words("Traceback (most recent call last):\n  File\nRuntimeError: no memory\nbye")
+        == "RuntimeError: no memory"
+    )
+    assert last_words("") == "it said nothing"
+
+
+def test_clusters_that_look_for_ports_at_the_same_time_find_different_ones(monkeypatch):
+    monkeypatch.setattr("random.sample", lambda population, _: list(population))  # all in the same order
+    with node_ports("127.0.0.1") as one, node_ports("127.0.0.1") as other:
+        assert not set(one.free) & set(other.free)
+
+
+def test_what_a_run_has_told_ray_about_loopback_does_not_outlast_it(monkeypatch):
+    """Else a node that is started later from the same process would refuse to join a cluster of several."""
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
+    before = dict(os.environ)
+    with kept_on_loopback(True):
+        assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert dict(os.environ) == before

@@ -44,15 +44,18 @@ def test_a_slurm_job_that_is_preempted_keeps_what_it_has_and_goes_back_into_the_
     with two_hosts(tmp_path) as environment:
         slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2"}
         environment |= {**slurm, "CCAR_JOB_DIR": str(tmp_path / "jobs")}
+        environment |= {"RAY_gcs_rpc_server_reconnect_timeout_s": "2"}  # the second host waits for its head no longer
         command = ["bash", CLUSTER / "slurm.sbatch", study, "--store", store.root]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
+        log = tmp_path / "slurm.log"  # a file: a pipe would be held open by what the second host has yet to end
+        with log.open("wb") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as job:
             deadline = time.monotonic() + 200
             while not any(record.epochs for record in store.all_records()):
-                assert job.poll() is None, job.communicate()[0].decode()
-                assert time.monotonic() < deadline
+                assert job.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
             os.kill(job.pid, signal.SIGTERM)
-            said = job.communicate(timeout=120)[0].decode()
+            job.wait(timeout=120)
+    said = log.read_text()
     assert job.returncode == 75, said
     assert (tmp_path / "requeued").read_text() == "4711\n"
     assert list((tmp_path / "jobs").iterdir()) == []  # the token is gone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -11,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-
-from ccar.cluster.local_nodes import free_ports
 
 _BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
 _SECONDS_TO_START = 60
@@ -23,10 +22,17 @@ def is_installed():
     return _BINARIES is not None and (os.geteuid() != 0 or shutil.which("runuser") is not None)
 
 
+def free_port():
+    """A port of loopback on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
 def postgres(password, database):
     """Run a server with an empty database, whose owner is `ccar`; yields the port."""
-    [port] = free_ports("127.0.0.1", 1)
+    port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="ccar-postgres-", dir="/tmp"))
     (folder / "password").write_text(password)
     become = []

@@ -16,11 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ccar.cluster.local_nodes import free_ports
 from ccar.errors import UserError
 from ccar.tracking.address import check_tracking
 from tests.tiny_study import write_tiny_study
-from tests.tracking.postgres import connect, is_installed, postgres
+from tests.tracking.postgres import connect, free_port, is_installed, postgres
 
 pytestmark = [
     pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not installed: `make system` installs it"),
@@ -67,7 +66,7 @@ def server(tmp_path_factory):
 
 @contextmanager
 def serving(folder, secrets, postgres_port):
-    [port] = free_ports("127.0.0.1", 1)
+    port = free_port()
     (folder / "tmp").mkdir()
     environment = {
         "PATH": f"{BIN}:{os.environ['PATH']}",
