@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from ccar.losses import build_loss, ccar_weight
+from ccar.losses.class_prior import checked_class_counts, class_frequency
 from ccar.reports.omega_formula import (
     class_frequencies,
     focal_gradient_factor,
@@ -23,47 +26,44 @@ SWITCHES = [
 ]
 
 
-def lemma_1(p, gamma, omega):
-    """Psi as the paper derives it (equation 25)."""
-    return gamma ** (omega - p) * (1 - p * np.log(gamma) * np.log(p))
+def psi_of(loss):
+    """From the gradient on the logit of the other one of two classes, which is Psi (1 - p_t)."""
+    p = torch.from_numpy(P)
+    logits = torch.stack((p.log(), (1 - p).log()), dim=1).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(logits, torch.zeros(len(p), dtype=torch.int64)).sum(), logits)
+    return (gradient[:, 1] / (1 - p)).numpy()
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 @pytest.mark.parametrize("label", [0, 2])
-def test_curves_are_those_that_the_paper_derives(switches, label):
+def test_the_curves_are_those_of_the_losses_that_train(switches, label):
     beta = switches.get("effective_number_beta", 0.99)
-    counts = np.array(COUNTS, dtype=np.float64)
-    effective = 1 - beta**counts
-    f = {
-        "fraction": counts / counts.sum(),
-        "max_normalised": counts / counts.max(),
-        "effective_number": effective / effective.max(),
-        "uniform": np.full(3, 1 / 3),
-        "none": np.zeros(3),
-    }[switches["frequency"]][label]
+    f_c = class_frequency(checked_class_counts(COUNTS), switches["frequency"], effective_number_beta=beta)
     frequency = class_frequencies(COUNTS, switches["frequency"], effective_number_beta=beta)[label]
-    assert frequency == pytest.approx(f)
-    below, above = {
-        "dual": (f, 1 - f),
-        "standard_only": (f, f),
-        "inverted_only": (1 - f, 1 - f),
-        "constant": (0.0, 0.0),
-    }[switches.get("phase", "dual")]
-    gamma = np.e - np.where(P < 0.75, below, above)
-    z = gamma**0.75 * (1 - 1 / gamma) / np.log(gamma) if switches.get("keep_z") else 1.0
+    assert frequency == pytest.approx(float(f_c[label]), rel=1e-12)
+
     drawn = {key: switches[key] for key in ("phase", "keep_z") if key in switches}
-    weight = gamma ** (0.75 - P) / z
-    assert omega_weight(P, frequency, 0.75, **drawn) == pytest.approx(weight, rel=1e-12)
-    psi = weight if switches.get("gradient") == "detached" else lemma_1(P, gamma, 0.75) / z
-    drawn_psi = gradient_factor(P, frequency, 0.75, gradient=switches.get("gradient", "through"), **drawn)
-    assert drawn_psi == pytest.approx(psi, rel=1e-9)
+    weight = ccar_weight(torch.from_numpy(P), f_c[label], 0.75, **drawn)
+    assert omega_weight(P, frequency, 0.75, **drawn) == pytest.approx(weight.numpy(), rel=1e-12)
+
+    gradient = switches.get("gradient", "through")
+    reweighting = {"omega": 0.75, "frequency": [float(frequency)] * 2, "gradient": gradient, **drawn}
+    psi = psi_of(build_loss("cross_entropy", [1, 1], reduction="none", reweighting=reweighting))
+    assert gradient_factor(P, frequency, 0.75, gradient=gradient, **drawn) == pytest.approx(psi, rel=1e-9)
+
+
+def test_the_weight_is_drawn_for_many_classes_at_once():
+    frequencies = class_frequencies(COUNTS, "fraction")
+    surface = omega_weight(P[:, None], frequencies, 0.75)
+    assert surface.shape == (len(P), len(COUNTS))
+    for column, frequency in zip(surface.T, frequencies, strict=True):
+        np.testing.assert_array_equal(column, omega_weight(P, float(frequency), 0.75))
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0])
 def test_the_focal_curve_is_that_of_the_focal_loss(gamma):
-    # d/dp of (1 - p)^gamma (-ln p), times -p.
-    expected = (1 - P) ** gamma - gamma * P * (1 - P) ** (gamma - 1) * np.log(P)
-    assert focal_gradient_factor(P, gamma) == pytest.approx(expected, rel=1e-9)
+    psi = psi_of(build_loss("focal", [1, 1], reduction="none", gamma=gamma))
+    assert focal_gradient_factor(P, gamma) == pytest.approx(psi, rel=1e-9)
 
 
 def test_golden_values_of_the_paper_s_largest_and_smallest_class():
@@ -78,12 +78,3 @@ def test_curves_are_finite_from_end_to_end():
     p = np.linspace(1e-4, 1.0, 50)
     for curve in (omega_weight(p, 0.0, 1.0), gradient_factor(p, 0.0, 1.0), focal_gradient_factor(p, 1.0)):
         assert np.isfinite(curve).all()
-    assert gradient_factor(p, 0.0, 0.75)[-1] == pytest.approx((np.e - 1) ** -0.25, rel=1e-6)
-    assert focal_gradient_factor(p, 2.0)[-1] == pytest.approx(0.0, abs=1e-6)
-
-
-def test_a_surface_is_the_curves_of_its_classes():
-    p, f = np.linspace(0.1, 0.9, 5), np.array([0.0, 0.3, 1.0])
-    surface = omega_weight(p[:, None], f[None, :], 0.5)
-    for column, frequency in enumerate(f):
-        assert surface[:, column] == pytest.approx(omega_weight(p, float(frequency), 0.5))
