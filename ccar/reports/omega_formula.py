@@ -68,7 +68,7 @@ def focal_gradient_factor(p_t: Curve, gamma: float) -> Curve:
 def _beta(p_t: Curve, frequency: float | Curve, omega: float, phase: str) -> Curve:
     """ln(e - f') of the phase that holds at `p_t`: below the pivot the one, from it on the other."""
     standard, inverted = np.log(np.e - frequency), np.log(np.e - (1 - np.asarray(frequency)))
-    phases = {
+    phases: dict[str, tuple[Curve | float, Curve | float]] = {
         "dual": (standard, inverted),
         "standard_only": (standard, standard),
         "inverted_only": (inverted, inverted),
