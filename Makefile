@@ -4,7 +4,7 @@ export UV_SYSTEM_CERTS ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
-.PHONY: help system setup demo test check bench lock clean
+.PHONY: help system setup demo test check bench screenshots lock clean
 
 help:
 	@echo "make demo    run the main job on embedded data (sets up .venv first)"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   format, lint, types, import layers, tests"
 	@echo "make system  install Debian's packages that some tests need, as root; those tests are skipped without"
 	@echo "make bench   measure the figures of benchmarks/RESULTS.md again"
+	@echo "make screenshots  draw docs/images again: runs the demo's study, and looks at every page of the dashboard"
 	@echo "make lock    resolve pyproject.toml into requirements.lock"
 
 $(BIN)/uv:
@@ -26,8 +27,9 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-# PostgreSQL for the team's MLflow, shellcheck for the scripts of cluster/, iproute2 for hosts made of namespaces.
-DEBIAN := postgresql shellcheck iproute2
+# PostgreSQL for the team's MLflow, shellcheck for the scripts of cluster/, iproute2 for hosts made of namespaces,
+# Chromium for the dashboard.
+DEBIAN := postgresql shellcheck iproute2 chromium
 system:
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(DEBIAN); }
@@ -49,6 +51,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+screenshots: $(READY)
+	$(BIN)/python docs/screenshots.py
 
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --no-annotate --no-header \

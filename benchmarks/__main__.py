@@ -25,6 +25,7 @@ SCRIPTS = (
     "stock_tune",
     "tracking",
     "report",
+    "dashboard",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADER = """\

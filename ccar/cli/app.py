@@ -323,14 +323,14 @@ def ui(
     ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Where to listen; default: 5000, or a free port.")] = None,
 ) -> None:
-    """Open MLflow's web page on what has been run; ends with Ctrl-C."""
-    from ccar.tracking.ui import serve
+    """Open web pages on what is in the store: the dashboard, and MLflow's; ends with Ctrl-C."""
+    from ccar.cli.ui import serve_pages
 
     places = _places(store, tracking_uri)
-    talk.print("starting the MLflow server ...")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive us
+    talk.print("starting the dashboard and MLflow ...")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers must not outlive us
     try:
-        with serve(places.tracking_uri, places.artifacts, host=host, port=port) as server:
+        with serve_pages(places, host, port) as server:
             print(server.address, flush=True)
             talk.print("Ctrl-C ends it")
             server.wait()

@@ -65,6 +65,13 @@ def focal_gradient_factor(p_t: Curve, gamma: float) -> Curve:
     return (1 - p_t) ** gamma - gamma * p_t * (1 - p_t) ** (gamma - 1) * np.log(p_t)
 
 
+def without_jump(p_t: Curve, curve: Curve, omega: float) -> Curve:
+    """A gap at the pivot, so that the jump is not drawn as a slope. At 1 there is nothing beyond to jump to."""
+    first_beyond = np.arange(len(p_t)) == int(np.searchsorted(p_t, omega))
+    shown: Curve = np.where(first_beyond & (omega < 1), np.nan, curve)
+    return shown
+
+
 def _beta(p_t: Curve, frequency: float | Curve, omega: float, phase: str) -> Curve:
     """ln(e - f') of the phase that holds at `p_t`: below the pivot the one, from it on the other."""
     standard, inverted = np.log(np.e - frequency), np.log(np.e - (1 - np.asarray(frequency)))

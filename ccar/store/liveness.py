@@ -48,16 +48,22 @@ def this_process() -> dict[str, Any]:
     }
 
 
-def is_alive(process: Mapping[str, Any], heartbeat: Path) -> bool:
+def is_alive(process: Mapping[str, Any], heartbeat: Path, *, now: float | None = None) -> bool:
     """Whether the process that these facts name may still be working.
 
     On the same machine a process that is gone is dead at once; anywhere, one whose heartbeat is older than
     the lease is taken for dead (and should it wake up, the log refuses its writes).
+
+    Args:
+        process: from `this_process`.
+        heartbeat: the file that it renews.
+        now: Unix time; None: what the clock of the file system says, which takes a file there to ask.
     """
     if process["machine"] == _machine() and not _is_running(process["pid"], process["process_started"]):
         return False
     try:
-        return _file_system_time(heartbeat.parent) - heartbeat.stat().st_mtime < LEASE_SECONDS
+        clock = _file_system_time(heartbeat.parent) if now is None else now
+        return clock - heartbeat.stat().st_mtime < LEASE_SECONDS
     except FileNotFoundError:
         return False
 

@@ -32,6 +32,7 @@ class TrialRecord:
     error: str | None = None
     worker: Mapping[str, Any] = field(default_factory=dict)  # host, pid, device, threads, versions
     num_records: int = 0  # length of the trial's log: a cursor for projections
+    claim: Mapping[str, Any] | None = None  # of an unfinished trial: who took it, and the file of its heartbeat
 
     @property
     def seconds(self) -> float:

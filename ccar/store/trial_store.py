@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,6 +115,7 @@ class TrialStore:
             error=last.content.get("error"),
             worker=history.content["worker"],
             num_records=length,
+            claim=history.content["claimed_by"],
         )
 
     def read_test(self, key: str) -> TestResult | None:
@@ -132,6 +134,21 @@ class TrialStore:
     def num_records(self, key: str) -> int:
         """Length of a trial's log, without reading it: grows with every commit."""
         return TrialLog(self._folder(key) / "log").length()
+
+    def is_being_trained(self, record: TrialRecord) -> bool:
+        """Whether somebody who seems to be alive is working on this trial; writes nothing."""
+        if record.claim is None:
+            return False
+        return is_alive(record.claim["worker"], self._folder(record.key) / record.claim["heartbeat"], now=time.time())
+
+    def keys(self) -> list[str]:
+        """The keys of all trials that were ever begun, in their order."""
+        # Not by globbing: whoever follows a large store asks every second.
+        try:
+            with os.scandir(self.root / "trials") as prefixes:
+                return sorted(trial.name for prefix in prefixes for trial in os.scandir(prefix))
+        except FileNotFoundError:
+            return []
 
     def claim(
         self,
@@ -214,22 +231,34 @@ class TrialStore:
         replace_atomically(self.root / "studies" / f"{record.name}.json", content)
 
     def study(self, name: str) -> StudyRecord | None:
-        """The study of this name, if one was run against this store."""
+        """The study of this name, if one was run against this store.
+
+        Raises:
+            StoreError: it was stored by another version of ccar, or altered.
+        """
         try:
             return _STUDY.validate_json((self.root / "studies" / f"{name}.json").read_bytes())
         except FileNotFoundError:
             return None
+        except ValidationError as error:
+            raise StoreError(
+                f"the study {name} was stored by another version of ccar", hint="use the version that wrote it"
+            ) from error
 
     def studies(self) -> list[StudyRecord]:
         """All studies that were run against this store, by name."""
-        names = sorted(path.stem for path in (self.root / "studies").glob("*.json"))
-        return [record for name in names if (record := self.study(name)) is not None]
+        return [record for name in self.study_versions() if (record := self.study(name)) is not None]
+
+    def study_versions(self) -> dict[str, tuple[int, int]]:
+        """The names of all studies, with numbers that change when what is remembered of a study does."""
+        files = {path.stem: path.stat() for path in sorted((self.root / "studies").glob("*.json"))}
+        return {name: (file.st_mtime_ns, file.st_ino) for name, file in files.items()}
 
     def all_records(self) -> Iterator[TrialRecord]:
         """Every trial that was ever begun and can be read, in the order of the keys."""
-        for path in sorted((self.root / "trials").glob("??/*")):
+        for key in self.keys():
             try:
-                yield self.read(path.name)
+                yield self.read(key)
             except StoreError as error:
                 log.warning("%s", error)
 

@@ -154,7 +154,7 @@ def why(trial: PlannedTrial, records: Iterable[TrialRecord]) -> Why:
 
 def differing_parts(stored: Mapping[str, object], current: Mapping[str, object]) -> list[Difference]:
     """Every plain value in which two nested JSON values differ."""
-    before, now = _leaves(stored), _leaves(current)
+    before, now = leaves(stored), leaves(current)
     return [
         Difference(path=path, stored=before.get(path), current=now.get(path))
         for path in dict.fromkeys([*now, *before])
@@ -201,7 +201,7 @@ def _kinds(config: TrialConfig) -> tuple[tuple[object, ...], ...]:
     return ((*alike, config.data.imbalance_factor), alike)
 
 
-def _leaves(parts: object, path: str = "") -> dict[str, object]:
+def leaves(parts: object, path: str = "") -> dict[str, object]:
     """Every plain value in nested JSON, by its dotted path."""
     if isinstance(parts, Mapping):
         items: Iterable[tuple[object, object]] = parts.items()
@@ -209,10 +209,10 @@ def _leaves(parts: object, path: str = "") -> dict[str, object]:
         items = enumerate(parts)
     else:
         return {path: parts}
-    leaves: dict[str, object] = {}
+    found: dict[str, object] = {}
     for key, value in items:
-        leaves |= _leaves(value, f"{path}.{key}" if path else str(key))
-    return leaves
+        found |= leaves(value, f"{path}.{key}" if path else str(key))
+    return found
 
 
 def _brief(value: object) -> str:

@@ -82,7 +82,7 @@ def check_tracking(tracking_uri: str, *, seconds: float = _SECONDS_TO_ANSWER) ->
 
 
 def _check_server(tracking_uri: str, seconds: float) -> None:
-    address, credentials = _without_credentials(tracking_uri.rstrip("/"))
+    address, credentials = without_credentials(tracking_uri.rstrip("/"))
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=seconds):
             pass
@@ -105,8 +105,8 @@ def _check_admission(address: str, credentials: str | None, seconds: float) -> N
         UserError: it asks for a password that we do not have, or may not be called by this name.
     """
     request = urllib.request.Request(f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default")
-    if (authorization := _authorization(credentials)) is not None:
-        request.add_header("Authorization", authorization)
+    if (header := authorization(credentials)) is not None:
+        request.add_header("Authorization", header)
     try:
         with urllib.request.urlopen(request, timeout=seconds):
             return
@@ -126,7 +126,7 @@ def _check_admission(address: str, credentials: str | None, seconds: float) -> N
     # Any other answer: somebody has deleted the default experiment, or a proxy has ideas of its own. MLflow will tell.
 
 
-def _authorization(credentials: str | None) -> str | None:
+def authorization(credentials: str | None) -> str | None:
     """The header that MLflow's client would send, from the address or from its variables."""
     user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
     if credentials is None and user and password:
@@ -137,7 +137,7 @@ def _authorization(credentials: str | None) -> str | None:
     return f"Bearer {token}" if token else None
 
 
-def _without_credentials(address: str) -> tuple[str, str | None]:
+def without_credentials(address: str) -> tuple[str, str | None]:
     """An address, and the USER:PASSWORD that was in it."""
     parts = urllib.parse.urlsplit(address)
     credentials, at, host = parts.netloc.rpartition("@")

@@ -17,7 +17,8 @@ from ccar.errors import TrackingError, UserError
 from ccar.tracking.address import artifact_root, check_tracking
 from ccar.tracking.outbox import Outbox, deliver_report, sync
 from ccar.tracking.run_content import PER_CLASS_FILE
-from ccar.tracking.ui import Server, _wait_until_it_answers, serve
+from ccar.tracking.ui import serve
+from ccar.tracking.web_server import Server
 from tests.tracking.examples import ALL_POINTS, finished_study, key_of, num_points_in, put_study, train
 
 pytestmark = pytest.mark.xdist_group("mlflow-server")  # one server, whatever the number of test processes
@@ -138,7 +139,7 @@ def test_a_server_that_dies_at_its_start_is_told_with_its_last_words():
     with tempfile.TemporaryFile() as output:
         dying = subprocess.Popen([sys.executable, "-c", "print('so long')"], stdout=output)
         with pytest.raises(TrackingError, match="did not come up: so long"):
-            _wait_until_it_answers(Server(dying, "http://127.0.0.1:9"), output)
+            Server(dying, "the MLflow server", "http://127.0.0.1:9", output).wait_until_it_answers("/health")
 
 
 def test_others_are_let_in_only_by_a_password(monkeypatch):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below
-from ccar.reports.omega_formula import Curve, class_frequencies, focal_gradient_factor, gradient_factor
+from ccar.reports.omega_formula import class_frequencies, focal_gradient_factor, gradient_factor, without_jump
 
 OMEGAS = (0.25, 0.5, 0.75, 1.0)
 FOCAL_STYLES = {1.0: "--", 2.0: "-."}
@@ -30,11 +30,11 @@ def gradient_modulation(class_counts: Sequence[int], name: str) -> ReportFigure:
     left, right = figure.subplots(1, 2)
     fraction, of_largest = (_head_and_tail(class_counts, source) for source in ("fraction", "max_normalised"))
     for colour, omega in zip(PALETTE, OMEGAS, strict=False):
-        psi = _without_jump(gradient_factor(_P, fraction[1], omega), omega)
+        psi = without_jump(_P, gradient_factor(_P, fraction[1], omega), omega)
         left.plot(_P, psi, color=colour)
         for (head, tail), style in ((fraction, "-"), (of_largest, _DOTTED)):
             added = gradient_factor(_P, tail, omega) / gradient_factor(_P, head, omega) - 1
-            right.plot(_P, _without_jump(100 * added, omega), color=colour, linestyle=style)
+            right.plot(_P, without_jump(_P, 100 * added, omega), color=colour, linestyle=style)
     left.axhline(1.0, color=NEUTRAL)
     for gamma, style in FOCAL_STYLES.items():
         left.plot(_P, focal_gradient_factor(_P, gamma), color=NEUTRAL, linestyle=style)
@@ -65,13 +65,6 @@ def gradient_modulation(class_counts: Sequence[int], name: str) -> ReportFigure:
 def _head_and_tail(class_counts: Sequence[int], source: str) -> tuple[float, float]:
     frequencies = class_frequencies(class_counts, source)
     return float(frequencies.max()), float(frequencies.min())
-
-
-def _without_jump(curve: Curve, omega: float) -> Curve:
-    """A gap at the pivot, so that the jump is not drawn as a slope. At 1 there is nothing beyond to jump to."""
-    first_beyond = np.arange(len(_P)) == int(np.searchsorted(_P, omega))
-    shown: Curve = np.where(first_beyond & (omega < 1), np.nan, curve)
-    return shown
 
 
 def _label(axes: Axes, title: str, quantity: str) -> None:

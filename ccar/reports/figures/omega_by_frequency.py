@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -13,28 +12,27 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ccar.evidence.cells import SWITCHES
 from ccar.evidence.frames import rows_of
 from ccar.reports.figures.style import WIDTH, ReportFigure
-from ccar.reports.results import Results, Setting
+from ccar.reports.results import Results
+from ccar.reports.variants import GAIN, by_frequency, frequency_names
 from ccar.reports.wording import points
 
 MAX_PANELS, COLUMNS = 12, 2
 COLOURS = "PuOr_r"  # told apart by colour-blind readers; white is no gain
-_GAIN = "test_accuracy_versus_plain"
 _MARKS = {"better": "▲", "worse": "▼"}
 
 
 def omega_by_frequency(results: Results) -> ReportFigure | None:
     """One panel per imbalance factor and base loss; None unless some have two omegas and two frequency sources."""
-    panels = list(_panels(results))
+    panels = list(by_frequency(results))
     if not panels:
         return None
     shown = panels[:MAX_PANELS]
-    highest = max(float(cells[f"{_GAIN}_mean"].abs().max()) for _, _, cells in shown) * 100
+    highest = max(float(cells[f"{GAIN}_mean"].abs().max()) for _, _, cells in shown) * 100
     columns = min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
-    height = 0.75 + 0.3 * max(_frequencies(cells).nunique() for _, _, cells in shown)
+    height = 0.75 + 0.3 * max(frequency_names(cells).nunique() for _, _, cells in shown)
     figure = Figure(figsize=(WIDTH, rows * height + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for panel in grid.flat[len(shown) :]:
@@ -58,39 +56,16 @@ def omega_by_frequency(results: Results) -> ReportFigure | None:
     )
 
 
-def _panels(results: Results) -> Iterator[tuple[Setting, str, pd.DataFrame]]:
-    cells = results.cells[(results.cells[f"{_GAIN}_n"] > 0)]
-    for switch in SWITCHES:
-        if switch not in ("frequency", "effective_number_beta"):
-            usual = {"phase": "dual", "confidence": "adjusted", "gradient": "through", "keep_z": False}
-            cells = cells[cells[switch] == usual.get(switch, "mean")]
-    for setting in results.settings:
-        here = setting.of(cells)
-        for family in dict.fromkeys(here["family"]):
-            own = here[here["family"] == family]
-            if own["omega"].nunique() > 1 and _frequencies(own).nunique() > 1:
-                yield setting, family, own
-
-
-def _frequencies(cells: pd.DataFrame) -> pd.Series[str]:
-    """The source, with beta where it is the effective number: a study may have several."""
-    names = [
-        frequency if math.isnan(beta) else f"{frequency} ({beta:g})"
-        for frequency, beta in zip(cells["frequency"], cells["effective_number_beta"], strict=True)
-    ]
-    return pd.Series(names, index=cells.index, dtype="str")
-
-
 def _draw(axes: Axes, cells: pd.DataFrame, chosen: set[str], highest: float) -> None:
-    frequencies = _frequencies(cells)
+    frequencies = frequency_names(cells)
     rows, omegas = list(dict.fromkeys(frequencies)), sorted(cells["omega"].unique())
     values = np.full((len(rows), len(omegas)), np.nan)
     axes.grid(visible=False)
     for cell, frequency in zip(rows_of(cells), frequencies, strict=True):
         row, column = rows.index(frequency), omegas.index(cell.omega)
-        gain = 100 * getattr(cell, f"{_GAIN}_mean")
+        gain = 100 * getattr(cell, f"{GAIN}_mean")
         values[row, column] = gain
-        mark = _MARKS.get(getattr(cell, f"{_GAIN}_verdict"), "")
+        mark = _MARKS.get(getattr(cell, f"{GAIN}_verdict"), "")
         dark = abs(gain) > 0.65 * highest
         size = 7.0 if len(omegas) <= 6 else 5.0
         text = f"{points(gain / 100)}{mark}" if len(omegas) <= 12 else mark

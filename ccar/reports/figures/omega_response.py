@@ -11,14 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ccar.evidence.cells import SWITCHES
 from ccar.evidence.significance import MIN_SEEDS
 from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below, look_of
 from ccar.reports.results import Results
+from ccar.reports.variants import GAIN, variants, worse_on_validation
 
 MAX_LINES = len(PALETTE)  # in one panel: more cannot be told apart
 MAX_COLUMNS = 3
-_GAIN = "test_accuracy_versus_plain"
 
 
 def omega_response(results: Results) -> ReportFigure | None:
@@ -26,13 +25,13 @@ def omega_response(results: Results) -> ReportFigure | None:
 
     None when fewer than two omegas have a difference to their plain base loss.
     """
-    cells = results.cells[results.cells[f"{_GAIN}_n"] > 0]
+    cells = results.cells[results.cells[f"{GAIN}_n"] > 0]
     if cells["omega"].nunique() < 2:
         return None
-    worse = set(results.flat.index[~results.flat.fillna(value=True).astype(bool)])
-    switches, variants = _variants(cells)
+    worse = worse_on_validation(results)
+    switches, labels_of_variants = variants(cells)
     families = list(dict.fromkeys(cells["family"]))
-    together = len(set(variants)) == 1 and len(families) <= MAX_LINES
+    together = len(set(labels_of_variants)) == 1 and len(families) <= MAX_LINES
     rows = [families] if together else [[family] for family in families]
     columns = min(len(results.settings), MAX_COLUMNS)
     blocks = math.ceil(len(results.settings) / columns)
@@ -50,8 +49,8 @@ def omega_response(results: Results) -> ReportFigure | None:
             axes.set_visible(True)
             here = setting.of(cells)
             here = here[here["family"].isin(row)]
-            lines = row if together else list(dict.fromkeys(variants))
-            label = here["family"] if together else variants.reindex(here.index)
+            lines = row if together else list(dict.fromkeys(labels_of_variants))
+            label = here["family"] if together else labels_of_variants.reindex(here.index)
             _panel(axes, here, label, lines, set(results.choices["cell"]), worse)
             axes.set_title(setting.label if together else f"{setting.label}: {row[0]}")
             axes.set_xlabel("pivot ω")
@@ -103,20 +102,11 @@ def _panel(
         own = here[label == line].sort_values("omega")
         # Beside each other, so that the bars of equal omegas do not cover one another.
         x = own["omega"] + (index - (len(lines) - 1) / 2) * 0.012 * span
-        y = 100 * own[f"{_GAIN}_mean"]
-        half_width = 100 * (own[f"{_GAIN}_high"] - own[f"{_GAIN}_mean"])
-        half_width = half_width.where(own[f"{_GAIN}_n"] >= MIN_SEEDS).fillna(0.0)
+        y = 100 * own[f"{GAIN}_mean"]
+        half_width = 100 * (own[f"{GAIN}_high"] - own[f"{GAIN}_mean"])
+        half_width = half_width.where(own[f"{GAIN}_n"] >= MIN_SEEDS).fillna(0.0)
         axes.errorbar(x, y, yerr=half_width, color=colour, marker=marker, capsize=1.5, elinewidth=0.8, label=line)
         hollow = own["cell"].isin(worse).to_numpy()
         axes.plot(x[hollow], y[hollow], marker, markerfacecolor="#FFFFFF", markeredgecolor=colour, zorder=4)
         ring = own["cell"].isin(chosen).to_numpy()
         axes.plot(x[ring], y[ring], "o", markersize=10, markerfacecolor="none", markeredgecolor=colour, zorder=5)
-
-
-def _variants(cells: pd.DataFrame) -> tuple[list[str], pd.Series[str]]:
-    """The switches beside omega that differ within the study, and each cell's values of them as a label."""
-    varying = [name for name in SWITCHES if cells[name].nunique(dropna=False) > 1]
-    if not varying:
-        return [], pd.Series("with ω", index=cells.index, dtype="str")
-    values = cells[varying].astype("str").fillna("–")
-    return varying, values.agg(", ".join, axis="columns").astype("str")

@@ -1,4 +1,4 @@
-"""How all figures look: sizes, type, colours that colour-blind readers tell apart, and reproducible bytes."""
+"""How all figures look: sizes, type, colours, and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-# Okabe & Ito (2008), without yellow, which is faint on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-NEUTRAL = "#8A8A8A"
+from ccar.reports.colours import NEUTRAL as NEUTRAL
+from ccar.reports.colours import PALETTE as PALETTE
+from ccar.reports.colours import look_of as look_of
+
 WIDTH = 7.2  # inches: two columns of a paper
 
 _STYLE = {
@@ -41,12 +41,6 @@ _STYLE = {
     "svg.fonttype": "path",
     "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
 }
-
-
-def look_of(index: int) -> tuple[str, str]:
-    """Colour and marker of the index-th of many; the pair comes again only after 49."""
-    place, rounds = index % len(PALETTE), index // len(PALETTE)
-    return PALETTE[place], MARKERS[(place + rounds) % len(MARKERS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,210 @@
+"""How fast the dashboard shows a study, how far it is behind the store, and what a running study notices of it.
+
+    python -m benchmarks.dashboard [TRIALS ...]
+
+The trials are written to a real store first and are not counted. Pages are opened in Debian's Chromium, each in a
+window of its own; a page is shown when its numbers are on it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+from playwright.sync_api import Browser, sync_playwright
+
+from benchmarks.report import STUDY, put_finished_trial
+from ccar.store.records import StudyRecord, StudyTrial
+from ccar.store.trial_store import TrialStore
+from ccar.study.definition import load_study
+from ccar.study.expansion import PlannedTrial, load_data, plan_trials
+from ccar.tracking.web_server import free_port, running
+
+GRIDS = {  # trials: 5 base losses x (plain + omegas x frequencies) x 2 imbalance factors x 5 seeds
+    2000: (13, ["fraction", "max_normalised", "none"]),
+    20000: (133, ["fraction", "max_normalised", "none"]),
+}
+REPETITIONS = 5
+REQUESTS = 200
+WAITING = 8  # trials that have not run, to be committed while somebody looks
+
+
+def main() -> None:
+    print("## Dashboard (`python -m benchmarks.dashboard`)\n")
+    print("Median (least to most). Pages in headless Chromium, on the same 2 cores as the server.\n")
+    print("| figure | measured | target |\n|---|---|---|")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        for number in map(int, sys.argv[1:] or GRIDS):
+            with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
+                measure(browser, Path(folder), number)
+        browser.close()
+    with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
+        measure_hammering(Path(folder))
+
+
+def measure(browser: Browser, folder: Path, number: int) -> None:
+    store, name, waiting = filled_store(folder, number)
+    begun = time.monotonic()
+    with served(store) as (address, process):
+        up = time.monotonic() - begun
+        first = shown(browser, f"{address}/study?study={name}", "#counts")
+        row(
+            f"{number:,} trials: server up / progress of the study first shown after that",
+            f"{up:.1f} / {first:.2f} s",
+            "",
+        )
+        shown(browser, f"{address}/study?study={name}", "#counts:not(:has-text('being read'))")
+        row(f"{number:,} trials: all of them read after", f"{time.monotonic() - begun - up:.1f} s", "")
+        summed = shown(browser, f"{address}/omega?study={name}", "#best_omega")
+        row(f"{number:,} trials: best omega first summed up and shown", f"{summed:.1f} s", "")
+        target = "2 s" if number <= 2000 else "4 s"
+        for page, there in (
+            ("/", "#studies"),
+            ("/study", "#counts"),
+            ("/omega", "#best_omega"),
+            ("/compare", "#measures"),
+        ):
+            times = [shown(browser, f"{address}{page}?study={name}", there) for _ in range(REPETITIONS)]
+            row(f"{number:,} trials: {page} shown", spread(times, "s"), target)
+        row(f"{number:,} trials: behind the store", spread(lags(browser, store, address, name, waiting), "s"), "2 s")
+        row(f"{number:,} trials: memory of the server", f"{process.memory_info().rss / 1e6:.0f} MB", "600 MB")
+
+
+def shown(browser: Browser, address: str, there: str) -> float:
+    """Seconds from asking for an address in a new window until `there` is on it."""
+    context = browser.new_context()
+    page = context.new_page()
+    begun = time.monotonic()
+    page.goto(address)
+    page.wait_for_selector(there, timeout=120_000)
+    seconds = time.monotonic() - begun
+    context.close()
+    return seconds
+
+
+def lags(browser: Browser, store: TrialStore, address: str, name: str, waiting: list[PlannedTrial]) -> list[float]:
+    """Seconds from a commit until the number of done trials on an open page has grown."""
+    page = browser.new_page()
+    page.goto(f"{address}/study?study={name}")
+    page.wait_for_selector("#counts")
+    found = []
+    for trial in waiting:
+        before = page.locator("#counts").inner_text()
+        put_finished_trial(store, trial, np.random.default_rng(0))
+        begun = time.monotonic()
+        page.wait_for_function("before => document.querySelector('#counts').innerText !== before", arg=before)
+        found.append(time.monotonic() - begun)
+        time.sleep(1.3)
+    page.close()
+    return found
+
+
+def measure_hammering(folder: Path) -> None:
+    """The same study with nobody looking, and with many requests at once for as long as it runs."""
+    study = folder / "calm.yaml"
+    text = STUDY.format(trials="calm", omegas=[0.25, 0.5, 0.75], frequencies=["fraction"])
+    times: dict[str, list[float]] = {"calm": [], "hammered": []}
+    for repetition in range(3):
+        for kind, seconds in times.items():
+            study.write_text(text.replace("seeds: [0, 1, 2, 3, 4]", "seeds: [0]"))
+            store = TrialStore(folder / f"{kind}-{repetition}")
+            store.root.mkdir()
+            with served(store) as (address, _), hammered(address if kind == "hammered" else None):
+                begun = time.monotonic()
+                command = [sys.executable, "-m", "ccar", "run", str(study), "--store", str(store.root)]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                seconds.append(time.monotonic() - begun)
+    ratio = statistics.median(times["hammered"]) / statistics.median(times["calm"])
+    row("a study of 40 trials, nobody looking", spread(times["calm"], "s"), "")
+    row(f"the same under {REQUESTS} parallel requests", spread(times["hammered"], "s"), "")
+    row("ratio", f"{ratio:.2f}", "1.1")
+
+
+@contextmanager
+def hammered(address: str | None):
+    stop = threading.Event()
+
+    def ask(number: int) -> None:
+        while not stop.is_set():
+            try:
+                with urllib.request.urlopen(
+                    f"{address}/{('_dash-layout', 'csv/trials?study=bench-calm')[number % 2]}"
+                ) as answer:
+                    answer.read()
+            except OSError:
+                time.sleep(0.1)
+
+    pool = ThreadPoolExecutor(REQUESTS)
+    if address is not None:
+        for number in range(REQUESTS):
+            pool.submit(ask, number)
+    try:
+        yield
+    finally:
+        stop.set()
+        pool.shutdown()
+
+
+@contextmanager
+def served(store: TrialStore):
+    port = free_port("127.0.0.1", None, 0)
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "dashboards", "--store", str(store.root), "--port", str(port)]
+    with running(command, os.environ, "the dashboard", address) as server:
+        server.wait_until_it_answers("/")
+        yield address, psutil.Process(server._process.pid)
+
+
+def filled_store(folder: Path, number: int) -> tuple[TrialStore, str, list[PlannedTrial]]:
+    """A store with all but the last few trials of a study."""
+    num_omegas, frequencies = GRIDS[number]
+    omegas = [round(0.05 + 0.9 * step / max(num_omegas - 1, 1), 4) for step in range(num_omegas)]
+    path = folder / "study.yaml"
+    path.write_text(STUDY.format(trials=number, omegas=omegas, frequencies=frequencies))
+    study = load_study(path)
+    store = TrialStore(folder / "store")
+    trials = plan_trials(study, load_data(study, folder / "cache"))
+    store.put_study(
+        StudyRecord(
+            name=study.name,
+            definition=study.text,
+            trials=tuple(
+                StudyTrial(cell=trial.cell.id, method=trial.cell.method, seed=trial.seed, key=trial.key)
+                for trial in trials
+            ),
+            submitted_at=time.time(),
+        )
+    )
+    sync, os.fsync = os.fsync, lambda descriptor: None  # only the time of writing them differs
+    try:
+        random = np.random.default_rng(0)
+        for trial in trials[:-WAITING]:
+            put_finished_trial(store, trial, random)
+    finally:
+        os.fsync = sync
+    return store, study.name, list(trials[-WAITING:])
+
+
+def spread(times: list[float], unit: str) -> str:
+    return f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f}, n = {len(times)}) {unit}"
+
+
+def row(figure: str, measured: str, target: str) -> None:
+    print(f"| {figure} | {measured} | {target} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Where MLflow's own pages show a trial; asked of its server, without importing MLflow."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from ccar.errors import TrackingError
+from ccar.tracking.address import authorization, shown, without_credentials
+
+_SECONDS_TO_ANSWER = 5.0
+
+
+def run_page(server: str, study: str, trial_key: str) -> str:
+    """The address of the page of a trial's run.
+
+    Args:
+        server: address of an MLflow server.
+        study: name of the study.
+        trial_key: of the trial.
+
+    Raises:
+        TrackingError: nobody answers there, or the server does not have the run.
+    """
+    address, credentials = without_credentials(server.rstrip("/"))
+    name = urllib.parse.quote(study, safe="")
+    experiment = _ask(address, credentials, f"experiments/get-by-name?experiment_name={name}")["experiment"]
+    wanted = {
+        "experiment_ids": [experiment["experiment_id"]],
+        "filter": f"tags.`ccar.trial_key` = '{trial_key}'",
+        "max_results": 1,
+    }
+    runs = _ask(address, credentials, "runs/search", wanted).get("runs", [])
+    if not runs:
+        raise TrackingError("MLflow does not have this trial yet", hint="`ccar sync` delivers it")
+    ids = (urllib.parse.quote(part, safe="") for part in (experiment["experiment_id"], runs[0]["info"]["run_id"]))
+    return "{}/#/experiments/{}/runs/{}".format(address, *ids)
+
+
+def _ask(address: str, credentials: str | None, path: str, body: object = None) -> Any:  # noqa: ANN401  (JSON)
+    request = urllib.request.Request(f"{address}/api/2.0/mlflow/{path}")
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    if (header := authorization(credentials)) is not None:
+        request.add_header("Authorization", header)
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            code = error.code
+        reason = "does not have this study yet" if code == 404 else f"answered {code}"
+    except (OSError, ValueError) as error:
+        reason = f"does not answer: {getattr(error, 'reason', error)}"
+    raise TrackingError(f"MLflow at {shown(address)} {reason}", hint="the trial is in the store all the same")

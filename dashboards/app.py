@@ -1,0 +1,215 @@
+"""The web application: one frame for all pages, which the address fills and a tick brings up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+
+from ccar.tracking.address import without_credentials
+from dashboards.address import SEPARATOR, address, fields_of, search_of
+from dashboards.desk import Desk
+from dashboards.elements import Content, link, note
+from dashboards.pages import compare, losses, omega, plan, studies, study, trial
+from dashboards.routes import add_routes
+
+_INDEX = """<!doctype html>
+<html lang="en">
+<head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+</html>"""
+TICK_MILLISECONDS = 700
+Fields = Mapping[str, str]
+
+
+def _nothing(desk: Desk, fields: Fields) -> list[Content]:
+    return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page: what one may choose by links and set by controls, and what is shown for it."""
+
+    title: str
+    results: Callable[[Desk, Fields], list[Content]]
+    choices: Callable[[Desk, Fields], list[Content]] = _nothing
+    controls: Callable[[Desk, Fields], list[Content]] = _nothing
+    of_study: bool = False
+
+
+PAGES: dict[str, Page] = {
+    "/": Page(title="Studies", results=studies.results, choices=studies.choices, controls=studies.controls),
+    "/study": Page(title="Progress", results=study.results, choices=study.choices, of_study=True),
+    "/omega": Page(title="Best omega", results=omega.results, choices=omega.choices, of_study=True),
+    "/compare": Page(title="Compare", results=compare.results, choices=compare.choices, of_study=True),
+    "/trial": Page(title="Trials", results=trial.results, choices=trial.choices, of_study=True),
+    "/losses": Page(title="Losses", results=losses.results, choices=losses.choices, controls=losses.controls),
+    "/plan": Page(title="Plan", results=plan.results, controls=plan.controls),
+}
+
+
+def build_app(desk: Desk) -> Dash:
+    """The application on what lies on this desk; `app.server` is its Flask application."""
+    app = Dash(
+        __name__,
+        title="ccar",
+        update_title="",
+        serve_locally=True,
+        compress=False,
+        suppress_callback_exceptions=True,  # controls come with their page
+        index_string=_INDEX,
+    )
+    app.layout = html.Div(
+        [
+            dcc.Location(id="url"),
+            dcc.Interval(id="tick", interval=TICK_MILLISECONDS),
+            dcc.Store(id="shown", data=-1),  # the version of the library that the page shows
+            dcc.Store(id="controlled", data=""),  # the page whose controls are there
+            html.A("Skip to the content", href="#results", className="skip"),
+            html.Header(
+                [html.Div(link("ccar", "/"), className="brand"), html.Nav(id="nav", **{"aria-label": "Pages"})]
+            ),
+            html.Main(
+                [
+                    html.H1(id="title"),
+                    html.Div(id="choices"),
+                    html.Div(id="controls"),
+                    html.Div(id="results", **{"aria-live": "off"}),
+                ]
+            ),
+        ]
+    )
+
+    @app.callback(
+        Output("nav", "children"),
+        Output("title", "children"),
+        Output("choices", "children"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+        Input("shown", "data"),
+        State("choices", "children"),
+    )
+    def frame(path: str, search: str, _version: int, choices: Any) -> tuple[Any, ...]:  # noqa: ANN401  (Dash's)
+        if choices and _is_only("shown"):  # else a study that was not read yet may have been since
+            return (no_update,) * 3
+        page, fields = PAGES.get(path), fields_of(search)
+        return _navigation(desk, path, fields), _title(page, fields), page.choices(desk, fields) if page else []
+
+    @app.callback(
+        Output("controls", "children"),
+        Output("controlled", "data"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+        State({"control": ALL, "default": ALL}, "value"),
+        State("controlled", "data"),
+    )
+    def controls(path: str, search: str, values: list[Any], controlled: str) -> tuple[Any, Any]:
+        page, fields = PAGES.get(path), fields_of(search)
+        if controlled == path and _agree(ctx.states_list[0], values, fields):
+            return no_update, no_update  # somebody may be typing
+        return page.controls(desk, fields) if page else [], path
+
+    @app.callback(
+        Output("results", "children"),
+        Output("shown", "data"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+        Input("tick", "n_intervals"),
+        State("shown", "data"),
+        running=[(Output("tick", "disabled"), True, False)],  # one at a time, however long a page takes
+    )
+    def results(path: str, search: str, _tick: int, shown: int) -> tuple[Any, Any]:
+        desk.library.is_asked()
+        version = desk.library.version
+        if _is_only("tick") and shown == version:
+            return no_update, no_update
+        page, fields = PAGES.get(path), fields_of(search)
+        if page is None:
+            return [note("There is no such page."), link("All studies", "/")], version
+        if page.of_study and desk.library.state(fields.get("study", "")) is None:
+            return desk.missing_study(fields.get("study", "")), version
+        return page.results(desk, fields), version
+
+    @app.callback(
+        Output("url", "search"),
+        Input({"control": ALL, "default": ALL}, "value"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def say_in_address(values: list[Any], search: str) -> Any:  # noqa: ANN401
+        fields = fields_of(search)
+        wanted = dict(fields)
+        for control, value in zip(ctx.inputs_list[0], values, strict=True):
+            text = _text(value)
+            wanted[control["id"]["control"]] = "" if text == control["id"]["default"] else text
+        wanted = {name: value for name, value in wanted.items() if value}
+        return no_update if wanted == fields else search_of(wanted)
+
+    @app.callback(Output("plan", "children"), Input("plan-text", "value"))
+    def plan_text(text: str | None) -> Any:  # noqa: ANN401
+        return plan.planned(desk, text or "")
+
+    @app.callback(
+        Output("plan-file", "data"),
+        Input("plan-download", "n_clicks"),
+        State("plan-text", "value"),
+        prevent_initial_call=True,
+    )
+    def plan_file(clicks: int, text: str | None) -> Any:  # noqa: ANN401
+        return dcc.send_string(text or "", plan.FILE) if clicks else no_update
+
+    add_routes(app, desk)
+    app.clientside_callback(ClientsideFunction("ccar", "entitle"), Output("title", "title"), Input("title", "children"))
+    app.clientside_callback(
+        ClientsideFunction("ccar", "save_svg"),
+        Output({"save": MATCH}, "title"),
+        Input({"save": MATCH}, "n_clicks"),
+        State({"save": MATCH}, "id"),
+        prevent_initial_call=True,
+    )
+    return app
+
+
+def _title(page: Page | None, fields: Fields) -> str:
+    if page is None:
+        return "Not found"
+    return f"{fields.get('study', '')}: {page.title}" if page.of_study else page.title
+
+
+def _navigation(desk: Desk, path: str, fields: Fields) -> list[Content]:
+    study_name = fields.get("study")
+    links = [
+        html.Li(
+            link(
+                page.title,
+                address(where, study=study_name if page.of_study else None),
+                className="here" if where == path else "",
+            )
+        )
+        for where, page in PAGES.items()
+        if study_name or not page.of_study
+    ]
+    if desk.mlflow:
+        links.append(html.Li(html.A("MLflow", href=without_credentials(desk.mlflow)[0])))
+    return [html.Ul(links)]
+
+
+def _is_only(name: str) -> bool:
+    """Whether this callback was called for this component and nothing else."""
+    return bool(ctx.triggered_prop_ids) and all(prop.startswith(f"{name}.") for prop in ctx.triggered_prop_ids)
+
+
+def _agree(controls: list[dict[str, Any]], values: list[Any], fields: Fields) -> bool:
+    """Whether the controls on the page say what the address says."""
+    return all(
+        _text(value) == fields.get(control["id"]["control"], control["id"]["default"])
+        for control, value in zip(controls, values, strict=True)
+    )
+
+
+def _text(value: Any) -> str:  # noqa: ANN401  (what a control of Dash holds)
+    if isinstance(value, list):
+        return SEPARATOR.join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,66 @@
+"""What every page has at hand: the studies of a store, and where MLflow shows their runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccar.errors import StoreError
+from ccar.reports.results import Results
+from ccar.store.records import TrialRecord
+from ccar.training.result import TestResult
+from dashboards.elements import Content, link, note
+from dashboards.library import Library
+from dashboards.stored_study import StudyState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Attributes:
+    library: the studies.
+    cache_dir: of decoded images.
+    mlflow: address of MLflow's pages; empty: there are none.
+    """
+
+    library: Library
+    cache_dir: Path
+    mlflow: str = ""
+
+    def state(self, name: str) -> StudyState:
+        """A study that is known to be there."""
+        state = self.library.state(name)
+        assert state is not None, "pages of a study are shown only for a study"
+        return state
+
+    def record(self, key: str) -> TrialRecord | None:
+        """What the store has of a trial; None where that is damaged or being deleted."""
+        try:
+            return self.library.store.read(key)
+        except (StoreError, OSError):
+            return None
+
+    def test(self, key: str) -> TestResult | None:
+        """The test results of a finished trial."""
+        try:
+            return self.library.store.read_test(key)
+        except (StoreError, OSError):
+            return None
+
+    def missing_study(self, name: str) -> list[Content]:
+        """What is shown instead of a study that is not, or no longer, in the store."""
+        why = self.library.unreadable.get(name) or self.library.problem
+        if not why and self.library.version == 0:
+            return [note("The store is being read ...")]
+        return [
+            note(why or f"The store has no study {name!r}; it may have been deleted."),
+            link("All studies", "/"),
+        ]
+
+    def results(self, state: StudyState) -> tuple[Results | None, list[Content]]:
+        """The numbers of a study's report, and what is said where there are none yet."""
+        if state.study is None:
+            return None, [note(problem) for problem in state.problems]
+        if not state.is_whole:
+            return None, [note(f"The store is being read: {state.num_read:,} of {len(state.trials):,} trials ...")]
+        results = self.library.results(state.name)
+        return results, [] if results is not None else [note("The numbers are being summed up ...")]

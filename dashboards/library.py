@@ -1,0 +1,144 @@
+"""All studies of a store, kept up to date by one thread, however many people look."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+
+from ccar.errors import CcarError, StoreError
+from ccar.reports.results import Results, summarise
+from ccar.store.trial_store import TrialStore
+from dashboards.stored_study import StoredStudy, StudyState
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.4  # between two looks at the store
+READ_SECONDS = 0.5  # of reading, before what was read is shown
+ASLEEP_AFTER_SECONDS = 30.0  # without a request nobody looks
+WAIT_SECONDS = 1.0  # for the sums of a study; after that the page says that they are under way
+
+
+@dataclass(slots=True)
+class _Sums:
+    """The summing up of one study, under way or done."""
+
+    state: StudyState
+    future: Future[Results]
+
+
+class Library:
+    """What the pages read. `version` grows with everything that a page might show differently."""
+
+    def __init__(self, store: TrialStore) -> None:
+        self.store = store
+        self.version = 0
+        self.problem = ""  # why the store cannot be read
+        self.unreadable: dict[str, str] = {}  # studies, and why
+        self._versions: dict[str, tuple[int, int]] = {}
+        self._studies: dict[str, StoredStudy] = {}
+        self._sums: dict[str, _Sums] = {}
+        self._done: dict[str, Results] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ccar-sums")
+        self._lock = threading.Lock()
+        self._asked_at = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="ccar-look", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look at the store, for as long as somebody asks."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def is_asked(self) -> None:
+        """Somebody is looking at a page."""
+        self._asked_at = time.monotonic()
+
+    @property
+    def states(self) -> list[StudyState]:
+        """All studies, by name."""
+        return [self._studies[name].state for name in sorted(self._studies)]
+
+    def state(self, name: str) -> StudyState | None:
+        """The study of this name; None: the store has none."""
+        found = self._studies.get(name)
+        return None if found is None else found.state
+
+    def results(self, name: str) -> Results | None:
+        """The numbers of the study's report; None while they are summed up for the first time.
+
+        Those of a moment ago while newer ones are summed up.
+        """
+        stored = self._studies.get(name)
+        if stored is None or stored.state.study is None or not stored.state.is_whole:
+            return None
+        with self._lock:
+            sums = self._sums.get(name)
+            if sums is None or (sums.state is not stored.state and sums.future.done()):
+                sums = self._sums[name] = _Sums(stored.state, self._pool.submit(self._sum_up, stored, stored.state))
+        try:
+            return sums.future.result(WAIT_SECONDS)
+        except NotYet:
+            return self._done.get(name)
+        except (CcarError, OSError) as error:  # deleted or damaged meanwhile
+            log.warning("%s", error)
+            return self._done.get(name)
+
+    def refresh(self) -> None:
+        """Look at the store once."""
+        versions = self.store.study_versions()
+        begun = frozenset(self.store.keys())
+        for name in self._versions.keys() - versions.keys():
+            self._forget(name)
+        for name, version in versions.items():
+            if self._versions.get(name) != version:
+                self._open(name, version)
+        for stored in list(self._studies.values()):
+            if stored.refresh(begun, READ_SECONDS):
+                self.version += 1
+        self.version = max(self.version, 1)  # from now on an empty store is known to be empty
+
+    def _open(self, name: str, version: tuple[int, int]) -> None:
+        self._versions[name] = version
+        self.version += 1
+        self.unreadable.pop(name, None)
+        try:
+            record = self.store.study(name)
+        except StoreError as error:
+            self.unreadable[name] = str(error)
+            return
+        if record is None:  # deleted since
+            return
+        if name in self._studies:
+            self._studies[name].remember(record)
+        else:
+            self._studies[name] = StoredStudy(self.store, record)
+
+    def _forget(self, name: str) -> None:
+        self.version += 1
+        for known in (self._studies, self._versions, self._sums, self._done, self.unreadable):
+            known.pop(name, None)
+
+    def _sum_up(self, stored: StoredStudy, state: StudyState) -> Results:
+        results = summarise(stored.report_input(state))
+        self._done[state.name] = results
+        self.version += 1
+        return results
+
+    def _look(self) -> None:
+        while not self._stop.is_set():
+            if time.monotonic() - self._asked_at < ASLEEP_AFTER_SECONDS:
+                try:
+                    self.refresh()
+                    self.problem = ""
+                except Exception as error:  # whatever is wrong with the store, the pages go on and say so
+                    log.exception("the store cannot be read")
+                    self.problem = str(error)
+            self._stop.wait(LOOK_SECONDS if all(state.is_whole for state in self.states) else 0.0)

@@ -1,0 +1,52 @@
+"""How plots look; what a screen in the dark changes is in assets/dashboards.css."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from ccar.reports import colours
+
+INK, GRID = "#1b1f24", "#d5dae0"
+DIVERGING = "PuOr"  # told apart by colour-blind readers; its middle is no gain
+_SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "x",
+}
+_AXIS: dict[str, Any] = {
+    "gridcolor": GRID,
+    "linecolor": GRID,
+    "zerolinecolor": GRID,
+    "automargin": True,
+    "title": {"standoff": 8},
+}
+_TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "colorway": colours.PALETTE,
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "hoverlabel": {"font": {"size": 13}, "namelength": -1},
+        "legend": {"orientation": "h", "yanchor": "top", "y": -0.16, "xanchor": "left", "x": 0},
+        "margin": {"l": 50, "r": 12, "t": 30, "b": 40},
+    }
+)
+
+
+def figure(height: int = 380, **layout: Any) -> go.Figure:  # noqa: ANN401  (what Plotly's layout takes)
+    """An empty plot; `uirevision` keeps what was zoomed or hidden when its numbers change."""
+    return go.Figure(layout={"template": _TEMPLATE, "height": height, "uirevision": "same", **layout})
+
+
+def marker(index: int, **more: Any) -> dict[str, Any]:  # noqa: ANN401  (what Plotly's marker takes)
+    """Colour and symbol of the index-th of many, as in the figures of the report."""
+    colour, symbol = colours.look_of(index)
+    return {"color": colour, "symbol": _SYMBOLS[symbol], "size": 8, **more}

@@ -1,0 +1,302 @@
+"""A few cells of one imbalance factor side by side: by seed, by class, by how sure they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from dash import html
+
+from ccar.evidence.cells import PRIMARY
+from ccar.evidence.frames import rows_of
+from ccar.evidence.paired import difference_matrix, paired_differences
+from ccar.evidence.reliability import pooled_reliability
+from ccar.evidence.selection import CRITERION
+from ccar.evidence.significance import MIN_SEEDS
+from ccar.evidence.trade_off import GROUPS, undominated
+from ccar.reports.colours import NEUTRAL
+from ccar.reports.neutralise import one_line
+from ccar.reports.results import Results, Setting, setting_label
+from ccar.reports.wording import MISSING, interval, percent, points
+from ccar.study.parts import plain
+from dashboards import look
+from dashboards.address import SEPARATOR, address
+from dashboards.desk import Desk
+from dashboards.elements import Content, choice, link, note, plot, section, shown, table
+
+Fields = Mapping[str, str]
+MOST_CELLS = 7  # more cannot be told apart
+MOST_OFFERED = 400
+_MEASURES = {
+    "test_accuracy": "accuracy",
+    "test_balanced_accuracy": "balanced",
+    "test_many": "many",
+    "test_medium": "medium",
+    "test_few": "few",
+    "test_worst_class": "worst class",
+}
+
+
+def choices(desk: Desk, fields: Fields) -> list[Content]:
+    """Which imbalance factor, and which of its cells."""
+    state = desk.library.state(fields.get("study", ""))
+    if state is None or not state.trials:
+        return []
+    cells = {trial.cell.id: trial.cell for trial in state.trials.values()}
+    settings = list(
+        dict.fromkeys((cell.config.data.title, cell.config.data.imbalance_factor) for cell in cells.values())
+    )
+    at = int(place) if (place := fields.get("at", "0")).isdecimal() and int(place) < len(settings) else 0
+    here = {
+        name: cell.method
+        for name, cell in cells.items()
+        if (cell.config.data.title, cell.config.data.imbalance_factor) == settings[at]
+    }
+    labels = [(str(place), setting_label(plain(factor))) for place, (_, factor) in enumerate(settings)]
+    apart = {name: value for name, value in fields.items() if name != "cells"}
+    made: list[Content] = [choice("/compare", apart, "at", "At", labels)] if len(settings) > 1 else []
+    return [*made, _cells(fields, here)]
+
+
+def _cells(fields: Fields, here: Mapping[str, str]) -> html.Details:
+    """A link for each cell that takes it in, or leaves it out."""
+    picked = [name for name in fields.get("cells", "").split(SEPARATOR) if name in here]
+    links = []
+    for name in [*dict.fromkeys([*picked, *here])][:MOST_OFFERED]:
+        others = [other for other in picked if other != name]
+        wanted = SEPARATOR.join(others if name in picked else [*picked, name])
+        href = address("/compare", **{**fields, "cells": wanted})
+        links.append(html.Li(link(here[name], href, className="here" if name in picked else "")))
+    words = f"Choose cells: {MOST_CELLS} at most; the one that was chosen first is what the others are compared with"
+    return html.Details([html.Summary(words), html.Ul(links, className="cells")])
+
+
+def results(desk: Desk, fields: Fields) -> list[Content]:
+    """The cells that were picked, or the baseline, the best choice and its plain base loss."""
+    state = desk.state(fields["study"])
+    found, instead = desk.results(state)
+    if found is None:
+        return instead
+    setting = _setting(found, fields)
+    picked = _picked(found, setting, fields)
+    cells = setting.of(found.cells).set_index("cell", drop=False).loc[picked]
+    if not (cells[f"{PRIMARY}_n"] > 0).any():
+        return [note("None of these cells has a finished trial yet.")]
+    return [
+        _measures(cells, state.name),
+        *_differences(found, cells),
+        *_classes(desk, found, cells),
+        *_calibration(found, cells),
+        section("Parallel coordinates", plot("parallel", _parallel(cells), _PARALLEL_WORDS)),
+        *_trade_off(found, setting, picked),
+        note("Which classes are taken for which others is not kept in the store."),
+    ]
+
+
+def _by_place(found: Results) -> Iterator[tuple[str, Setting]]:
+    return ((str(place), setting) for place, setting in enumerate(found.settings))
+
+
+def _setting(found: Results, fields: Fields) -> Setting:
+    return dict(_by_place(found)).get(fields.get("at", "0"), found.settings[0])
+
+
+def _usual(found: Results, setting: Setting) -> list[str]:
+    """The baseline; the choice with the largest mean on validation; its plain base loss."""
+    cells, choices = setting.of(found.cells), setting.of(found.choices)
+    names = list(cells.loc[cells["is_baseline"], "cell"])
+    if len(choices):
+        best = choices.sort_values(f"{CRITERION}_mean", ascending=False, kind="stable").iloc[0]
+        names += [best["plain_cell"], best["cell"]]
+    known = [name for name in dict.fromkeys(names) if isinstance(name, str)]
+    return known or list(cells["cell"].head(2))
+
+
+def _picked(found: Results, setting: Setting, fields: Fields) -> list[str]:
+    known = set(setting.of(found.cells)["cell"])
+    asked = [name for name in dict.fromkeys(fields.get("cells", "").split(SEPARATOR)) if name in known]
+    return (asked or _usual(found, setting))[:MOST_CELLS]
+
+
+def _measures(cells: pd.DataFrame, study: str) -> html.Div:
+    rows = [
+        [
+            link(cell.cell, address("/trial", study=study, cell=cell.cell)),
+            str(cell.test_accuracy_n),
+            *(percent(getattr(cell, f"{name}_mean"), getattr(cell, f"{name}_half_width")) for name in _MEASURES),
+            MISSING if math.isnan(cell.test_ece_mean) else f"{cell.test_ece_mean:.3f}",
+        ]
+        for cell in rows_of(cells)
+    ]
+    headings = ["Cell", "seeds #", *(f"{words} #" for words in _MEASURES.values()), "ECE #"]
+    caption = "Test set after the last epoch, in per cent, mean ± half the width of the 95 % interval"
+    return table("measures", caption, headings, rows)
+
+
+def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
+    """Of every other cell to the first one."""
+    first, *others = cells["cell"]
+    if not others:
+        return
+    reference_of = dict.fromkeys(others, first)
+    judged = paired_differences(found.trials, PRIMARY, reference_of)
+    by_seed = difference_matrix(found.trials, PRIMARY, pd.Series(reference_of, dtype="str"))
+    seeds = sorted(found.trials.loc[found.trials["status"] == "finished", "seed"].unique())
+    names = dict(zip(cells["cell"], cells["method"], strict=True))
+    figure = look.figure(
+        height=160 + 60 * len(others),
+        xaxis={"title": "difference in test accuracy (points)"},
+        yaxis={"autorange": "reversed"},
+        showlegend=False,
+    )
+    figure.add_vline(0, line={"color": look.INK, "width": 1})
+    for index, (cell, row) in enumerate(zip(rows_of(judged.reset_index(names="cell")), by_seed, strict=True)):
+        name = shown(names[cell.cell])
+        figure.add_scatter(
+            x=100 * row,
+            y=[name] * len(row),
+            mode="markers",
+            marker=look.marker(index + 1, size=7, opacity=0.55),
+            text=[f"seed {seed}" for seed in seeds],
+            hovertemplate="%{text}: %{x:.2f} points<extra></extra>",
+        )
+        half_width = 100 * (cell.high - cell.mean)
+        figure.add_scatter(
+            x=[100 * cell.mean],
+            y=[name],
+            mode="markers",
+            marker={"color": look.INK, "symbol": "line-ns-open", "size": 14, "line": {"width": 3}},
+            error_x={"array": [half_width if cell.n >= MIN_SEEDS else 0.0], "color": look.INK},
+            hovertemplate="mean: %{x:.2f} points<extra></extra>",
+        )
+    rows = [
+        [
+            one_line(cell.cell),
+            points(cell.mean),
+            interval(cell.low, cell.high) or MISSING,
+            str(cell.n),
+            MISSING if math.isnan(cell.p_holm) else f"{cell.p_holm:.2g}",
+            cell.verdict,
+        ]
+        for cell in rows_of(judged.reset_index(names="cell"))
+    ]
+    headings = ["Cell", "difference (points) #", "95 % interval #", "seeds #", "p after correction #", "verdict"]
+    caption = f"Difference to {one_line(first)}, paired by seed; verdicts corrected for the comparisons of this table"
+    words = "Difference in test accuracy of each seed (light), their mean (bar) and its 95 % interval."
+    yield section("Paired differences", plot("differences", figure, words), table("paired", caption, headings, rows))
+
+
+def _classes(desk: Desk, found: Results, cells: pd.DataFrame) -> Iterator[Content]:
+    """Recall of each class against its training images, mean over the finished seeds."""
+    figure = look.figure(
+        xaxis={"title": "training images of the class", "type": "log"}, yaxis={"title": "test accuracy (%)"}
+    )
+    finished = found.trials[found.trials["status"] == "finished"]
+    for index, (cell, method) in enumerate(zip(cells["cell"], cells["method"], strict=True)):
+        keys = list(finished.loc[finished["cell"] == cell, "key"])
+        tests = [test.last_epoch.per_class for key in keys if (test := desk.test(key)) is not None]
+        record = desk.record(keys[0]) if keys else None
+        if record is None or not tests or not all(tests):
+            continue
+        figure.add_scatter(
+            x=record.class_counts,
+            y=100 * np.mean(tests, axis=0),
+            name=shown(method),
+            mode="markers",
+            marker=look.marker(index, opacity=0.8),
+            text=[f"class {label}" for label in range(len(record.class_counts))],
+            hovertemplate="%{text}: %{x} images, %{y:.1f} %<extra></extra>",
+        )
+    if figure.data:
+        words = "Test accuracy of each class, mean over the seeds, against its training images."
+        yield section("Classes", plot("classes", figure, words))
+
+
+def _calibration(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
+    bins = pooled_reliability(found.source.reliability, found.trials, cells["cell"])
+    if bins.empty:
+        return
+    figure = look.figure(
+        xaxis={"title": "confidence", "range": [0, 1]}, yaxis={"title": "share predicted right", "range": [0, 1]}
+    )
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], name="as sure as right", mode="lines", line={"color": NEUTRAL, "dash": "dash"}
+    )
+    for index, (cell, method) in enumerate(zip(cells["cell"], cells["method"], strict=True)):
+        own = bins[bins["cell"] == cell]
+        size = 5 + 25 * np.sqrt(own["count"] / max(own["count"].sum(), 1))
+        marker = look.marker(index, size=size)
+        figure.add_scatter(
+            x=own["confidence"],
+            y=own["accuracy"],
+            name=shown(method),
+            mode="lines+markers",
+            marker=marker,
+            line={"color": marker["color"], "width": 1.4},
+        )
+    words = "Reliability on the test set, all seeds together; below the dashed line a network is too sure of itself."
+    yield section("Calibration", plot("calibration", figure, words))
+
+
+_PARALLEL_WORDS = "The measures of the table above, a line per cell."
+
+
+def _parallel(cells: pd.DataFrame) -> go.Figure:
+    names = [name for name in _MEASURES if cells[f"{name}_mean"].notna().any()]
+    figure = look.figure(yaxis={"title": "test accuracy (%)"}, xaxis={"type": "category"})
+    for index, (_, cell) in enumerate(cells.iterrows()):
+        marker = look.marker(index)
+        figure.add_scatter(
+            x=[_MEASURES[name] for name in names],
+            y=[100 * cell[f"{name}_mean"] for name in names],
+            name=shown(str(cell["method"])),
+            mode="lines+markers",
+            marker=marker,
+            line={"color": marker["color"], "width": 1.6},
+        )
+    return figure
+
+
+def _trade_off(found: Results, setting: Setting, picked: Sequence[str]) -> Iterator[Content]:
+    """Every cell of the setting: head against tail, with those that no other beats on all groups."""
+    here = setting.of(found.cells)
+    groups = [group for group in GROUPS if here[f"{group}_mean"].notna().any()]
+    if len(groups) < 2:
+        return
+    head, tail = groups[0], groups[-1]
+    here = here[here[f"{head}_mean"].notna()]
+    front = undominated(here)
+    figure = look.figure(
+        xaxis={"title": f"{head.removeprefix('test_')}-shot accuracy (%)"},
+        yaxis={"title": f"{tail.removeprefix('test_')}-shot accuracy (%)"},
+    )
+    for name, rows, style in (
+        ("other cells", here[~front & ~here["cell"].isin(picked)], {"color": NEUTRAL, "size": 6}),
+        ("on the Pareto front", here[front], {"color": look.INK, "size": 13, "symbol": "circle-open"}),
+    ):
+        figure.add_scatter(
+            x=100 * rows[f"{head}_mean"],
+            y=100 * rows[f"{tail}_mean"],
+            name=name,
+            mode="markers",
+            marker=style,
+            text=[shown(method) for method in rows["method"]],
+            hovertemplate="%{text}<br>%{x:.2f} / %{y:.2f}<extra></extra>",
+        )
+    for index, cell in enumerate(picked):
+        rows = here[here["cell"] == cell]
+        figure.add_scatter(
+            x=100 * rows[f"{head}_mean"],
+            y=100 * rows[f"{tail}_mean"],
+            name=shown(str(rows["method"].iloc[0])) if len(rows) else shown(cell),
+            mode="markers",
+            marker=look.marker(index, size=9),
+        )
+    words = (
+        "Frequent classes against rare ones, mean over the seeds. Ringed: no other cell is at least as good on all "
+        "groups of classes and better on one."
+    )
+    yield section("Head against tail", plot("trade-off", figure, words))

@@ -1,0 +1,250 @@
+"""Which omega to take: gains with their intervals, the flat region, class frequency, and the verdicts in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+from dash import html
+
+from ccar.evidence.frames import rows_of
+from ccar.evidence.significance import MIN_SEEDS
+from ccar.reports import finding
+from ccar.reports.neutralise import one_line
+from ccar.reports.published_table import published_table
+from ccar.reports.results import Results, Setting
+from ccar.reports.tables.best_omega import best_omega_table
+from ccar.reports.variants import GAIN, by_frequency, frequency_names, variants, worse_on_validation
+from ccar.reports.wording import interval, points
+from dashboards import look
+from dashboards.address import address
+from dashboards.desk import Desk
+from dashboards.elements import Content, choice, link, note, plot, report_table, section, shown, table
+from dashboards.pages.study import base_losses
+
+Fields = Mapping[str, str]
+MOST_ROWS = 300  # of a table
+_BESIDE = (("", "nothing"), ("baseline", "difference to the baseline"), ("published", "published rows"))
+
+
+def choices(desk: Desk, fields: Fields) -> list[Content]:
+    """Which base loss, and what stands beside the gains."""
+    state = desk.library.state(fields.get("study", ""))
+    if state is None:
+        return []
+    return [*base_losses("/omega", state, fields), choice("/omega", fields, "beside", "Beside the gains", _BESIDE)]
+
+
+def results(desk: Desk, fields: Fields) -> list[Content]:
+    """The answer of the study as far as it is."""
+    state = desk.state(fields["study"])
+    found, instead = desk.results(state)
+    if found is None:
+        return instead
+    base = fields.get("base", "")
+    chosen = best_omega_table(found)
+    return [
+        html.P(one_line(found.source.question), className="question"),
+        *_words(found),
+        *([section("Best omega", report_table(chosen))] if chosen is not None else []),
+        *_responses(found, state.name, base),
+        *_frequencies(found, base),
+        *_beside(found, fields.get("beside", "")),
+        html.P(
+            [
+                "All numbers: ",
+                html.A("cells.csv", href=address("/csv/cells", study=state.name)),
+                ", ",
+                html.A("trials.csv", href=address("/csv/trials", study=state.name)),
+            ]
+        ),
+    ]
+
+
+def _words(found: Results) -> Iterator[Content]:
+    for warning in (finding.no_choice(found), finding.seeds_warning(found)):
+        if warning:
+            yield html.P(warning, className="bad")
+    yield note(finding.what_did_not_finish(found))
+    for setting in found.settings:
+        headline = finding.headline(found, setting)
+        if headline is not None:
+            yield html.H2(one_line(headline))
+            yield html.Ul([html.Li(one_line(detail)) for detail in finding.details(found, setting)])
+    for said in (finding.multiplicity(found), finding.seeds_to_settle(found), finding.claimed_by_test_picking(found)):
+        if said:
+            yield note(said)
+
+
+def _responses(found: Results, study: str, base: str) -> Iterator[Content]:
+    """For each imbalance factor the gain over omega, and the same as a table whose rows lead to the trials."""
+    cells = found.cells[found.cells[f"{GAIN}_n"] > 0]
+    if base:
+        cells = cells[cells["family"] == base]
+    if cells.empty:
+        return
+    switches, labels = variants(cells)
+    line_of = cells["family"] if not switches else cells["family"] + ": " + labels
+    worse, chosen = worse_on_validation(found), set(found.choices["cell"])
+    lines = list(dict.fromkeys(line_of))
+    for setting in found.settings:
+        here = setting.of(cells)
+        if here.empty:
+            continue
+        figure = look.figure(
+            xaxis={"title": "pivot ω"}, yaxis={"title": "gain in test accuracy (points)"}, hovermode="closest"
+        )
+        figure.add_hline(0, line={"color": look.INK, "width": 1})
+        for index, line in enumerate(lines):
+            _line(figure, index, line, here[line_of.reindex(here.index) == line].sort_values("omega"), worse, chosen)
+        caption = (
+            f"{setting.label}: gain in test accuracy over the plain base loss at each ω. Bars: 95 % interval of the "
+            "difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on validation. Hollow: worse "
+            "than the chosen one on validation; filled: the flat region, which validation cannot tell from it."
+            + (f" One line per base loss and {', '.join(switches)}." if switches else "")
+        )
+        yield section(
+            f"Gain at {setting.label}",
+            plot(f"response-{setting.label}", figure, caption),
+            html.Details([html.Summary("As a table"), _gains(setting, here, study, worse, chosen)]),
+        )
+
+
+def _line(figure: go.Figure, index: int, line: str, own: pd.DataFrame, worse: set[str], chosen: set[str]) -> None:
+    half_width = 100 * (own[f"{GAIN}_high"] - own[f"{GAIN}_mean"])
+    marker = look.marker(index)
+    colour, symbol = marker["color"], marker["symbol"]
+    is_chosen = own["cell"].isin(chosen)
+    figure.add_scatter(
+        x=own["omega"],
+        y=100 * own[f"{GAIN}_mean"],
+        error_y={
+            "array": half_width.where(own[f"{GAIN}_n"] >= MIN_SEEDS).fillna(0.0),
+            "thickness": 1.2,
+            "width": 3,
+        },
+        name=shown(line),
+        mode="lines+markers",
+        line={"color": colour, "width": 1.6},
+        marker={
+            "color": colour,
+            "symbol": [f"{symbol}-open" if cell in worse else symbol for cell in own["cell"]],
+            "size": [13 if ringed else 8 for ringed in is_chosen],
+            "line": {"width": [3 if ringed else 1.5 for ringed in is_chosen], "color": colour},
+        },
+        customdata=[_hover(cell) for cell in rows_of(own)],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def _hover(cell: object) -> str:
+    mean, n, verdict = (getattr(cell, f"{GAIN}_{part}") for part in ("mean", "n", "verdict"))
+    ends = interval(getattr(cell, f"{GAIN}_low"), getattr(cell, f"{GAIN}_high"))
+    name = shown(str(getattr(cell, "cell", "")))
+    return f"{name}<br>{points(mean)} points{f' ({ends})' if ends else ''}, n = {n}<br>{verdict}"
+
+
+def _gains(setting: Setting, here: pd.DataFrame, study: str, worse: set[str], chosen: set[str]) -> html.Div:
+    rows = [
+        [
+            link(cell.cell, address("/trial", study=study, cell=cell.cell)),
+            f"{cell.omega:g}",
+            points(getattr(cell, f"{GAIN}_mean")),
+            interval(getattr(cell, f"{GAIN}_low"), getattr(cell, f"{GAIN}_high")),
+            str(getattr(cell, f"{GAIN}_n")),
+            str(getattr(cell, f"{GAIN}_verdict")),
+            "chosen" if cell.cell in chosen else "worse" if cell.cell in worse else "flat region",
+        ]
+        for cell in rows_of(here.head(MOST_ROWS))
+    ]
+    headings = ["Cell", "ω #", "gain (points) #", "95 % interval #", "seeds #", "verdict", "on validation"]
+    more = f"; {len(here) - MOST_ROWS:,} more in cells.csv" if len(here) > MOST_ROWS else ""
+    return table(f"gains-{setting.label}", f"{setting.label}: gain over the plain base loss{more}", headings, rows)
+
+
+def _frequencies(found: Results, base: str) -> list[Content]:
+    """A heat map for each base loss that was tried with several class frequencies."""
+    panels = [(setting, family, cells) for setting, family, cells in by_frequency(found) if not base or family == base]
+    if not panels:
+        return []
+    highest = max(0.01, *(100 * float(cells[f"{GAIN}_mean"].abs().max()) for _, _, cells in panels))
+    return [
+        section(
+            "Does the class frequency matter?",
+            *(
+                plot(
+                    f"frequency-{setting.label}-{index}",
+                    _heat_map(cells, highest),
+                    f"{setting.label}, {family}: gain over the plain base loss in points, by ω and source of the class "
+                    "frequency. ▲ better, ▼ worse by the verdict; empty: not in the study.",
+                )
+                for index, (setting, family, cells) in enumerate(panels)
+            ),
+        )
+    ]
+
+
+def _heat_map(cells: pd.DataFrame, highest: float) -> go.Figure:
+    names = frequency_names(cells)
+    rows: Sequence[str] = list(dict.fromkeys(names))
+    omegas = sorted(cells["omega"].unique())
+    values: list[list[float | None]] = [[None] * len(omegas) for _ in rows]
+    texts = [[""] * len(omegas) for _ in rows]
+    marks = {"better": " ▲", "worse": " ▼"}
+    for cell, name in zip(rows_of(cells), names, strict=True):
+        place = rows.index(name), omegas.index(cell.omega)
+        gain = getattr(cell, f"{GAIN}_mean")
+        values[place[0]][place[1]] = 100 * gain
+        texts[place[0]][place[1]] = points(gain) + marks.get(getattr(cell, f"{GAIN}_verdict"), "")
+    figure = look.figure(
+        height=140 + 38 * len(rows),
+        xaxis={"title": "pivot ω", "type": "category"},
+        yaxis={"autorange": "reversed", "type": "category"},
+    )
+    figure.add_heatmap(
+        x=[f"{omega:g}" for omega in omegas],
+        y=[shown(name) for name in rows],
+        z=values,
+        text=texts,
+        texttemplate="%{text}",
+        colorscale=look.DIVERGING,
+        zmid=0,
+        zmin=-highest,
+        zmax=highest,
+        colorbar={"title": {"text": "points"}, "thickness": 12},
+        xgap=2,
+        ygap=2,
+        hoverongaps=False,
+    )
+    return figure
+
+
+def _beside(found: Results, beside: str) -> list[Content]:
+    if beside == "published":
+        made = published_table(found)
+        return [
+            section(
+                "Published beside measured",
+                report_table(made) if made is not None else note("No published row is like a finished cell of this."),
+            )
+        ]
+    if beside == "baseline":
+        cells = found.cells[found.cells["test_accuracy_difference_n"] > 0]
+        rows = [
+            [
+                one_line(cell.cell),
+                points(cell.test_accuracy_difference_mean),
+                interval(cell.test_accuracy_difference_low, cell.test_accuracy_difference_high),
+                cell.test_accuracy_difference_verdict,
+            ]
+            for cell in rows_of(cells.head(MOST_ROWS))
+        ]
+        caption = f"Test accuracy against the baseline {one_line(found.source.baseline)}, paired by seed"
+        return [
+            section(
+                "Against the baseline",
+                table("baseline", caption, ["Cell", "difference (points) #", "95 % interval #", "verdict"], rows),
+            )
+        ]
+    return []

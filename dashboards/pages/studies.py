@@ -1,0 +1,119 @@
+"""All studies of the store: what they ask, how far they are, what is best so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from dash import html
+
+from ccar.evidence.costs import study_costs
+from ccar.evidence.selection import CRITERION, select_omega
+from ccar.reports.neutralise import one_line
+from ccar.reports.wording import MISSING, hours, percent
+from dashboards import progress
+from dashboards.address import address
+from dashboards.desk import Desk
+from dashboards.elements import Content, choice, link, note, table, text_box
+from dashboards.stored_study import StudyState
+
+Fields = Mapping[str, str]
+_KINDS = (("", "all"), ("running", "running"), ("open", "to be gone on with"), ("done", "done"))
+
+
+def choices(desk: Desk, fields: Fields) -> list[Content]:
+    """Which of them."""
+    return [choice("/", fields, "show", "Show", _KINDS)]
+
+
+def controls(desk: Desk, fields: Fields) -> list[Content]:
+    """What to look for."""
+    return [text_box("search", "Search", fields.get("search", ""), placeholder="name or question")]
+
+
+def results(desk: Desk, fields: Fields) -> list[Content]:
+    """The studies that were looked for, the latest first."""
+    library = desk.library
+    problems = [note(f"{why}") for why in (library.problem, *library.unreadable.values()) if why]
+    states = library.states
+    if not states:
+        waiting = "The store is being read ..." if library.version == 0 and not library.problem else ""
+        return [*problems, note(waiting or f"No study was run against {library.store.root} yet: ccar run FILE.")]
+    wanted, kind = fields.get("search", "").lower(), fields.get("show", "")
+    rows = [
+        row
+        for state in states
+        if wanted in f"{state.name} {_question(state)}".lower() and kind in ("", _kind(state), *_also(state))
+        for row in [_row(state)]
+    ]
+    rows.sort(key=lambda row: row[0], reverse=True)
+    if not rows:
+        return [*problems, note("No study is like that.")]
+    headings = [
+        "Study",
+        "Question",
+        "State",
+        "Progress",
+        "Best cell on validation",
+        "Hours of training #",
+        "Last activity",
+    ]
+    return [*problems, table("studies", "Studies", headings, [cells for _, cells in rows])]
+
+
+def _kind(state: StudyState) -> str:
+    if state.running:
+        return "running"
+    states = progress.trial_states(state)
+    return "done" if state.is_whole and not states.isin(list(progress.TO_GO)).any() else "open"
+
+
+def _also(state: StudyState) -> tuple[str, ...]:
+    return ("open",) if state.running else ()
+
+
+def _question(state: StudyState) -> str:
+    return state.study.question.strip() if state.study else ""
+
+
+def _row(state: StudyState) -> tuple[float, list[Content]]:
+    states = progress.trial_states(state)
+    done, total = int((~states.isin(list(progress.TO_GO))).sum()), len(state.trials)
+    failed = int((states == "failed").sum())
+    latest = state.costs["ended_at"].max()
+    words = {"running": f"{len(state.running)} running", "done": "done", "open": "to be gone on with"}[_kind(state)]
+    spent = study_costs(state.validation, state.costs, state.record.submitted_at).hours if state.num_read else 0.0
+    return (
+        state.record.submitted_at if latest != latest else float(latest),
+        [
+            link(state.name, address("/study", study=state.name)),
+            one_line(_question(state) or "; ".join(state.problems)),
+            words + (f", {failed} failed" if failed else ""),
+            _bar(done, total, state.num_read),
+            _best(state),
+            hours(spent),
+            MISSING if latest != latest else moment(float(latest)),
+        ],
+    )
+
+
+def _bar(done: int, total: int, num_read: int) -> html.Span:
+    said = f"{done:,} of {total:,}" if num_read == total else f"reading: {num_read:,} of {total:,}"
+    return html.Span([html.Progress(value=str(done), max=str(max(total, 1)), **{"aria-label": said}), f" {said}"])
+
+
+def _best(state: StudyState) -> Content:
+    """Of each imbalance factor's choices the highest, or nothing where no omega can be chosen yet."""
+    if not state.num_read:
+        return MISSING
+    choices = select_omega(state.validation)
+    if choices.empty:
+        return MISSING
+    best = choices.sort_values(f"{CRITERION}_mean", ascending=False, kind="stable").iloc[0]
+    reached = percent(best[f"{CRITERION}_mean"], best[f"{CRITERION}_half_width"])
+    return [link(best["cell"], address("/omega", study=state.name)), f" {reached} %"]
+
+
+def moment(at: float) -> str:
+    """A time as people write it, in the time zone of this machine."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

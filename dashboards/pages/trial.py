@@ -1,0 +1,229 @@
+"""One cell with its seeds, or one trial: configuration, provenance, curves, classes, and whether it would run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from dash import html
+
+from ccar.cli.why import why_text
+from ccar.evidence.frames import rows_of
+from ccar.metrics.accuracy import Evaluation, group_of_class
+from ccar.reports.neutralise import one_line
+from ccar.reports.wording import MISSING, hours, percent
+from ccar.store.records import TrialRecord
+from ccar.study.expansion import PlannedTrial
+from ccar.study.parts import plain
+from ccar.study.plan import Why, leaves, why
+from ccar.training.result import TestResult
+from dashboards import look, progress
+from dashboards.address import address
+from dashboards.curves import learning_curves
+from dashboards.desk import Desk
+from dashboards.elements import Content, choice, facts, link, note, plot, section, table
+from dashboards.pages.studies import moment
+from dashboards.stored_study import StudyState
+
+Fields = Mapping[str, str]
+MOST_CLASSES = 200  # rows of a table
+MOST_CELLS = 600  # of a list
+
+
+def choices(desk: Desk, fields: Fields) -> list[Content]:
+    """Which seed."""
+    state = desk.library.state(fields.get("study", ""))
+    trials = [] if state is None else _of_cell(state, fields)
+    options = [("", "all"), *((str(trial.seed), str(trial.seed)) for trial in trials)]
+    return [choice("/trial", fields, "seed", "Seed", options)] if trials else []
+
+
+def results(desk: Desk, fields: Fields) -> list[Content]:
+    """The trials of a cell, or the one with the seed."""
+    state = desk.state(fields["study"])
+    trials = _of_cell(state, fields)
+    if not trials:
+        return [*_choose(state), *[note(problem) for problem in state.problems[:5]]]
+    chosen = [trial for trial in trials if str(trial.seed) == fields.get("seed")]
+    search = fields.get("why") == "1"
+    return list(_one(desk, state, chosen[0], search=search) if chosen else _all(desk, state, trials))
+
+
+def _of_cell(state: StudyState, fields: Fields) -> list[PlannedTrial]:
+    return [trial for trial in state.trials.values() if trial.cell.id == fields.get("cell")]
+
+
+def _choose(state: StudyState) -> Iterator[Content]:
+    cells = list(dict.fromkeys(trial.cell.id for trial in state.trials.values()))
+    more = f" ({len(cells) - MOST_CELLS:,} more by the page Progress)" if len(cells) > MOST_CELLS else ""
+    yield note(f"Choose a cell{more}:")
+    listed = [html.Li(link(cell, address("/trial", study=state.name, cell=cell))) for cell in cells[:MOST_CELLS]]
+    yield html.Ul(listed)
+
+
+def _all(desk: Desk, state: StudyState, trials: list[PlannedTrial]) -> Iterator[Content]:
+    cell = trials[0].cell.id
+    frame = state.validation.assign(state=progress.trial_states(state))
+    tests = {trial.key: desk.test(trial.key) for trial in trials}
+    records = {trial.key: desk.record(trial.key) for trial in trials}
+    rows = [
+        [
+            link(f"seed {row.seed}", address("/trial", study=state.name, cell=cell, seed=str(row.seed))),
+            row.state,
+            str(row.epochs),
+            percent(row.val_balanced_accuracy),
+            percent(test.last_epoch.accuracy) if (test := tests[row.key]) is not None else MISSING,
+            _mlflow(desk, state, row.key),
+        ]
+        for row in rows_of(frame[frame["cell"] == cell])
+    ]
+    yield html.P(one_line(cell), className="question")
+    headings = ["Trial", "State", "Epochs #", "Validation, balanced (%) #", "Test (%) #", "MLflow"]
+    yield table("trials", f"Trials of {one_line(cell)}, after the last epoch", headings, rows)
+    curves = [(f"seed {trial.seed}", record) for trial in trials if (record := records[trial.key]) and record.epochs]
+    if curves:
+        yield section("Learning curves", plot("curves", learning_curves(curves), _CURVE_WORDS))
+
+
+def _one(desk: Desk, state: StudyState, trial: PlannedTrial, *, search: bool) -> Iterator[Content]:
+    yield html.P(one_line(trial.name), className="question")
+    record = desk.record(trial.key)
+    if record is None:
+        yield note("What the store has of this trial cannot be read.")
+        return
+    held = trial.key in state.running
+    yield facts(
+        [
+            ("State", "running" if held else "waiting" if record.status == "absent" else record.status),
+            ("Epochs", str(len(record.epochs))),
+            ("Time", hours(record.seconds / 3600) if record.epochs else MISSING),
+            ("Begun", moment(record.started_at) if record.started_at else MISSING),
+            ("Last record", moment(record.ended_at) if record.ended_at else MISSING),
+            (
+                "Place",
+                one_line(f"{record.worker.get('host', '')}, {record.worker.get('device', '')}".strip(", ")) or MISSING,
+            ),
+            ("MLflow", _mlflow(desk, state, trial.key) if record.status != "absent" else MISSING),
+        ]
+    )
+    if record.error:
+        yield section("Why it ended", html.Pre(record.error, tabIndex="0", className="log"))
+    test = desk.test(trial.key)
+    if test is not None:
+        yield section("Result", _evaluations(record, test))
+    if record.epochs:
+        yield section(
+            "Learning curves", plot("curves", learning_curves([(f"seed {trial.seed}", record)]), _CURVE_WORDS)
+        )
+        yield from _classes(record, test)
+    yield section("Would it run again?", *_why(desk, state, trial, record, search=search))
+    yield section("Configuration", *_configuration(trial, record))
+
+
+def _mlflow(desk: Desk, state: StudyState, key: str) -> Content:
+    if not desk.mlflow:
+        return MISSING
+    return html.A("run", href=address("/mlflow", study=state.name, key=key))
+
+
+_CURVE_WORDS = (
+    "Validation accuracy after each epoch: of all classes on average, and by class size; and the training loss."
+)
+
+
+def _evaluations(record: TrialRecord, test: TestResult) -> html.Div:
+    last = record.epochs[-1].validation if record.epochs else None
+    parts = [
+        ("validation, last epoch", last),
+        ("test, last epoch", test.last_epoch),
+        ("test, best epoch", test.best_epoch),
+    ]
+    rows = [[name, *_numbers(found)] for name, found in parts if found is not None]
+    headings = ["Part", "accuracy (%) #", "balanced #", "many #", "medium #", "few #", "ECE #", "loss #"]
+    return table("evaluations", "What the trial reached", headings, rows)
+
+
+def _numbers(found: Evaluation) -> list[str]:
+    shares = (found.accuracy, found.balanced_accuracy, found.many, found.medium, found.few)
+    return [
+        *(MISSING if share is None else percent(share) for share in shares),
+        MISSING if found.ece is None else f"{found.ece:.3f}",
+        f"{found.loss:.3f}",
+    ]
+
+
+def _classes(record: TrialRecord, test: TestResult | None) -> Iterator[Content]:
+    """Accuracy of each class over its training images, as a plot and as a table."""
+    found = test.last_epoch.per_class if test is not None else ()
+    last = record.epochs[-1].validation
+    part = "test" if found else "validation"
+    found = found or (last.per_class if last is not None else ())
+    if not found:
+        return
+    groups = group_of_class(record.class_counts)
+    figure = look.figure(
+        xaxis={"title": "training images of the class", "type": "log"}, yaxis={"title": f"{part} accuracy (%)"}
+    )
+    figure.add_scatter(
+        x=record.class_counts,
+        y=[100 * share for share in found],
+        mode="markers",
+        marker=look.marker(0),
+        text=[f"class {label}" for label in range(len(found))],
+        hovertemplate="%{text}: %{x} images, %{y:.1f} %<extra></extra>",
+        showlegend=False,
+    )
+    rows = [
+        [str(label), f"{count:,}", group, percent(share)]
+        for label, (count, group, share) in enumerate(zip(record.class_counts, groups, found, strict=True))
+    ][:MOST_CLASSES]
+    yield section(
+        "Classes",
+        plot("classes", figure, f"Accuracy of each class on the {part} images against its training images."),
+        html.Details(
+            [
+                html.Summary("As a table"),
+                table("classes-table", "Accuracy of each class", ["Class", "images #", "group", f"{part} (%) #"], rows),
+            ]
+        ),
+    )
+
+
+def _why(desk: Desk, state: StudyState, trial: PlannedTrial, record: TrialRecord, *, search: bool) -> Iterator[Content]:
+    """The answer of `ccar why`. To look for the nearest trial takes a while: only for who asks for it."""
+    answer = Why(nearest=None, differences=())
+    if record.status == "absent":
+        fingerprint = _fingerprint(desk, state, trial)
+        if fingerprint is None:
+            yield note("It has not run, and neither has any trial with its images: `ccar why` can tell more.")
+            return
+        if not search:
+            here = address("/trial", study=state.name, cell=trial.cell.id, seed=str(trial.seed), why="1")
+            yield link("It has not run. Which finished trial is most like it?", here)
+            return
+        answer = why(replace(trial, data_fingerprint=fingerprint), desk.library.store.all_records())
+    yield html.Pre(why_text(trial, record, answer), tabIndex="0", className="log")
+
+
+def _fingerprint(desk: Desk, state: StudyState, trial: PlannedTrial) -> str | None:
+    """Of the images of the trial, as another trial of its imbalance factor and seed knows it."""
+    begun = set(state.validation.loc[state.validation["status"] != "absent", "key"])
+    for other in state.trials.values():
+        if other.key in begun and other.config.data == trial.config.data and other.seed == trial.seed:
+            record = desk.record(other.key)
+            if record is not None and "data_fingerprint" in record.parts:
+                return str(record.parts["data_fingerprint"])
+    return None
+
+
+def _configuration(trial: PlannedTrial, record: TrialRecord) -> Iterator[Content]:
+    """What the key digests, and the key."""
+    parts = record.parts or trial.config.model_dump(mode="json")
+    rows = [[path, one_line(plain(value) if value is not None else MISSING)] for path, value in leaves(parts).items()]
+    yield facts([("Key", html.Code(trial.key))])
+    yield html.Details(
+        [
+            html.Summary("All that the key digests"),
+            table("parts", "What the key digests", ["Part", "value"], rows[:MOST_CLASSES]),
+        ]
+    )

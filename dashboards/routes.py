@@ -1,0 +1,42 @@
+"""What is not a page: tables as CSV files, and the way to a run in MLflow."""
+
+from __future__ import annotations
+
+from dash import Dash
+from flask import Flask, Response, abort, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from ccar.errors import TrackingError
+from ccar.reports.formats.csv_files import render_csv
+from ccar.tracking.run_pages import run_page
+from dashboards.desk import Desk
+
+
+def add_routes(app: Dash, desk: Desk) -> None:
+    """Answer /csv/cells, /csv/trials, /csv/costs and /mlflow. Names are looked up among those of the store."""
+
+    server: Flask = app.server
+
+    @server.get("/csv/<kind>")
+    def csv(kind: str) -> Response:
+        desk.library.is_asked()
+        state = desk.library.state(request.args.get("study", ""))
+        results = None if state is None else desk.results(state)[0]
+        if state is None or kind not in ("cells", "trials", "costs"):
+            abort(404)
+        if results is None:
+            return Response("The numbers are being summed up: try again.\n", 503, mimetype="text/plain")
+        frame = {"cells": results.cells, "trials": results.trials, "costs": results.source.costs}[kind]
+        named = {"Content-Disposition": f'attachment; filename="{kind}.csv"'}
+        return Response(render_csv(frame), headers=named, mimetype="text/csv")
+
+    @server.get("/mlflow")
+    def mlflow() -> AnyResponse:
+        state = desk.library.state(request.args.get("study", ""))
+        key = request.args.get("key", "")
+        if state is None or all(trial.key != key for trial in state.trials.values()):
+            abort(404)
+        try:
+            return redirect(run_page(desk.mlflow, state.name, key))
+        except TrackingError as error:
+            return Response(f"{error}\n{error.hint or ''}\n", 503, mimetype="text/plain")

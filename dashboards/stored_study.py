@@ -1,0 +1,210 @@
+"""One study as the store has it: its frames, brought up to date by reading only what has changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ccar.errors import StoreError, StudyFileError
+from ccar.evidence.frames import ValidationFrame, cost_frame, validation_frame
+from ccar.evidence.reliability import reliability_frame
+from ccar.evidence.test_results import test_frame
+from ccar.reports.report_input import ReportInput
+from ccar.store.records import StudyRecord, TrialRecord
+from ccar.store.trial_store import TrialStore
+from ccar.study.definition import Study, study_of_text
+from ccar.study.expansion import PlannedTrial
+from ccar.study.stored import stored_trials
+
+FINAL = frozenset({"finished", "diverged"})  # nothing follows these in a trial's log
+_BATCH = 200  # trials turned into rows at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyState:
+    """A study as it was at one moment.
+
+    Attributes:
+        record: what the store remembers of it.
+        study: its definition; None where that cannot be used here.
+        trials: by name, in the order of the study.
+        validation: a row for each trial that was looked at, in that order.
+        costs: the same trials.
+        running: the keys of those that somebody works on.
+        speeds: images per second of each of these in its last epoch.
+        num_read: trials that were looked at; fewer than all of them until a large store was read once.
+        problems: what could not be read, in words.
+    """
+
+    record: StudyRecord
+    study: Study | None
+    trials: dict[str, PlannedTrial]
+    validation: ValidationFrame
+    costs: pd.DataFrame
+    running: frozenset[str]
+    speeds: dict[str, float]
+    num_read: int
+    problems: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        return self.record.name
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every trial was looked at."""
+        return self.num_read == len(self.trials)
+
+
+class StoredStudy:
+    """Reads one study. `remember` and `refresh` are called by one thread, `report_input` by another one."""
+
+    def __init__(self, store: TrialStore, record: StudyRecord) -> None:
+        self._store = store
+        self._trials: dict[str, PlannedTrial] = {}  # by name, in the order of the study
+        self._named: dict[str, list[str]] = {}  # the names under each key: two cells may be one training
+        self._validation: pd.DataFrame = validation_frame((), {})  # by name, as are the costs
+        self._costs = cost_frame((), {})
+        self._lengths: dict[str, int] = {}  # of the logs of the trials, as they were read
+        self._final: set[str] = set()
+        self._running: dict[str, TrialRecord] = {}
+        self._unreadable: dict[str, str] = {}
+        self._class_counts: dict[float | str, tuple[int, ...]] = {}
+        self._tests = test_frame({})
+        self._reliability = reliability_frame({})
+        self.remember(record)
+
+    def remember(self, record: StudyRecord) -> None:
+        """Take up what the store says of the study now; what was read of its trials stays."""
+        self._record = record
+        self._study, self._problem = _definition(record)
+        former = {name: trial.key for name, trial in self._trials.items()}
+        planned = stored_trials(self._study, record.trials) if self._study else ()
+        self._trials = {trial.name: trial for trial in planned}
+        self._named = {}
+        for name, trial in self._trials.items():
+            self._named.setdefault(trial.key, []).append(name)
+            if former.get(name) != trial.key:
+                self._lengths.pop(trial.key, None)
+        self._lengths = {key: length for key, length in self._lengths.items() if key in self._named}
+        self.state = self._snapshot()
+
+    def refresh(self, begun: Set[str], seconds: float) -> bool:
+        """Read what the store has got since.
+
+        Args:
+            begun: the keys of all trials in the store.
+            seconds: stop after about this long; the next call goes on from there.
+
+        Returns:
+            Whether there is a new `state`.
+        """
+        deadline = time.monotonic() + seconds
+        changed: dict[str, int] = {}
+        is_new = False
+        for key in self._named:
+            if key in self._final and key in begun and key in self._lengths:
+                continue
+            length = self._store.num_records(key) if key in begun else 0
+            if self._lengths.get(key) == length:
+                continue
+            changed[key] = length
+            if len(changed) == _BATCH:
+                self._read(changed)
+                changed, is_new = {}, True
+                if time.monotonic() > deadline:
+                    break
+        if changed:
+            self._read(changed)
+        still = {key: record for key, record in self._running.items() if self._store.is_being_trained(record)}
+        is_new = is_new or bool(changed) or still.keys() != self._running.keys()
+        self._running = still
+        if is_new:
+            self.state = self._snapshot()
+        return is_new
+
+    def report_input(self, state: StudyState) -> ReportInput:
+        """What a report of the study would be made of; reads the test results that are new."""
+        assert state.study is not None
+        finished = set(state.validation.loc[state.validation["status"] == "finished", "key"])
+        known = set(self._tests["key"])
+        new = [key for key in finished if key not in known]
+        for start in range(0, len(new), _BATCH):
+            found = {key: self._store.read_test(key) for key in new[start : start + _BATCH]}
+            self._tests = pd.concat([self._tests, test_frame(found)], ignore_index=True)
+            self._reliability = pd.concat([self._reliability, reliability_frame(found)], ignore_index=True)
+        return ReportInput(
+            study=state.record.name,
+            question=state.study.question,
+            baseline=state.study.baseline,
+            validation=state.validation,
+            tests=self._tests[self._tests["key"].isin(finished)],
+            reliability=self._reliability[self._reliability["key"].isin(finished)],
+            costs=state.costs,
+            submitted_at=state.record.submitted_at,
+            class_counts=self._class_counts.copy(),
+        )
+
+    def _read(self, lengths: dict[str, int]) -> None:
+        records: dict[str, TrialRecord] = {}
+        for key, length in lengths.items():
+            self._lengths[key] = length
+            self._unreadable.pop(key, None)
+            self._final.discard(key)
+            self._running.pop(key, None)
+            if length == 0:
+                continue
+            try:
+                record = self._store.read(key)
+            except StoreError as error:
+                self._unreadable[key] = str(error)
+                continue
+            except OSError:  # deleted while it was read: the next look finds it gone
+                self._lengths[key] = 0
+                continue
+            records[key] = record
+            factor = self._trials[self._named[key][0]].config.data.imbalance_factor
+            self._class_counts.setdefault(factor, record.class_counts)
+            if record.status in FINAL:
+                self._final.add(key)
+            elif self._store.is_being_trained(record):
+                self._running[key] = record
+        names = [name for key in lengths for name in self._named[key]]
+        trials = [self._trials[name] for name in names]
+        self._validation = _with_rows(self._validation, validation_frame(trials, records), names)
+        self._costs = _with_rows(self._costs, cost_frame(trials, records), names)
+
+    def _snapshot(self) -> StudyState:
+        read = [name for name, trial in self._trials.items() if trial.key in self._lengths]
+        return StudyState(
+            record=self._record,
+            study=self._study,
+            trials=self._trials,
+            validation=ValidationFrame(self._validation.reindex(read).reset_index(drop=True)),
+            costs=self._costs.reindex(read).reset_index(drop=True),
+            running=frozenset(self._running),
+            speeds={
+                key: record.epochs[-1].images_per_second or 0.0
+                for key, record in self._running.items()
+                if record.epochs
+            },
+            num_read=len(read),
+            problems=tuple(problem for problem in (self._problem, *self._unreadable.values()) if problem),
+        )
+
+
+def _definition(record: StudyRecord) -> tuple[Study | None, str]:
+    try:
+        return study_of_text(record.definition, f"{record.name}.yaml"), ""
+    except StudyFileError as error:
+        return None, f"The study file cannot be used here: {error}"
+
+
+def _with_rows(frame: pd.DataFrame, new: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """`frame` with the rows of these names taken from `new`."""
+    kept = frame[~frame.index.isin(names)]
+    return pd.concat([kept, new.set_axis(names)]) if len(kept) else new.set_axis(names)

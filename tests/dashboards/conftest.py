@@ -1,0 +1,72 @@
+"""One browser and one server for the tests of a module; every test has a page of its own that may not complain."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import waitress
+from playwright.sync_api import expect, sync_playwright
+
+from ccar.store.trial_store import TrialStore
+from ccar.tracking.web_server import free_port
+from dashboards.app import build_app
+from dashboards.desk import Desk
+from dashboards.guard import guard
+from dashboards.library import Library
+
+expect.set_options(timeout=30_000)  # on a busy machine
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@contextmanager
+def served(store: TrialStore, *, token: str | None = None, mlflow: str = "") -> Iterator[str]:
+    """The pages on a store, from a thread of this process; yields their address."""
+    port = free_port("127.0.0.1", None, 0)
+    library = Library(store)
+    app = build_app(Desk(library=library, cache_dir=store.root, mlflow=mlflow))
+    guard(app, [f"127.0.0.1:{port}"], token)
+    server = waitress.create_server(app.server, host="127.0.0.1", port=port, threads=4)
+    thread = threading.Thread(target=server.run, daemon=True)
+    library.start()
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        library.close()
+        server.close()
+        thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: `make system` installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens an address; what the browser complained about fails the test: errors, and what the policy forbids."""
+    complaints = []
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+
+    def opened(address):
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
+        page.goto(address)
+        return page
+
+    yield opened
+    context.close()
+    assert complaints == []

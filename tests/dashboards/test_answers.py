@@ -1,0 +1,138 @@
+"""The pages on results: their numbers are those of the report, letter by letter."""
+
+from __future__ import annotations
+
+import csv
+import io
+import urllib.request
+
+import pytest
+from playwright.sync_api import expect
+
+from ccar.evidence.benchmarks import benchmark_class_counts
+from ccar.reports import finding
+from ccar.reports.formats.csv_files import render_csv
+from ccar.reports.omega_formula import class_frequencies, gradient_factor
+from ccar.reports.results import summarise
+from ccar.reports.tables.best_omega import best_omega_table
+from ccar.store.records import StudyRecord
+from ccar.store.trial_store import TrialStore
+from dashboards.pages.losses import _P
+from dashboards.stored_study import StoredStudy
+from tests.dashboards.conftest import served
+from tests.dashboards.made_up_store import finish, put_study
+
+CELL = "if15/ldam+ccar(omega=0.75)"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A finished study of two base losses, three omegas and two class frequencies."""
+    store = TrialStore(tmp_path_factory.mktemp("store"))
+    for trial in put_study(store, frequencies=["fraction", "none"], omegas=[0.5, 0.75]):
+        finish(store, trial)
+    return store
+
+
+@pytest.fixture(scope="module")
+def results(store):
+    """The numbers of its report."""
+    record = store.study("made-up")
+    assert isinstance(record, StudyRecord)
+    study = StoredStudy(store, record)
+    study.refresh(frozenset(store.keys()), 60)
+    assert study.state.is_whole
+    return summarise(study.report_input(study.state))
+
+
+@pytest.fixture(scope="module")
+def site(store):
+    with served(store) as address:
+        yield address
+
+
+def texts_of(table):
+    return [[entry.text for entry in row.entries] for row in table.rows]
+
+
+def test_the_table_of_best_omegas_is_that_of_the_report(site, results, open_page):
+    page = open_page(f"{site}/omega?study=made-up")
+    expect(page.locator("#best_omega")).to_be_visible()
+    rows = page.locator("#best_omega tbody tr").all()
+    assert [row.locator("td").all_text_contents() for row in rows] == texts_of(best_omega_table(results))
+
+
+def test_the_verdicts_are_said_in_the_words_of_the_report(site, results, open_page):
+    page = open_page(f"{site}/omega?study=made-up")
+    (setting,) = results.settings
+    expect(page.locator("#results")).to_contain_text(finding.headline(results, setting))
+    for detail in finding.details(results, setting):
+        expect(page.locator("#results")).to_contain_text(detail)
+
+
+def test_the_drawn_gains_are_those_of_the_report(site, results, open_page):
+    page = open_page(f"{site}/omega?study=made-up&base=ldam")
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
+    drawn = page.evaluate(
+        "() => document.querySelector('.js-plotly-plot')._fullData.map(one => [Array.from(one.x), Array.from(one.y)])"
+    )
+    cells = results.cells[(results.cells["family"] == "ldam") & results.cells["omega"].notna()]
+    for line, frequency in zip(drawn, ["fraction", "none"], strict=True):
+        own = cells[cells["frequency"] == frequency].sort_values("omega")
+        assert line[0] == own["omega"].tolist()
+        assert line[1] == pytest.approx(100 * own["test_accuracy_versus_plain_mean"])
+
+
+def test_the_tables_to_take_away_are_those_of_the_report(site, results):
+    for kind, frame in (("cells", results.cells), ("trials", results.trials)):
+        with urllib.request.urlopen(f"{site}/csv/{kind}?study=made-up") as answer:
+            text = answer.read().decode()
+        assert text == render_csv(frame)
+        assert len(list(csv.DictReader(io.StringIO(text)))) == len(frame)
+
+
+def test_every_gain_leads_to_its_trials(site, open_page):
+    page = open_page(f"{site}/omega?study=made-up")
+    page.get_by_text("As a table").first.click()
+    page.get_by_role("link", name="if15/ldam+ccar(omega=0.75, frequency=none)").click()
+    expect(page.locator("#trials tbody tr")).to_have_count(3)
+    page.get_by_role("link", name="seed 1").click()
+    expect(page.locator(".facts").first).to_contain_text("finished")
+    expect(page.locator("#evaluations")).to_be_visible()
+    expect(page.locator("#results")).to_contain_text("would not run again: it has finished")
+
+
+def test_the_cells_that_are_compared_stand_in_the_address(site, results, open_page):
+    cells = ["if15/cross_entropy", "if15/ldam"]
+    page = open_page(f"{site}/compare?study=made-up&cells=" + "%0A".join(cells))
+    rows = page.locator("#measures tbody th")
+    expect(rows).to_have_text(cells)
+    differences = results.cells.set_index("cell").loc["if15/ldam"]
+    said = f"{100 * differences['test_accuracy_difference_mean']:+.2f}"
+    expect(page.locator("#paired")).to_contain_text(said)
+
+
+def test_moving_omega_moves_the_curves_and_the_address(site, open_page):
+    page = open_page(f"{site}/losses?data=cifar10_lt&imbalance=50")
+    page.get_by_role("slider").press("ArrowRight")
+    expect(page).to_have_url(f"{site}/losses?data=cifar10_lt&imbalance=50&omega=0.51")
+    frequencies = class_frequencies(benchmark_class_counts("cifar10_lt", 50), "fraction")
+    small, large = (gradient_factor(_P, float(f), 0.51) for f in (frequencies.min(), frequencies.max()))
+    most = 100 * abs(small / large - 1).max()
+    expect(page.locator("#class-effect")).to_contain_text("At ω = 0.51, ")
+    expect(page.locator("#class-effect")).to_contain_text(f"at most {most:.2g} %")
+
+
+def test_a_plan_names_the_lines_of_all_mistakes_and_counts_the_trials_once_they_are_mended(site, open_page):
+    page = open_page(f"{site}/plan")
+    expect(page.locator("#plan")).to_contain_text("18: 3 seeds x 6 cells")
+    box = page.get_by_label("Study file")
+    text = box.input_value()
+    box.fill(text.replace("bases:", "basis:").replace("seeds: [0, 1, 2]", "seeds: []"))
+    expect(page.locator("#mistakes > li")).to_have_count(2)
+    expect(page.locator("#mistakes")).to_contain_text("line 7")
+    box.fill(text.replace("seeds: [0, 1, 2]", "seeds: [0, 1]"))
+    expect(page.locator("#plan")).to_contain_text("12: 2 seeds x 6 cells")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "study.yaml"

@@ -1,0 +1,98 @@
+"""What a store may hold that no page was hoping for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from ccar.store.files import sealed
+from ccar.store.trial_store import TrialStore
+from tests.dashboards.conftest import served
+from tests.dashboards.made_up_store import begin, finish, put_study
+
+LONG = "m" * 100  # the longest label that a study file may have
+LONGER = "q" * 200
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store of studies that are hard to show."""
+    store = TrialStore(tmp_path_factory.mktemp("store"))
+    begin(store, put_study(store, "no-epoch", bases=["focal"], omegas=[0.5], baseline="focal")[0], epochs=0).release()
+    extra = f"  extra:\n    - {{label: {LONG}, base: cross_entropy, reweighting: {{omega: 0.7}}}}\n"
+    named = put_study(store, "long-names", question=LONGER, bases=["cross_entropy"], omegas=[0.6], extra=extra)
+    for trial in named:
+        finish(store, trial)
+    many = [round(0.002 * step, 3) for step in range(1, 251)]
+    put_study(store, "five-hundred-cells", omegas=many, seeds=[0])
+    newer = put_study(store, "newer-trial", bases=["ldam"], omegas=[0.1], baseline="ldam")
+    begin(store, newer[0]).release()
+    path = store.root / "trials" / newer[0].key[:2] / newer[0].key / "trial.json"
+    path.write_bytes(sealed({"config": {"of": "the future"}, "parts": {}, "class_counts": []}))
+    (store.root / "studies" / "newer-study.json").write_text(json.dumps({"name": "newer-study", "shape": "unknown"}))
+    record = json.loads((store.root / "studies" / "no-epoch.json").read_text())
+    (store.root / "studies" / "newer-file.json").write_text(
+        json.dumps({**record, "name": "newer-file", "definition": record["definition"] + "invention: 1\n"})
+    )
+    return store
+
+
+@pytest.fixture(scope="module")
+def site(store):
+    with served(store) as address:
+        yield address
+
+
+def test_an_empty_store_says_what_to_type(tmp_path, open_page):
+    with served(TrialStore(tmp_path / "nowhere")) as address:
+        page = open_page(address)
+        expect(page.locator("#results")).to_contain_text("No study was run against")
+        expect(page.locator("#results")).to_contain_text("ccar run FILE")
+        page.close()
+
+
+def test_studies_of_a_newer_version_are_told_beside_the_others(site, open_page):
+    page = open_page(site)
+    expect(page.locator("#results")).to_contain_text("the study newer-study was stored by another version of ccar")
+    expect(page.get_by_role("row", name="newer-file")).to_contain_text("invention")
+    page.get_by_role("link", name="newer-trial").click()
+    expect(page.locator("#results")).to_contain_text("was stored by another version of ccar")
+    expect(page.locator("#counts")).to_contain_text("0 of 6")
+
+
+@pytest.mark.parametrize("path", ["/study", "/omega", "/compare", "/trial"])
+@pytest.mark.parametrize("study", ["no-epoch", "newer-trial", "newer-file"])
+def test_every_page_of_a_study_without_results_says_something(site, open_page, path, study):
+    page = open_page(f"{site}{path}?study={study}")
+    expect(page.locator("#results")).not_to_be_empty()
+
+
+def test_a_trial_without_an_epoch_has_a_page(site, open_page):
+    page = open_page(f"{site}/trial?study=no-epoch&cell=if15/focal&seed=0")
+    expect(page.locator(".facts").first).to_contain_text("unfinished")
+    expect(page.locator("#results")).to_contain_text("would go on after epoch 0")
+
+
+def test_a_long_name_widens_no_page(site, open_page):
+    for path in ("/", "/study", "/omega", "/trial"):
+        page = open_page(f"{site}{path}?study=long-names")
+        expect(page.locator("#results")).to_contain_text(LONG if path == "/trial" else LONGER)
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+        page.close()
+
+
+def test_five_hundred_cells_are_all_there(site, open_page):
+    page = open_page(f"{site}/study?study=five-hundred-cells")
+    expect(page.locator(".matrix a.cell")).to_have_count(502)
+    page.get_by_role("link", name="ldam", exact=True).click()
+    expect(page.locator(".matrix a.cell")).to_have_count(251)
+
+
+def test_numbers_that_are_none_are_shown_as_missing(site, store, open_page):
+    """A study without validation images has no validation accuracy."""
+    page = open_page(f"{site}/trial?study=long-names&cell=if15/cross_entropy")
+    expect(page.locator("#trials tbody tr")).to_have_count(3)
+    assert "nan" not in page.locator("main").inner_text().lower().replace("balanced", "")

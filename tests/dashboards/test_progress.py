@@ -1,0 +1,109 @@
+"""The list of studies and the page of a running one, in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from ccar.store.trial_store import TrialStore
+from tests.dashboards.conftest import served
+from tests.dashboards.made_up_store import begin, epoch, finish, put_study
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A study that has finished, one under way in every state, and one that has not begun."""
+    store = TrialStore(tmp_path_factory.mktemp("store"))
+    for trial in put_study(store, "finished-one", bases=["cross_entropy"], omegas=[0.5]):
+        finish(store, trial)
+    trials = put_study(
+        store, "under-way", question="Is it live?", bases=["focal"], baseline="focal", omegas=[0.25, 0.5]
+    )
+    finish(store, trials[0])
+    begin(store, trials[1]).fail("OSError: the disk is gone")
+    begin(store, trials[2]).diverge("the training loss is nan")
+    begin(store, trials[3]).stop("behind the others")
+    begin(store, trials[4]).release()
+    put_study(store, "not-begun", bases=["balanced_softmax"], omegas=[0.5], baseline="balanced_softmax")
+    return store
+
+
+@pytest.fixture(scope="module")
+def site(store):
+    with served(store) as address:
+        yield address
+
+
+def test_the_list_says_of_every_study_what_it_asks_and_how_far_it_is(site, open_page):
+    page = open_page(site)
+    rows = page.locator("#studies tbody tr")
+    expect(rows).to_have_count(3)
+    expect(page.get_by_role("row", name="finished-one")).to_contain_text("6 of 6")
+    expect(page.get_by_role("row", name="finished-one")).to_contain_text("if15/cross_entropy+ccar(omega=0.5)")
+    expect(page.get_by_role("row", name="under-way")).to_contain_text("Is it live?")
+    expect(page.get_by_role("row", name="under-way")).to_contain_text("1 failed")
+    expect(page.get_by_role("row", name="not-begun")).to_contain_text("0 of 6")
+
+
+def test_what_is_searched_for_stands_in_the_address_and_is_found_again_by_it(site, open_page):
+    page = open_page(site)
+    page.get_by_label("Search").fill("live")
+    expect(page.locator("#studies tbody tr")).to_have_count(1)
+    expect(page).to_have_url(f"{site}/?search=live")
+    again = open_page(page.url)
+    expect(again.locator("#studies tbody tr")).to_have_count(1)
+    expect(again.get_by_label("Search")).to_have_value("live")
+    again.get_by_role("link", name="done", exact=True).click()
+    expect(again.locator("#results")).to_contain_text("No study is like that.")
+
+
+def test_a_study_is_reached_by_keyboard_from_the_list(site, open_page):
+    page = open_page(site)
+    page.get_by_role("link", name="under-way").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("under-way: Progress")
+    expect(page).to_have_title("under-way: Progress - ccar")
+
+
+def test_each_cell_shows_the_state_that_asks_for_most_attention(site, open_page):
+    page = open_page(f"{site}/study?study=under-way")
+    expect(page.locator("#counts")).to_have_text(
+        "3 of 9 trials done: 1 finished, 1 stopped, 1 diverged, 4 waiting, 1 interrupted, 1 failed."
+    )
+    cells = page.locator(".matrix a.cell")
+    expect(cells).to_have_text(["2/3", "1/3", "0/3"])
+    for place, state in enumerate(["failed", "interrupted", "waiting"]):
+        expect(cells.nth(place)).to_have_class(f"cell {state}")
+    expect(page.locator("#failures")).to_contain_text("OSError: the disk is gone")
+    expect(page.locator("#failures")).to_contain_text("the training loss is nan")
+
+
+def test_the_page_follows_the_store_without_being_loaded_again(store, site, open_page):
+    trials = put_study(store, "followed", bases=["logit_adjustment"], omegas=[0.5], baseline="logit_adjustment")
+    page = open_page(f"{site}/study?study=followed")
+    expect(page.locator("#counts")).to_have_text("0 of 6 trials done: 6 waiting.")
+    page.evaluate("window.isTheSame = true")
+    claim = begin(store, trials[0], epochs=2)
+    expect(page.locator("#counts")).to_have_text("0 of 6 trials done: 5 waiting, 1 running.")
+    expect(page.locator(".matrix a.cell").first).to_have_class("cell running")
+    expect(page.locator(".facts")).to_contain_text("400")
+    points = page.locator(".plot .scatterlayer").first.locator(".point")
+    expect(points).to_have_count(2)
+    claim.commit([epoch(trials[0], 3)], b"state")
+    expect(points).to_have_count(3)
+    claim.release()
+    expect(page.locator("#counts")).to_have_text("0 of 6 trials done: 5 waiting, 1 interrupted.")
+    assert page.evaluate("window.isTheSame")
+
+
+def test_a_study_that_is_deleted_while_it_is_looked_at_says_so(store, site, open_page):
+    trials = put_study(store, "short-lived", bases=["ldam"], omegas=[0.9], baseline="ldam")
+    begin(store, trials[0]).release()
+    page = open_page(f"{site}/study?study=short-lived")
+    expect(page.locator("#counts")).to_contain_text("0 of 6")
+    shutil.rmtree(store.root / "trials" / trials[0].key[:2] / trials[0].key)
+    expect(page.locator("#counts")).to_have_text("0 of 6 trials done: 6 waiting.")
+    (store.root / "studies" / "short-lived.json").unlink()
+    expect(page.locator("#results")).to_contain_text("The store has no study 'short-lived'; it may have been deleted.")

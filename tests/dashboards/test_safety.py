@@ -1,0 +1,164 @@
+"""Who is answered, and what names and addresses made by others can do."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.parse
+from base64 import b64encode
+
+import pytest
+from playwright.sync_api import expect
+
+from ccar.store.trial_store import TrialStore
+from tests.dashboards.conftest import served
+from tests.dashboards.made_up_store import begin, finish, put_study
+
+ROUTES = (
+    "/",
+    "/study",
+    "/_dash-layout",
+    "/_dash-dependencies",
+    "/assets/dashboards.css",
+    "/csv/cells",
+    "/mlflow",
+    "/x",
+)
+HOSTILE = (
+    "<script>window.caught = 1</script>",
+    "<img src=x onerror=window.caught=1>",
+    "<svg/onload=window.caught=1>",
+    "<a href='javascript:window.caught=1'>click</a>",
+    "<b>bold</b> & <i>italic</i>",
+    "'\"><h6>out of the attribute</h6>",
+    "{{7*7}} ${7*7} %{customdata}",
+    "=1+1",
+    "\u202eback to front",
+)
+
+
+def asked(address, path, **headers):
+    """Status and headers of an answer, under whatever name the server is called."""
+    host = urllib.parse.urlsplit(address).netloc
+    connection = http.client.HTTPConnection(host, timeout=10)
+    connection.putrequest("GET", path, skip_host=True)
+    for name, value in {"Host": host, **headers}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return answer.status, answer.headers, body
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A study in which everything that a user names is hostile."""
+    store = TrialStore(tmp_path_factory.mktemp("store"))
+    extra = "  extra:\n" + "".join(
+        f"    - {{label: {json.dumps(name)}, base: focal, reweighting: {{omega: 0.{place + 1}}}}}\n"
+        for place, name in enumerate(HOSTILE)
+        if "/" not in name
+    )
+    question = "|-\n  " + "\n  ".join(name for name in HOSTILE if name.isprintable())
+    trials = put_study(store, bases=["focal"], omegas=[0.95], extra=extra, question=question, baseline="focal")
+    for trial in trials[:-1]:
+        finish(store, trial)
+    begin(store, trials[-1]).fail("OSError: " + " ".join(HOSTILE))
+    return store
+
+
+@pytest.fixture(scope="module")
+def site(store):
+    with served(store, mlflow="http://127.0.0.1:9") as address:
+        yield address
+
+
+def elements_of(page):
+    """How often each kind of element is there, and whether anything ran."""
+    return page.evaluate(
+        """() => [window.caught, document.querySelectorAll('main script, main img, main h6, main i, main svg a').length,
+        [...document.querySelectorAll('a')].filter(a => a.protocol === 'javascript:').length]"""
+    )
+
+
+@pytest.mark.parametrize("path", ["/", "/study", "/omega", "/compare", "/trial", "/trial?seed=0"])
+def test_hostile_names_add_no_element_and_run_nothing(site, open_page, path):
+    path, _, seed = path.partition("?")
+    hostile = f"if15/{HOSTILE[1]}"
+    said = {"study": "made-up"} | ({"cells": hostile} if path == "/compare" else {"cell": hostile} if seed else {})
+    page = open_page(f"{site}{path}?{urllib.parse.urlencode(said)}&{seed}")
+    expect(page.locator("#results")).to_contain_text(HOSTILE[1])
+    if path not in ("/", "/trial") or seed:
+        page.wait_for_selector(".js-plotly-plot .main-svg")
+    assert elements_of(page) == [None, 0, 0]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_address_shows_text(site, open_page, name):
+    page = open_page(f"{site}/study?" + urllib.parse.urlencode({"study": name}))
+    expect(page.locator("#results")).to_contain_text("The store has no study")
+    assert elements_of(page) == [None, 0, 0]
+
+
+@pytest.mark.parametrize("wanted", ["../../etc/passwd", "/etc/passwd", "..%2f..%2fetc%2fpasswd", "made-up/../made-up"])
+def test_no_path_comes_from_the_address(site, wanted):
+    for path in (f"/csv/cells?study={wanted}", f"/mlflow?study=made-up&key={wanted}", f"/mlflow?study={wanted}&key=x"):
+        assert asked(site, path)[0] == 404
+    for path in (f"/csv/{wanted}?study=made-up", f"/assets/{wanted}", f"/{wanted}"):
+        status, _, body = asked(site, path)
+        assert status == 404 or "_dash-renderer" in body  # the frame of the pages, which then says that there is none
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_no_route_answers_under_another_name(site, route):
+    for host in ("evil.example", "127.0.0.1", "localhost:1", ""):
+        status, headers, _ = asked(site, route, Host=host)
+        assert status == 403
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_no_route_answers_without_the_token_where_there_is_one(guarded, route):
+    basic = b64encode(b"anyone:wrong").decode()
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {basic}"}):
+        status, answer, _ = asked(guarded, route, **headers)
+        assert (status, answer["WWW-Authenticate"]) == (401, 'Basic realm="ccar", charset="UTF-8"')
+
+
+def test_the_token_lets_in_as_bearer_and_as_password(guarded):
+    basic = b64encode(b"anyone:correct horse").decode()
+    for given in ("Bearer correct horse", f"Basic {basic}"):
+        assert asked(guarded, "/", Authorization=given)[0] == 200
+
+
+@pytest.fixture(scope="module")
+def guarded(store):
+    with served(store, token="correct horse") as address:
+        yield address
+
+
+def test_the_policy_allows_no_script_but_ours_and_no_other_site(site):
+    _, headers, _ = asked(site, "/")
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert "unsafe" not in policy["script-src"]
+    assert policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_mlflow_that_is_absent_is_said_and_breaks_nothing(site, store, open_page):
+    page = open_page(f"{site}/trial?study=made-up&cell=if15/focal&seed=0")
+    expect(page.get_by_role("link", name="run", exact=True)).to_be_visible()
+    key = next(trial.key for trial in store.study("made-up").trials)
+    assert asked(site, f"/mlflow?study=made-up&key={key}")[0] == 503
+
+
+@pytest.mark.parametrize("line", ["pretrained: /etc/passwd", "pretrained: ${SECRET}", 'resources: "\\u0024{SECRET}"'])
+def test_a_plan_opens_no_file_that_its_text_names(site, monkeypatch, open_page, line):
+    monkeypatch.setenv("SECRET", "not for others")
+    page = open_page(f"{site}/plan")
+    box = page.get_by_label("Study file")
+    box.fill(box.input_value().replace("model: small_cnn", f"model: resnet50\n{line}"))
+    expect(page.locator("#plan")).to_contain_text("are not looked at here")
+    assert "not for others" not in page.content()
