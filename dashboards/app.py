@@ -67,6 +67,7 @@ def build_app(desk: Desk) -> Dash:
             dcc.Interval(id="tick", interval=TICK_MILLISECONDS),
             dcc.Store(id="shown", data=-1),  # the version of the library that the page shows
             dcc.Store(id="controlled", data=""),  # the page whose controls are there
+            dcc.Store(id="said", data=""),  # what the controls made of the address
             html.A("Skip to the content", href="#results", className="skip"),
             html.Header(
                 [html.Div(link("ccar", "/"), className="brand"), html.Nav(id="nav", **{"aria-label": "Pages"})]
@@ -104,10 +105,11 @@ def build_app(desk: Desk) -> Dash:
         Input("url", "search"),
         State({"control": ALL, "default": ALL}, "value"),
         State("controlled", "data"),
+        State("said", "data"),
     )
-    def controls(path: str, search: str, values: list[Any], controlled: str) -> tuple[Any, Any]:
+    def controls(path: str, search: str, values: list[Any], controlled: str, said: str) -> tuple[Any, Any]:
         page, fields = PAGES.get(path), fields_of(search)
-        if controlled == path and _agree(ctx.states_list[0], values, fields):
+        if controlled == path and (search == said or _agree(ctx.states_list[0], values, fields)):
             return no_update, no_update  # somebody may be typing
         return page.controls(desk, fields) if page else [], path
 
@@ -134,18 +136,19 @@ def build_app(desk: Desk) -> Dash:
 
     @app.callback(
         Output("url", "search"),
+        Output("said", "data"),
         Input({"control": ALL, "default": ALL}, "value"),
         State("url", "search"),
         prevent_initial_call=True,
     )
-    def say_in_address(values: list[Any], search: str) -> Any:  # noqa: ANN401
+    def say_in_address(values: list[Any], search: str) -> tuple[Any, Any]:
         fields = fields_of(search)
         wanted = dict(fields)
         for control, value in zip(ctx.inputs_list[0], values, strict=True):
             text = _text(value)
             wanted[control["id"]["control"]] = "" if text == control["id"]["default"] else text
         wanted = {name: value for name, value in wanted.items() if value}
-        return no_update if wanted == fields else search_of(wanted)
+        return (no_update,) * 2 if wanted == fields else (search_of(wanted),) * 2
 
     @app.callback(Output("plan", "children"), Input("plan-text", "value"))
     def plan_text(text: str | None) -> Any:  # noqa: ANN401

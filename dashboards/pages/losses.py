@@ -87,7 +87,7 @@ def controls(desk: Desk, fields: Fields) -> list[Content]:
     return [
         field(
             "pivot ω",
-            dcc.Slider(id=omega, min=0.01, max=1, step=0.01, value=chosen.omega, marks=None, updatemode="drag"),
+            dcc.Input(id=omega, type="range", min=0.01, max=1, step=0.01, value=f"{chosen.omega:g}"),
         ),
         field(
             "Imbalance factor",
