@@ -128,7 +128,7 @@ class StoredStudy:
         return is_new
 
     def report_input(self, state: StudyState) -> ReportInput:
-        """What a report of the study would be made of; reads the test results that are new."""
+        """What the numbers of the study's report are made of; reads the test results that are new."""
         assert state.study is not None
         finished = set(state.validation.loc[state.validation["status"] == "finished", "key"])
         known = set(self._tests["key"])
@@ -145,6 +145,9 @@ class StoredStudy:
             tests=self._tests[self._tests["key"].isin(finished)],
             reliability=self._reliability[self._reliability["key"].isin(finished)],
             costs=state.costs,
+            study_file=state.record.definition,
+            configurations={},  # for files that no page shows
+            entries={},
             submitted_at=state.record.submitted_at,
             class_counts=self._class_counts.copy(),
         )

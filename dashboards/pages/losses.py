@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,13 +17,18 @@ from ccar.evidence.benchmarks import (
     needs_imbalance_factor,
 )
 from ccar.reports.colours import NEUTRAL, PALETTE
+from ccar.reports.omega_formula import (
+    Curve,
+    class_frequencies,
+    focal_gradient_factor,
+    gradient_factor,
+    omega_weight,
+    without_jump,
+)
 from ccar.training.config import Frequency, Phase
 from dashboards import look
 from dashboards.desk import Desk
 from dashboards.elements import Content, choice, control_id, facts, field, plot, section
-
-if TYPE_CHECKING:
-    from ccar.reports.omega_formula import Curve
 
 Fields = Mapping[str, str]
 PHASES: tuple[str, ...] = get_args(Phase)
@@ -102,8 +107,6 @@ def _words(name: str) -> str:
 
 def results(desk: Desk, fields: Fields) -> list[Content]:
     """Figures 1 and 2 of the paper for what was chosen."""
-    from ccar.reports.omega_formula import class_frequencies  # torch: for this page alone
-
     chosen = Choice.of(fields)
     counts = chosen.class_counts
     frequencies = class_frequencies(counts, chosen.frequency)
@@ -144,15 +147,11 @@ _SURFACE_WORDS = (
 
 def _class_effect(chosen: Choice, head: float, tail: float) -> float:
     """In per cent."""
-    from ccar.reports.omega_formula import gradient_factor
-
     factors = [gradient_factor(_P, frequency, chosen.omega, phase=chosen.phase) for frequency in (tail, head)]
     return 100 * float(np.abs(factors[0] / factors[1] - 1).max())
 
 
 def _gradient(chosen: Choice, head: float, tail: float) -> go.Figure:
-    from ccar.reports.omega_formula import focal_gradient_factor, gradient_factor, without_jump
-
     figure = _over_confidence("gradient factor Ψ")
     for colour, dash, name, frequency in _ends(head, tail):
         psi = gradient_factor(_P, frequency, chosen.omega, phase=chosen.phase)
@@ -164,8 +163,6 @@ def _gradient(chosen: Choice, head: float, tail: float) -> go.Figure:
 
 
 def _weight(chosen: Choice, head: float, tail: float) -> go.Figure:
-    from ccar.reports.omega_formula import omega_weight
-
     figure = _over_confidence("weight Ω")
     for colour, dash, name, frequency in _ends(head, tail):
         _curve(figure, omega_weight(_P, frequency, chosen.omega, phase=chosen.phase), name, colour, dash)
@@ -174,8 +171,6 @@ def _weight(chosen: Choice, head: float, tail: float) -> go.Figure:
 
 
 def _surface(chosen: Choice, head: float, tail: float) -> go.Figure:
-    from ccar.reports.omega_formula import omega_weight
-
     p, f = np.meshgrid(_P[::8], _F)
     figure = look.figure(
         height=430,
