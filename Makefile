@@ -8,8 +8,8 @@ READY := .venv/.ready
 
 help:
 	@echo "make demo    run the main job on embedded data (sets up .venv first)"
-	@echo "make test    run the tests"
-	@echo "make check   format, lint, types, import layers, tests"
+	@echo "make test    run the tests, but for those that start clusters of several nodes, hosts and servers"
+	@echo "make check   format, lint, types, import layers, every test"
 	@echo "make system  install Debian's packages that some tests need, as root; those tests are skipped without"
 	@echo "make bench   measure the figures of benchmarks/RESULTS.md again"
 	@echo "make screenshots  draw docs/images again: runs the demo's study, and looks at every page of the dashboard"
@@ -40,7 +40,7 @@ demo: $(READY)
 	$(BIN)/ccar run studies/digits_lt.yaml
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not service"
 
 check: $(READY)
 	$(BIN)/ruff format --check .
