@@ -17,9 +17,9 @@ def provenance_of(results: Results) -> list[str]:
     """Code, libraries, keys, and how to train a cell again."""
     keys = "".join(results.trials["key"])
     return [
-        f"Code: ccar {ccar.__version__}; sha256 of all that training runs: {code_digest()[:DIGITS]}....",
+        f"Code: ccar {ccar.__version__}; the sha256 of all that training runs begins with {code_digest()[:DIGITS]}.",
         f"Statistics and figures: {shown_versions(library_versions())}.",
-        "Trials: trials.csv has the key of each, the sha256 of all that can change its numbers; sha256 of these keys, "
-        f"in their order: {hashlib.sha256(keys.encode()).hexdigest()[:DIGITS]}....",
+        "Trials: trials.csv has the key of each, the sha256 of all that can change its numbers; that of all keys in "
+        f"their order begins with {hashlib.sha256(keys.encode()).hexdigest()[:DIGITS]}.",
         "To train a cell again from report.json alone, and compare: ccar replay report.json CELL.",
     ]

@@ -12,9 +12,9 @@ from ccar.reports.wording import MISSING, counted, interval, more_seeds, percent
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad"}
 PERCENT_LEVEL = f"{LEVEL:.0%}".replace("%", " %")
 VERDICT_NOTE = (
-    "Better and worse: p at most 0.05 after Holm's correction for all of these comparisons. Within noise: the interval "
-    "includes 0. Too few seeds to tell: the rest. In brackets: so many more seeds would probably "
-    "(80 % power) settle an effect of the size seen."
+    "Better and worse (*): p at most 0.05 after Holm's correction for all of these comparisons. Within noise: the "
+    "interval includes 0. Too few seeds to tell: the rest. In brackets: so many more seeds would probably (80 % power) "
+    "settle an effect of the size seen."
 )
 
 
@@ -28,7 +28,7 @@ def estimate(row: Any, metric: str, planned: int, *, bold: bool = False) -> Entr
 
 
 def difference_entries(row: Any, prefix: str, planned: int) -> list[Entry]:  # noqa: ANN401  (a row of a frame)
-    """Two entries: a difference in points with its interval, and its verdict with the seeds that would settle it."""
+    """Two entries: a difference in points with its interval, starred if significant; its verdict, seeds to settle."""
     mean, low, high, n, verdict, more = (
         getattr(row, prefix + part) for part in ("mean", "low", "high", "n", "verdict", "more_seeds")
     )
@@ -37,7 +37,10 @@ def difference_entries(row: Any, prefix: str, planned: int) -> list[Entry]:  # n
     beside = [part for part in (interval(low, high), f"n = {n}" if n < planned else "") if part]
     text = f"{points(mean)} ({', '.join(beside)})" if beside else points(mean)
     seeds = more_seeds(more)
-    return [Entry(text), Entry(f"{verdict} ({seeds})" if seeds else verdict, tone=TONES.get(verdict, "quiet"))]
+    return [
+        Entry(f"{text} *" if verdict in TONES else text),
+        Entry(f"{verdict} ({seeds})" if seeds else verdict, tone=TONES.get(verdict, "quiet")),
+    ]
 
 
 def num_seeds(results: Results) -> str:

@@ -21,7 +21,10 @@ def fingerprints_table(results: Results) -> Table:
         name="fingerprints",
         caption="The images of each seed: the first digits of the sha256 of their bytes and of which of them are "
         "trained and validated on. Equal digits are equal images; report.json has all digits.",
-        columns=(Column("seed"), *(Column(setting.label, numeric=False) for setting in results.settings)),
+        columns=(
+            Column("seed", numeric=False),
+            *(Column(setting.label, numeric=False) for setting in results.settings),
+        ),
         rows=tuple(
             Row(
                 (

@@ -39,8 +39,9 @@ def machines_table(results: Results) -> Table | None:
     )
     return Table(
         name="machines",
-        caption="What trained the trials. Equal versions on equal processors with as many threads give equal numbers, "
-        "bit for bit; others may differ in the last digits, and then in all. costs.csv has it for every trial.",
+        caption="What trained the trials. On the CPU, equal versions on equal processors with as many threads give "
+        "equal numbers, bit for bit; others may differ in the last digits, and then in all. costs.csv has it for every "
+        "trial.",
         columns=(
             Column("host", numeric=False),
             Column("device", numeric=False),

@@ -77,8 +77,11 @@ def html_of(content):
 
 def rows_of_markdown(text):
     lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith(("|:", "|-"))]
-    cells = [[cell.strip().strip("*") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    return [[re.sub(r"\\([][])", r"\1", cell) for cell in row] for row in cells]
+    cells = [
+        [re.sub(r"^\*\*(.*)\*\*$", r"\1", cell.strip()) for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in lines
+    ]
+    return [[re.sub(r"\\([][*])", r"\1", cell) for cell in row] for row in cells]
 
 
 def rows_of_latex(text):
