@@ -105,7 +105,8 @@ def lags(browser: Browser, store: TrialStore, address: str, name: str, waiting: 
         before = page.locator("#counts").inner_text()
         put_finished_trial(store, trial, np.random.default_rng(0))
         begun = time.monotonic()
-        page.wait_for_function("before => document.querySelector('#counts').innerText !== before", arg=before)
+        while page.locator("#counts").inner_text() == before:
+            page.wait_for_timeout(20)
         found.append(time.monotonic() - begun)
         time.sleep(1.3)
     page.close()

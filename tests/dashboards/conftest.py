@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,24 +44,24 @@ def served(store: TrialStore, *, token: str | None = None, mlflow: str = "") -> 
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """Debian's Chromium."""
+def context():
+    """A window of Debian's Chromium; all tests share what it has cached."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: `make system` installs it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
+        yield browser.new_context(viewport={"width": 1440, "height": 900})
         browser.close()
 
 
 @pytest.fixture
-def open_page(browser):
+def open_page(context):
     """Opens an address; what the browser complained about fails the test: errors, and what the policy forbids."""
-    complaints = []
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    complaints, pages = [], []
 
     def opened(address):
         page = context.new_page()
+        pages.append(page)
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
@@ -68,5 +69,16 @@ def open_page(browser):
         return page
 
     yield opened
-    context.close()
+    for page in pages:
+        page.close()
     assert complaints == []
+
+
+def wait_until_it_fits(page, width):
+    """On a screen of this width nothing is wider; plots take a moment to follow."""
+    page.set_viewport_size({"width": width, "height": 800})
+    deadline = time.monotonic() + 30
+    # By evaluate: the policy of the pages forbids what Playwright's own waiting would evaluate inside of them.
+    while (found := page.evaluate("document.documentElement.scrollWidth")) > width:
+        assert time.monotonic() < deadline, f"{found} pixels wide: {page.url}"
+        page.wait_for_timeout(50)

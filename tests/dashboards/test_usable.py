@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from ccar.store.trial_store import TrialStore
-from tests.dashboards.conftest import served
+from tests.dashboards.conftest import served, wait_until_it_fits
 from tests.dashboards.made_up_store import begin, finish, put_study
 
 PAGES = {
@@ -52,7 +52,7 @@ def page_of(site, open_page):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_serious_in_the_light_and_in_the_dark(page_of, name):
+def test_axe_finds_nothing_serious_in_the_light_and_in_the_dark_and_it_fits_a_telephone(page_of, name):
     page = page_of(name)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -64,13 +64,7 @@ def test_axe_finds_nothing_serious_in_the_light_and_in_the_dark(page_of, name):
             for node in one["nodes"]
         ]
         assert serious == [], scheme
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_no_page_is_wider_than_a_telephone(page_of, name):
-    page = page_of(name)
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_function("document.documentElement.scrollWidth <= 390")
+    wait_until_it_fits(page, 390)
 
 
 def test_a_plot_is_saved_as_vectors_and_as_pixels(page_of):
