@@ -15,6 +15,7 @@ from ccar.cli.doctor import cluster_checks
 from ccar.cli.listing import listing
 from ccar.cli.places import Places
 from ccar.cluster.questions import answer_line, error_line
+from ccar.cluster.seat import standing_of_drivers
 from ccar.errors import CcarError, UserError
 from ccar.store.records import StudyRecord
 
@@ -42,6 +43,22 @@ def _places() -> Places:
 
 def _runs(places: Places, words: Sequence[str]) -> object:
     return listing("runs", places.store, Path())
+
+
+def _standing(places: Places, words: Sequence[str]) -> object:
+    return {"runs": _runs(places, words), "drivers": standing_of_drivers(places.store.drivers.alive())}
+
+
+def _pause(places: Places, words: Sequence[str]) -> object:
+    (driver,) = words
+    places.store.drivers.pause(driver)
+    return None
+
+
+def _resume(places: Places, words: Sequence[str]) -> object:
+    (driver,) = words
+    places.store.drivers.resume(driver)
+    return None
 
 
 def _doctor(places: Places, words: Sequence[str]) -> object:
@@ -72,8 +89,11 @@ def _study(places: Places, words: Sequence[str]) -> StudyRecord:
 ANSWERS: Mapping[str, Callable[[Places, Sequence[str]], object]] = {
     "definition": _definition,
     "doctor": _doctor,
+    "pause": _pause,
     "report": _report,
+    "resume": _resume,
     "runs": _runs,
+    "standing": _standing,
 }
 
 

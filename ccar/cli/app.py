@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from ccar.cli.cluster_commands import commands as cluster_commands
-from ccar.cli.options import DEFAULT_STORE, File, Json, MaxDeviceHours, Store, TrackingUri, talk
+from ccar.cli.options import DEFAULT_STORE, File, Json, MaxDeviceHours, Priority, Store, TrackingUri, TrialsAtOnce, talk
 from ccar.cli.service import add_service_commands
 from ccar.errors import CcarError, UserError
 
@@ -84,13 +84,17 @@ def run(
         typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.", show_default=False),
     ] = None,
     max_device_hours: MaxDeviceHours = None,
+    trials_at_once: TrialsAtOnce = None,
+    priority: Priority = 0,
 ) -> None:
     """Run a study: train what the store does not have, log to MLflow, print and write the comparison."""
     from ccar.cli.run import run_study
+    from ccar.cluster.allowance import Limits
     from ccar.cluster.interruption import interruption
 
+    limits = Limits(max_device_hours=max_device_hours, trials_at_once=trials_at_once, priority=priority)
     with interruption(_say_that_it_ends) as interrupted:
-        outcome = run_study(file, _places(store, tracking_uri), address, talk, interrupted, max_device_hours)
+        outcome = run_study(file, _places(store, tracking_uri), address, talk, interrupted, limits)
     if outcome.results is not None:
         _print_short_form(outcome.results)
     _closing(outcome)

@@ -24,10 +24,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 MaxDeviceHours = Annotated[
     float | None,
     typer.Option(
-        help="Most hours of GPUs (or CPUs) that the rest of the study may take; more is refused.",
+        help="Most hours of GPUs (or CPUs) that the rest of the study may take: more is refused; used up, it ends.",
         min=0,
         show_default=False,
     ),
+]
+
+Priority = Annotated[
+    int, typer.Option(help="Among studies that share the cluster; higher goes first, equals share it equally.")
+]
+TrialsAtOnce = Annotated[
+    int | None,
+    typer.Option(help="Most trials of the study at once; default: as many as fit.", min=1, show_default=False),
 ]
 
 DEFAULT_STORE = Path("ccar-store")

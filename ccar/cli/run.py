@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +18,12 @@ from ccar.cli.plan import check_device_hours, plan_of_view, this_machine
 from ccar.cli.progress import ProgressDisplay
 from ccar.cli.study_view import StudyView
 from ccar.cluster.address import check_address
+from ccar.cluster.allowance import Allowance, Limits
 from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.cluster.interruption import Interruption
 from ccar.cluster.remaining import RemainingTrials
+from ccar.cluster.seat import Seat
+from ccar.cluster.submissions import DRIVER_NAME
 from ccar.errors import CcarError
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
@@ -49,7 +54,7 @@ def run_study(
     address: str | None,
     talk: Console,
     interruption: Interruption,
-    max_device_hours: float | None = None,
+    limits: Limits | None = None,
 ) -> RunOutcome:
     """Bring a study to its end, or as far as it gets, and write its report unless it was interrupted.
 
@@ -59,7 +64,7 @@ def run_study(
         address: of a Ray cluster; None for this machine.
         talk: where progress goes.
         interruption: ends the run early.
-        max_device_hours: most device time that the rest of the study may take; None: any.
+        limits: how much the run may take.
 
     Raises:
         UserError: the file, the store, the tracking server or the cluster cannot be used, or the rest of the study
@@ -69,12 +74,11 @@ def run_study(
     if not places.tracks_in_store:
         check_tracking(places.tracking_uri)
     check_address(address)
-    if max_device_hours is not None:
-        check_device_hours(view.study, plan_of_view(view), max_device_hours)
+    limits = limits or Limits()
+    if limits.max_device_hours is not None:
+        check_device_hours(view.study, plan_of_view(view), limits.max_device_hours)
     places.store.check_writable()
-    source = view.source()
-    stops_early = view.study.early_stopping is not None
-    remaining = RemainingTrials(source, places.store, stopped_is_done=stops_early)
+    source, remaining = _sources(view)
     view.remember(source.known)
     if remaining.exhausted:
         talk.print(f"{view.study.name}: all {source.num_trials} trials are in the store; nothing to train")
@@ -84,33 +88,64 @@ def run_study(
                 pass
         return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
-    with _feeding(view, talk, interruption) as feeder:
-        # An early-stopping rule knows nothing but what it is shown: it has to see the finished trials again.
-        to_train = view.source() if stops_early else remaining
-        num_done = 0 if stops_early else remaining.num_done
-        return _train(view, to_train, num_done, address, talk, feeder, interruption)
+    with _feeding(view, talk, interruption) as feeder, _seat(view, address, limits, talk) as seat:
+        devices = view.study.resources.gpus or view.study.resources.cpus
+        allowance = Allowance(limits, interruption, devices=devices, seat=seat)
+        with interruption.being_watched():
+            outcome = _train(view, remaining, address, talk, feeder, allowance)
+            while outcome.summary.interrupted and allowance.outlasts_pause():
+                outcome = _train(view, _sources(view)[1], address, talk, feeder, allowance)
+        if allowance.is_spent:
+            talk.print(f"--max-device-hours {limits.max_device_hours:g} are used up", style="yellow", markup=False)
+        return outcome
+
+
+def _sources(view: StudyView) -> tuple[TrialSource, RemainingTrials]:
+    """All trials of the study, and those that the store does not have yet."""
+    source = view.source()
+    stops_early = view.study.early_stopping is not None
+    return source, RemainingTrials(source, view.places.store, stopped_is_done=stops_early)
+
+
+@contextmanager
+def _seat(view: StudyView, address: str | None, limits: Limits, talk: Console) -> Iterator[Seat | None]:
+    """A seat among those that share the cluster at `address`; none on this machine's own Ray."""
+    if address is None:
+        yield None
+        return
+    name = os.environ.get(DRIVER_NAME) or f"{view.study.name}_{platform.node()}-{os.getpid()}"
+
+    def say(text: str) -> None:
+        talk.print(f"{name} {text}", markup=False, highlight=False, soft_wrap=True)
+
+    drivers = view.places.store.drivers
+    with Seat(drivers, name, priority=limits.priority, at_once=limits.trials_at_once, say=say) as seat:
+        yield seat
 
 
 def _train(
     view: StudyView,
-    source: TrialSource,
-    num_done: int,
+    remaining: RemainingTrials,
     address: str | None,
     talk: Console,
     feeder: Feeder,
-    interruption: Interruption,
+    allowance: Allowance,
 ) -> RunOutcome:
     from ccar.cluster.tune_runner import Place, run_on_ray  # Ray takes a second to import
 
+    # An early-stopping rule knows nothing but what it is shown: it has to see the finished trials again.
+    shows_all = view.study.early_stopping is not None
+    source: TrialSource = view.source() if shows_all else remaining
+    num_done = 0 if shows_all else remaining.num_done
     place = Place(
         store_root=view.places.store.root,
         cache_dir=view.places.cache_dir,
         resources=view.study.resources,
         address=address,
     )
-    with ProgressDisplay(talk, source.num_trials, num_done) as display, interruption.being_watched():
+    with ProgressDisplay(talk, source.num_trials, num_done) as display:
         listener = _RunListener(display, view, source, feeder)
-        run_on_ray(source, place, view.study.early_stopping, listener, interruption)
+        run_on_ray(source, place, view.study.early_stopping, listener, allowance)
     assert listener.outcome is not None, "run_on_ray tells of its end"
     return listener.outcome
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ccar.cli.options import DEFAULT_STORE, File, Json, MaxDeviceHours, talk
+from ccar.cli.options import DEFAULT_STORE, File, Json, MaxDeviceHours, Priority, TrialsAtOnce, talk
 
 EXIT_NOT_ENDED = 1
 
@@ -38,7 +38,7 @@ LOCAL_ADDRESS = "http://127.0.0.1:8265"  # Ray's own default
 
 def add_service_commands(app: typer.Typer) -> None:
     """Register the commands of this file."""
-    for command in (submit, status, logs, stop, extend, fetch):
+    for command in (submit, status, logs, stop, pause, resume, extend, fetch):
         app.command()(command)
 
 
@@ -47,13 +47,17 @@ def submit(
     address: Address = LOCAL_ADDRESS,
     store: ClusterStore = None,
     max_device_hours: MaxDeviceHours = None,
+    trials_at_once: TrialsAtOnce = None,
+    priority: Priority = 0,
 ) -> None:
     """Have a cluster run a study; prints its id."""
     from ccar.cli.places import Places
     from ccar.cli.submit import submit_study
+    from ccar.cluster.allowance import Limits
 
     here = Places.of(Path(store or os.environ.get("CCAR_STORE") or DEFAULT_STORE), None)
-    submission, is_new, plan = submit_study(file, here, address, store, max_device_hours)
+    limits = Limits(max_device_hours=max_device_hours, trials_at_once=trials_at_once, priority=priority)
+    submission, is_new, plan = submit_study(file, here, address, store, limits)
     print(submission.id)
     if not is_new:
         talk.print(f"{submission.id} is under way with this very study; nothing was submitted", markup=False)
@@ -114,6 +118,20 @@ def stop(wanted: Id, address: Address = LOCAL_ADDRESS) -> None:
     print(sentence)
     if not ended:
         raise typer.Exit(EXIT_NOT_ENDED)
+
+
+def pause(wanted: Id, address: Address = LOCAL_ADDRESS) -> None:
+    """Have a submitted study give its devices back and wait."""
+    from ccar.cli.pause import pause_submission
+
+    print(f"{pause_submission(address, wanted)} pauses; its trials go on from their last epoch after `ccar resume`")
+
+
+def resume(wanted: Id, address: Address = LOCAL_ADDRESS) -> None:
+    """Let a study that was paused go on."""
+    from ccar.cli.pause import resume_submission
+
+    print(f"{resume_submission(address, wanted)} goes on")
 
 
 def extend(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 from ccar.cluster.jobs import Job, JobServer
@@ -26,15 +26,22 @@ def status_of(address: str, wanted: str | None) -> tuple[list[Row], list[str]]:
     server = JobServer.connect(address)
     found = [find(server, wanted)] if wanted is not None else submissions(server)
     progress: dict[tuple[str | None, str], Mapping[str, object]] = {}
+    drivers: dict[str, Mapping[str, object]] = {}
     trouble = []
     for store in dict.fromkeys(submission.store for submission in found):
         try:
-            runs: Sequence[Mapping[str, object]] = ask(server, store, ["runs"])
+            standing = ask(server, store, ["standing"])
         except CcarError as error:
             trouble.append(f"how far the trials are is not known: {error}" + (f" ({error.hint})" if error.hint else ""))
         else:
-            progress |= {(store, str(run["study"])): run for run in runs}
-    rows = [_row(server, submission, progress.get((submission.store, submission.study))) for submission in found]
+            progress |= {(store, str(run["study"])): run for run in standing["runs"]}
+            drivers |= standing["drivers"]
+    rows = [
+        _row(
+            server, one, progress.get((one.store, one.study), {}), drivers.get(one.id, {}) if one.job.is_active else {}
+        )
+        for one in found
+    ]
     return rows, trouble
 
 
@@ -53,17 +60,17 @@ def state_of(job: Job) -> str:
             return _ENDS.get(job.exit_code or 0, "failed")
 
 
-def _row(server: JobServer, submission: Submission, progress: Mapping[str, object] | None) -> Row:
-    counts = progress or {}
+def _row(server: JobServer, submission: Submission, counts: Mapping[str, object], driver: Mapping[str, object]) -> Row:
     return {
         "id": submission.id,
-        "state": state_of(submission.job),
+        "state": driver.get("state", state_of(submission.job)),
         "trials": counts.get("trials", ""),
         "finished": counts.get("finished", ""),
         "failed": counts.get("failed", ""),
         "to go": counts.get("to go", ""),
+        "under way": driver.get("running", 0),
         "submitted": datetime.fromtimestamp(submission.job.submitted_at).astimezone().isoformat(" ", "seconds"),
-        "why": _why(server, submission, counts.get("failed")),
+        "why": driver.get("why") or _why(server, submission, counts.get("failed")),
     }
 
 

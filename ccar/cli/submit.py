@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ccar.cli.places import Places
 from ccar.cli.plan import check_device_hours, duration, plan_of_view
 from ccar.cli.study_view import StudyView
+from ccar.cluster.allowance import Limits
 from ccar.cluster.jobs import JobServer
 from ccar.cluster.submissions import Request, Submission, submit
 from ccar.study.definition import Study, load_study
@@ -16,7 +18,7 @@ from ccar.study.plan import Capacity, Plan, plan_of
 
 
 def submit_study(
-    file: Path, places: Places, address: str, store: str | None, max_device_hours: float | None
+    file: Path, places: Places, address: str, store: str | None, limits: Limits
 ) -> tuple[Submission, bool, str]:
     """Check and plan a study on this machine, then submit it.
 
@@ -25,7 +27,7 @@ def submit_study(
         places: the store that this machine sees, for what is done and how long trials take.
         address: of the cluster's job server.
         store: folder of trials on the cluster; None: the one that the cluster names.
-        max_device_hours: most device time that the study may take; None: any.
+        limits: how much the study may take.
 
     Returns:
         The submission, whether it is new, and the plan in words.
@@ -37,8 +39,8 @@ def submit_study(
     """
     study = load_study(file)
     plan = plan_here(study, places)
-    check_device_hours(study, plan, max_device_hours)
-    request = Request(study=study.name, text=study.text, store=store, options=_options(max_device_hours))
+    check_device_hours(study, plan, limits.max_device_hours)
+    request = Request(study=study.name, text=study.text, store=store, options=_options(limits))
     submission, is_new = submit(JobServer.connect(address), request)
     return submission, is_new, cost_text(study, plan)
 
@@ -70,5 +72,7 @@ def cost_text(study: Study, plan: Plan) -> str:
     return f"{study.name}: {plan.total} trials{done}; {cost}"
 
 
-def _options(max_device_hours: float | None) -> Sequence[str]:
-    return [] if max_device_hours is None else [f"--max-device-hours={max_device_hours:g}"]
+def _options(limits: Limits) -> Sequence[str]:
+    """The limits as options of `ccar run`."""
+    given = {name: value for name, value in asdict(limits).items() if value}
+    return [f"--{name.replace('_', '-')}={value:g}" for name, value in given.items()]

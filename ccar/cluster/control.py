@@ -7,11 +7,18 @@ from typing import Protocol
 
 
 class RunControl(Protocol):
-    """Is asked several times a second."""
+    """Is asked several times a second, once Ray is there."""
 
-    @property
-    def trials_at_once(self) -> float:
-        """How many trials may be under way now; infinite when only the cluster's size limits them."""
+    def begin(self, cluster: str, slots: int) -> None:
+        """Ray is there: which cluster it is, and how many of the study's trials all of it holds."""
+
+    def trials_at_once(self, running: int, left: int) -> float:
+        """How many trials may be under way now; infinite when only the cluster's size limits them.
+
+        Args:
+            running: how many are under way.
+            left: how many have yet to start, as far as is known.
+        """
 
     @property
     def is_over(self) -> bool:
@@ -21,5 +28,11 @@ class RunControl(Protocol):
 class Unlimited:
     """A run that has the cluster to itself and goes on to its end."""
 
-    trials_at_once = math.inf
     is_over = False
+
+    def begin(self, cluster: str, slots: int) -> None:
+        """Nobody need know."""
+
+    def trials_at_once(self, running: int, left: int) -> float:
+        """All that fit."""
+        return math.inf

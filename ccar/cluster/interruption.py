@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import socket
@@ -20,14 +19,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """What has come of signals. As a `RunControl`: the run is over as soon as one has come.
+    """What has come of signals.
 
     A first signal raises KeyboardInterrupt, as Ctrl-C does anywhere, except while a run goes on that looks at
     `is_over` by itself (`being_watched`). A second one, or `SECONDS_TO_END` after the first, ends this process and
     all that it has started: what the store has committed is all that counts.
     """
-
-    trials_at_once = math.inf
 
     def __init__(self, on_first: Callable[[], None]) -> None:
         self._on_first = on_first

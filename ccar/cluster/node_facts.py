@@ -101,6 +101,11 @@ def may_have_gpus() -> bool:
     return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
+def software() -> Mapping[str, str]:
+    """What must be the same on all nodes of a cluster: Python, packages, the training code; versions by name."""
+    return {"python": platform.python_version(), **_versions(), "code of ccar": code_digest()[:12]}
+
+
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

@@ -18,6 +18,8 @@ from ccar.cluster.package import STUDY_FILE, packaged
 from ccar.errors import UserError
 from ccar.store.key import code_digest
 
+DRIVER_NAME = "CCAR_SUBMISSION"  # the variable in which a driver finds its id
+
 _ID = re.compile(r"(?P<study>[a-z0-9-]+)_(?P<number>[1-9][0-9]*)")  # a study's name has no underscore
 _STORE_MISSING = "the cluster does not say where its store is; start its head with CCAR_STORE=FOLDER, or use --store"
 
@@ -74,7 +76,7 @@ def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
                 job_id,
                 _entrypoint(request.options),
                 folder=folder,
-                environment=environment(request.store),
+                environment={**environment(request.store), DRIVER_NAME: job_id},
                 metadata={
                     "ccar_study": request.study,
                     "ccar_version": request.version,

@@ -32,15 +32,11 @@ def survey_cluster(address: str, store_root: Path) -> Survey:
         ClusterError: some node did not answer.
     """
     with ray_session(address), probe_folder(store_root) as probes:
-        nodes = sorted(
-            (node for node in ray.nodes() if node["Alive"]),
-            key=lambda node: ("node:__internal_head__" not in node["Resources"], node["NodeManagerAddress"]),
-        )
+        nodes = living_nodes()
         inspector: Any = ray.remote(num_cpus=0)(_Inspector)  # waits for no trial to end
-        places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-        actors = [inspector.options(scheduling_strategy=place).remote() for place in places]
-        names = [_name(node, number) for number, node in enumerate(nodes)]
-        facts: list[NodeFacts] = _answers(
+        actors = [inspector.options(scheduling_strategy=on_node(node)).remote() for node in nodes]
+        names = [name_of(node, number) for number, node in enumerate(nodes)]
+        facts: list[NodeFacts] = answers(
             [actor.facts.remote(name, str(probes)) for actor, name in zip(actors, names, strict=True)], names
         )
         return Survey(
@@ -49,8 +45,21 @@ def survey_cluster(address: str, store_root: Path) -> Survey:
             promised_gpus=[node["Resources"].get("GPU", 0.0) for node in nodes],
             clock_seconds=[_clock_difference(actor, name) for actor, name in zip(actors, names, strict=True)],
             written=[not fact.store_error and _appears(probes / fact.name) for fact in facts],
-            asks_for_token=all(_answers([actor.asks_for_token.remote() for actor in actors], names)),
+            asks_for_token=all(answers([actor.asks_for_token.remote() for actor in actors], names)),
         )
+
+
+def living_nodes() -> list[dict[str, Any]]:
+    """The living nodes as Ray describes them, the head first."""
+    return sorted(
+        (node for node in ray.nodes() if node["Alive"]),
+        key=lambda node: ("node:__internal_head__" not in node["Resources"], node["NodeManagerAddress"]),
+    )
+
+
+def on_node(node: dict[str, Any]) -> NodeAffinitySchedulingStrategy:
+    """Says to Ray: there and nowhere else."""
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
 
 
 class _Inspector:
@@ -70,11 +79,20 @@ class _Inspector:
 def _clock_difference(actor: Any, name: str) -> float:  # noqa: ANN401  (Ray ships no types)
     """The clock of an inspector's node minus ours, in seconds, as exactly as a message takes."""
     before = time.time()
-    [there] = _answers([actor.time.remote()], [name])
+    [there] = answers([actor.time.remote()], [name])
     return float(there - (before + time.time()) / 2)
 
 
-def _answers(calls: list[Any], names: list[str]) -> list[Any]:
+def answers(calls: list[Any], names: list[str]) -> list[Any]:
+    """What nodes answer to calls.
+
+    Args:
+        calls: one per node.
+        names: of the nodes.
+
+    Raises:
+        ClusterError: some node did not answer.
+    """
     _, missing = ray.wait(calls, num_returns=len(calls), timeout=SECONDS_TO_ANSWER)
     if missing:
         silent = ", ".join(name for call, name in zip(calls, names, strict=True) if call in missing)
@@ -88,7 +106,8 @@ def _answers(calls: list[Any], names: list[str]) -> list[Any]:
         raise ClusterError(f"a node could not be looked at: {str(error).strip().splitlines()[-1]}") from error
 
 
-def _name(node: dict[str, Any], number: int) -> str:
+def name_of(node: dict[str, Any], number: int) -> str:
+    """How people tell this node from the others."""
     kind = "head" if "node:__internal_head__" in node["Resources"] else f"node-{number}"
     return f"{kind} {node['NodeManagerAddress']}"
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 import ccar
 from ccar.cluster.events import OutcomeStatus, TrialProgress, accuracies_of
+from ccar.cluster.watchdog import Watchdog, take_stacks
 from ccar.data.image_set import SourceData
 from ccar.data.long_tail import data_fingerprint, split_long_tailed
 from ccar.data.sources import load_source
@@ -45,10 +46,28 @@ PROGRESS_SECONDS = 5.0
 class TrialWorker:
     """Trains trials for one store on one device, with a data cache that lives as long as the process."""
 
-    def __init__(self, store: TrialStore, cache_dir: Path, *, device: torch.device, threads: int) -> None:
+    def __init__(
+        self,
+        store: TrialStore,
+        cache_dir: Path,
+        *,
+        device: torch.device,
+        threads: int,
+        hang_seconds: float | None = None,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            store: where trials are committed.
+            cache_dir: for decoded images.
+            device: to train on.
+            threads: CPU threads of this process.
+            hang_seconds: end this process when a trial hangs for so long; None: it is not this worker's alone.
+        """
         self._store = store
         self._cache_dir = cache_dir
         self._device = device
+        self._hang_seconds = hang_seconds
         self._sources: dict[DataConfig, SourceData] = {}
         torch.set_num_threads(threads)
         self.facts: Mapping[str, Any] = {  # what a number may depend on beside the key
@@ -78,6 +97,19 @@ class TrialWorker:
         if record.status in ("finished", "diverged") or (record.status == "stopped" and every_epoch):
             yield from _replay(key, record.epochs if every_epoch else record.epochs[-1:], record.status)
             return
+        if self._hang_seconds is None:
+            yield from self._attempt(config, key, every_epoch=every_epoch, watchdog=None)
+            return
+        hung = take_stacks(self._store.stacks_file(key))
+        with Watchdog(self._store.stacks_file(key), self._hang_seconds) as watchdog:
+            for progress in self._attempt(config, key, every_epoch=every_epoch, watchdog=watchdog, hung=hung):
+                watchdog.rest()
+                yield progress
+                watchdog.expect_epoch()
+
+    def _attempt(
+        self, config: TrialConfig, key: str, *, every_epoch: bool, watchdog: Watchdog | None, hung: str | None = None
+    ) -> Generator[TrialProgress, None, None]:
         claim: Claim | None = None
         try:
             source = self._source(config.data)
@@ -85,16 +117,18 @@ class TrialWorker:
             parts = key_parts(config, data_fingerprint(source.fingerprint, split))
             if digest_of_parts(parts) != key:
                 raise CcarError(
-                    "the data or the code of ccar on this worker differ from the driver's",
+                    f"the data or the code of ccar on node {platform.node()} differ from the driver's",
                     hint="install the same ccar on every node and give all of them the same images",
                 )
             claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self.facts)
+            if hung is not None:  # in the process before this one; it would again
+                raise CcarError(hung)
             weights = self._stage_one_weights(config, data_fingerprint(source.fingerprint, split))
             training = Training(config, source, split, device=self._device, stage_one=weights)
             checkpoint = claim.checkpoint()
             if checkpoint is not None:
                 training.load_state_dict(from_bytes(checkpoint, self._device))
-            yield from self._train(training, claim, key, every_epoch=every_epoch)
+            yield from self._train(training, claim, key, every_epoch=every_epoch, watchdog=watchdog)
         except GeneratorExit:  # the caller has stopped the trial early, or this process is to end
             if claim is not None:
                 _let_go(claim)
@@ -112,8 +146,10 @@ class TrialWorker:
             text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
             yield self._fail(claim, key, text)
 
-    def _train(self, training: Training, claim: Claim, key: str, *, every_epoch: bool) -> Iterator[TrialProgress]:
-        earlier = claim.epochs
+    def _train(
+        self, training: Training, claim: Claim, key: str, *, every_epoch: bool, watchdog: Watchdog | None
+    ) -> Iterator[TrialProgress]:
+        earlier = claim.epochs  # where the last state was damaged, some of these are trained once more, to get there
         seconds = sum(epoch.seconds for epoch in earlier)
         if every_epoch:
             for epoch in earlier[: training.num_epochs - 1]:
@@ -123,6 +159,10 @@ class TrialWorker:
         commit_cost = EXPECTED_COMMIT_SECONDS
         try:
             for epoch in training.epochs():
+                if watchdog is not None:
+                    watchdog.expect_epoch(epoch.seconds)
+                if epoch.epoch <= len(earlier):
+                    continue
                 seconds += epoch.seconds
                 uncommitted.append(epoch)
                 now = time.monotonic()

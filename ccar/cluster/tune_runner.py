@@ -25,7 +25,10 @@ from ray.tune.search import Searcher
 from ccar.cluster.control import RunControl, Unlimited
 from ccar.cluster.early_stopping import StudyScheduler
 from ccar.cluster.events import Listener, RunSummary, TrialProgress
+from ccar.cluster.node_facts import software
 from ccar.cluster.ray_session import ray_session, trial_slots
+from ccar.cluster.same_software import check_nodes, check_this_node
+from ccar.cluster.watchdog import HANG_SECONDS
 from ccar.errors import StoreError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import EarlyStopping, Resources
@@ -72,6 +75,9 @@ def run_on_ray(
     control = control or Unlimited()
     with ray_session(place.address) as let_go, tempfile.TemporaryDirectory(prefix="ccar-tune-") as scratch:
         slots = trial_slots(place.resources)
+        if place.address is not None:
+            check_nodes()
+        control.begin(ray.get_runtime_context().gcs_address, slots)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
         adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener, control)
         tuner = tune.Tuner(
@@ -133,6 +139,7 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types f
 
 
 def _new_worker(config: dict[str, Any]) -> TrialWorker:
+    check_this_node(config["software"])  # it may have joined since the driver looked
     # Imported here and not above: the driver, which trains nothing, starts without torch. Called from the first
     # step and not from setup: until setup returns, Tune may give the process up for another one.
     import torch
@@ -148,6 +155,7 @@ def _new_worker(config: dict[str, Any]) -> TrialWorker:
         Path(config["cache_dir"]),
         device=torch.device("cuda" if cuda else "cpu"),
         threads=max(1, int(config["cpus"])),
+        hang_seconds=config["hang_seconds"],
     )
 
 
@@ -171,8 +179,11 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             "cache_dir": str(place.cache_dir),
             "cpus": place.resources.cpus,
             "every_epoch": every_epoch,
+            "hang_seconds": HANG_SECONDS,
+            "software": dict(software()),
         }
         self._slots = slots
+        self._num_started = 0
         self._control = control
         self._busy: deque[tuple[float, PlannedTrial]] = deque()
         self._listener = listener
@@ -190,7 +201,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             return str(Searcher.FINISHED)
         # Never more than can run: a trial that waits for its own new process would take over the first warm
         # one that falls free, its new process would be given up, and short trials would never get a second one.
-        if len(self._running) >= min(self._slots, self._control.trials_at_once):
+        if len(self._running) >= min(self._slots, self._control.trials_at_once(len(self._running), self._num_left())):
             return None
         trial = None
         with self._ends_with_the_store():
@@ -209,8 +220,15 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         }
         return config
 
+    def _num_left(self) -> int:
+        """How many trials have yet to start, as far as is known."""
+        if self._source.exhausted:
+            return len(self._busy)
+        return max(1, self._source.num_trials - self._num_started)
+
     def _next(self) -> PlannedTrial | None:
         if not self._source.exhausted and (trial := self._source.next()) is not None:
+            self._num_started += 1
             return trial
         if self._busy and self._busy[0][0] <= time.monotonic():
             return self._busy.popleft()[1]
@@ -223,6 +241,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._running.pop(trial_id)
+        self._control.trials_at_once(len(self._running), self._num_left())  # one less is under way
         progress = progress_from(result) if result else None
         # A trial that is busy may be so by the claim of a worker that has just died on another node.
         if error or progress is None or (progress.status == "busy" and self._lost[trial.key] > MAX_LOST_WORKERS):

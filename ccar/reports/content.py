@@ -57,7 +57,7 @@ class Content:
 
 def content_of(results: Results, figures: Sequence[ReportFigure]) -> Content:
     """Put a report together."""
-    warnings = (finding.no_choice(results), finding.seeds_warning(results))
+    warnings = (finding.no_choice(results), finding.seeds_warning(results), finding.damaged_checkpoints(results))
     return Content(
         study=results.source.study,
         question=results.source.question,

@@ -155,6 +155,19 @@ def _flat_region(results: Results, row: Any) -> str:  # noqa: ANN401  (a row of 
     return f" Validation cannot tell {counted(len(here) - 1, 'other candidate')} from it ({omegas})."
 
 
+def damaged_checkpoints(results: Results) -> str | None:
+    """Said when trials went on from an earlier checkpoint, since their last one had been altered on disk."""
+    trials = results.trials
+    damaged = trials[(trials["status"] == "finished") & trials["error"].notna()]
+    if damaged.empty:
+        return None
+    names = [f"{row.cell} seed {row.seed}" for row in rows_of(damaged)]
+    return (
+        f"The disk of the trial store is not to be trusted: {counted(len(names), 'trial')} found a checkpoint damaged "
+        f"and went on from the one before it, to the same numbers: {listed(names)}."
+    )
+
+
 def seeds_warning(results: Results) -> str | None:
     """Said when no comparison can be judged, whatever its size."""
     planned = results.trials["seed"].nunique()

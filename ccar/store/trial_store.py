@@ -4,10 +4,12 @@ Layout::
 
     trials/ab/abcd.../trial.json          what the key digests
                       log/000000.jsonl    claims, committed epochs, the end (see trial_log.py)
-                      checkpoint-*.pt     state after the last committed epoch, until the trial has finished
+                      checkpoint-*.pt     state after the last two commits, until the trial has finished
                       weights-*.pt        the trained model
+                      hang.txt            where the trial hung, if it did
                       test-*.jsonl        the test results, apart from all that selection may read
     studies/NAME.json                     the studies that were run against this store
+    drivers/                              who works with it now, and shares a cluster (see drivers.py)
 
 Side files are written first and named, with their digest, in the log record that makes them count.
 """
@@ -28,6 +30,7 @@ from typing import Any, Literal, cast
 from pydantic import TypeAdapter, ValidationError
 
 from ccar.errors import Fenced, StoreError, TrialBusy, UserError
+from ccar.store.drivers import Drivers
 from ccar.store.files import (
     create_exclusively,
     make_folder,
@@ -131,6 +134,10 @@ class TrialStore:
         """The trained model of a finished trial, as `torch.save` wrote it (load with `weights_only=True`)."""
         return self._side_file_of_finished(key, "weights")
 
+    def stacks_file(self, key: str) -> Path:
+        """Where the stacks of a process go that hangs in this trial."""
+        return self._folder(key) / "stacks.txt"
+
     def num_records(self, key: str) -> int:
         """Length of a trial's log, without reading it: grows with every commit."""
         return TrialLog(self._folder(key) / "log").length()
@@ -217,6 +224,11 @@ class TrialStore:
                 raise
             return Claim(folder, log, number + 1, heartbeat, folder / heartbeat_name, facts, former, now)
 
+    @property
+    def drivers(self) -> Drivers:
+        """The notes of those who work with this store."""
+        return Drivers(self.root / "drivers")
+
     def search_log(self, study: str) -> StoredSearchLog:
         """What the searcher of a study has asked for so far."""
         return StoredSearchLog(self.root / "studies" / f"{study}.search")
@@ -297,6 +309,8 @@ class Claim:
         self._worker = worker
         self._epochs: list[dict[str, Any]] = list(former.content["epochs"]) if former else []
         self._checkpoint: dict[str, str] | None = former.content["checkpoint"] if former else None
+        self._one_before: dict[str, str] | None = former.content["one_before"] if former else None
+        self._damages: list[str] = list(former.content["damages"]) if former else []
         self._started_at: float = former.content["started_at"] if former else now
         self._is_held = True
 
@@ -306,30 +320,37 @@ class Claim:
         return _EPOCHS.validate_python(self._epochs)
 
     def checkpoint(self) -> bytes | None:
-        """The state after the last committed epoch, or None at the very beginning.
+        """The state after the last committed epoch; None at the very beginning.
 
-        Raises:
-            StoreError: the file is missing or was altered.
+        Where that file is missing or was altered, it is the one before it, and None if that is damaged too: then
+        committed epochs are trained once more to get to the same state, and `commit` passes over them.
         """
-        if self._checkpoint is None:
-            return None
-        return read_verified(self._folder / self._checkpoint["file"], self._checkpoint["sha256"])
+        for side in (self._checkpoint, self._one_before):
+            if side is not None:
+                try:
+                    return read_verified(self._folder / side["file"], side["sha256"])
+                except StoreError:
+                    self._damages.append(f"{side['file']} was damaged; the trial went on from the state before it")
+        return None
 
     def commit(self, epochs: Sequence[EpochResult], checkpoint: bytes) -> None:
-        """Commit the epochs since the last commit, with the state after them.
+        """Commit the epochs since the last commit, with the state after them; those that it knows stay as they were.
 
         Raises:
             Fenced: somebody else has taken the trial over; nothing was written.
             StoreError: the store cannot be written; what was committed before stays.
         """
-        new = [dataclasses.asdict(epoch) for epoch in epochs]
-        replaced = self._checkpoint
+        new = self._new(epochs)
+        if not new:
+            return
+        outdated = self._one_before
         side = self._put_side_file("checkpoint", ".pt", checkpoint)
-        self._append("commit", {"epochs": new, "checkpoint": side})
+        state = {"checkpoint": side, "one_before": self._checkpoint, "damages": self._damages}
+        self._append("commit", {"epochs": new, **state})
         self._epochs.extend(new)
-        self._checkpoint = side
-        if replaced is not None:
-            (self._folder / replaced["file"]).unlink(missing_ok=True)
+        self._checkpoint, self._one_before = side, self._checkpoint
+        if outdated is not None:
+            (self._folder / outdated["file"]).unlink(missing_ok=True)
 
     def finish(self, test: TestResult, weights: bytes, epochs: Sequence[EpochResult] = ()) -> None:
         """End the trial with its test results and its trained model.
@@ -343,12 +364,14 @@ class Claim:
             Fenced: somebody else has taken the trial over.
             StoreError: the store cannot be written.
         """
-        self._epochs.extend(dataclasses.asdict(epoch) for epoch in epochs)
+        self._epochs.extend(self._new(epochs))
         test_file = self._put_side_file("test", ".jsonl", sealed(dataclasses.asdict(test)))
         weights_file = self._put_side_file("weights", ".pt", weights)
-        self._end("finished", {"test": test_file, "weights": weights_file})
+        self._end("finished", {"test": test_file, "weights": weights_file, "error": "; ".join(self._damages) or None})
         for left_over in (*self._folder.iterdir(), *(self._folder / "log").glob(".*")):
-            if left_over.name.startswith(("checkpoint-", "heartbeat-", ".")):  # of those that died before us, too
+            if left_over.name.startswith(
+                ("checkpoint-", "heartbeat-", "stacks", ".")
+            ):  # of those that died before us, too
                 left_over.unlink(missing_ok=True)
 
     def diverge(self, error: str, epochs: Sequence[EpochResult] = ()) -> None:
@@ -358,7 +381,7 @@ class Claim:
             error: what happened, and in which epoch.
             epochs: the good epochs since the last commit.
         """
-        self._epochs.extend(dataclasses.asdict(epoch) for epoch in epochs)
+        self._epochs.extend(self._new(epochs))
         self._end("diverged", {"error": error})
 
     def fail(self, error: str) -> None:
@@ -379,6 +402,11 @@ class Claim:
         """Stop the heartbeat without writing anything, after `Fenced` or a store that cannot be written."""
         self._let_go()
 
+    def _new(self, epochs: Sequence[EpochResult]) -> list[dict[str, Any]]:
+        """Those that are not committed yet."""
+        last = self._epochs[-1]["epoch"] if self._epochs else 0
+        return [dataclasses.asdict(epoch) for epoch in epochs if epoch.epoch > last]
+
     def _end(self, type_: RecordType, content: Mapping[str, Any]) -> None:
         # The last record repeats the whole history, so that readers of ended trials open one file.
         self._append(
@@ -386,6 +414,8 @@ class Claim:
             {
                 "epochs": without_unneeded_classes(self._epochs),
                 "checkpoint": None if type_ == "finished" else self._checkpoint,
+                "one_before": None if type_ == "finished" else self._one_before,
+                "damages": self._damages,
                 "started_at": self._started_at,
                 "worker": self._worker,
                 "claimed_by": None,
@@ -412,7 +442,7 @@ class Claim:
 def _history_of(log: TrialLog, last: LogRecord) -> LogRecord:
     """`last`, with the whole history up to it in the form that ending records carry."""
     epochs: list[dict[str, Any]] = []
-    checkpoint: dict[str, str] | None = None
+    state: dict[str, Any] = {"checkpoint": None, "one_before": None, "damages": []}
     started_at = worker = claimed_by = None
     for number in range(last.number + 1):
         record = last if number == last.number else log.read(number)
@@ -424,13 +454,12 @@ def _history_of(log: TrialLog, last: LogRecord) -> LogRecord:
             if record.content["epochs"][0]["epoch"] != expected:
                 raise StoreError(f"record {number} of {log} does not follow epoch {expected - 1}")
             epochs.extend(record.content["epochs"])
-            checkpoint = record.content["checkpoint"]
         else:
             claimed_by = None
-            checkpoint = record.content.get("checkpoint", checkpoint)
+        state |= {name: record.content[name] for name in state if name in record.content}
     content = {
         "epochs": epochs,
-        "checkpoint": checkpoint,
+        **state,
         "started_at": started_at,
         "worker": worker,
         "claimed_by": claimed_by,

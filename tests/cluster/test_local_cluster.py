@@ -17,9 +17,10 @@ import pytest
 
 from ccar.cluster.last_words import last_words
 from ccar.cluster.local_cluster import read_cluster, start_cluster, stop_cluster
-from ccar.cluster.local_nodes import NodeProcess, end_nodes, node_ports, processes_of
+from ccar.cluster.local_nodes import NodeProcess, NodeStart, end_nodes, node_ports, processes_of
 from ccar.cluster.loopback import kept_on_loopback
 from ccar.errors import ClusterError, UserError
+from tests.tiny_study import write_tiny_study
 
 
 def ccar(*arguments, **environment):
@@ -254,3 +255,26 @@ def test_what_a_run_has_told_ray_about_loopback_does_not_outlast_it(monkeypatch)
     with kept_on_loopback(True):
         assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
     assert dict(os.environ) == before
+
+
+@pytest.mark.ray
+def test_a_node_with_other_libraries_is_named_and_nothing_is_trained(local_cluster, tmp_path):
+    (tmp_path / "site" / "torch-0.0.1.dist-info").mkdir(parents=True)
+    (tmp_path / "site" / "torch-0.0.1.dist-info" / "METADATA").write_text("Name: torch\nVersion: 0.0.1\n")
+    environment = {**local_cluster.environment, "PYTHONPATH": str(tmp_path / "site")}
+    start = NodeStart(host="127.0.0.1", ray_dir=local_cluster.ray_dir, cpus=1, environment=environment)
+    with node_ports("127.0.0.1") as ports:
+        node = start.worker("odd-one", local_cluster.address, ports)
+    try:
+        deadline = time.monotonic() + 60
+        while len(local_cluster.living_nodes()) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        study = write_tiny_study(tmp_path)
+        ran = ccar("run", study, "--address", local_cluster.address, "--store", tmp_path / "store")
+    finally:
+        end_nodes([node], local_cluster.ray_dir / "odd-one")
+    assert ran.returncode == 2, ran.stderr
+    assert "has torch 0.0.1 instead of 2." in ran.stderr
+    assert "the same requirements.lock on every node" in ran.stderr
+    assert not list((tmp_path / "store").glob("trials/*"))

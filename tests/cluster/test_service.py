@@ -15,9 +15,11 @@ import pytest
 from ccar.cli.extend import extend_submission
 from ccar.cli.fetch import fetch_report
 from ccar.cli.listing import listing_of_cluster
+from ccar.cli.pause import pause_submission
 from ccar.cli.status import status_of
 from ccar.cluster.jobs import JobServer
 from ccar.cluster.local_cluster import start_cluster, stop_cluster
+from ccar.cluster.seat import standing_of_drivers
 from ccar.cluster.submissions import Request, _entrypoint, find, submissions, submit
 from ccar.errors import UserError
 from ccar.store.trial_store import TrialStore
@@ -142,6 +144,42 @@ def test_a_study_submitted_twice_at_once_runs_once_and_stops_without_losing_an_e
         assert json.loads(last.read_text().splitlines()[0])["type"] == "released"
     code, out, _ = ccar("stop", "long", "--address", cluster, cwd=tmp_path)
     assert (code, out) == (0, "long_1 had ended before: stopped\n")
+
+
+def test_two_studies_share_the_cluster_by_priority_and_one_is_paused_and_goes_on(tmp_path, cluster, store):
+    server = JobServer.connect(cluster)
+
+    def standing(name):
+        return standing_of_drivers(store.drivers.alive()).get(name, {})
+
+    text = study_named("urgent", tmp_path, epochs=4000).read_text()
+    submit(server, Request(study="urgent", text=text, options=["--priority=5"]))
+    wait_for(lambda: standing("urgent_1").get("running") == 2)
+    submit(server, Request(study="second", text=text.replace("study: urgent", "study: second")))
+    behind = {"state": "waiting", "why": "place 1 of 1: behind urgent_1 (priority 5)", "running": 0}
+    wait_for(lambda: standing("second_1") == behind)
+    ((row,), _) = status_of(cluster, "second")
+    assert (row["state"], row["why"], row["under way"]) == ("waiting", behind["why"], 0)
+
+    assert pause_submission(cluster, "urgent") == "urgent_1"
+    wait_for(lambda: standing("urgent_1").get("state") == "paused" and standing("second_1").get("running") == 2)
+    epochs = sum(len(store.read(trial.key).epochs) for trial in store.study("urgent").trials)
+
+    code, out, _ = ccar("resume", "urgent", "--address", cluster, cwd=tmp_path)
+    assert (code, out) == (0, "urgent_1 goes on\n")
+    wait_for(lambda: standing("urgent_1").get("why") == "place 1 of 1: a trial of second_1 has to end")
+    server.stop("second_1")
+    wait_for(lambda: sum(len(store.read(trial.key).epochs) for trial in store.study("urgent").trials) > epochs)
+    server.stop("urgent_1")
+    wait_for(lambda: not any(server.job(name).is_active for name in ("urgent_1", "second_1")))
+    assert store.drivers.alive() == {}
+    assert "second_1 waits, place 1 of 1: behind urgent_1 (priority 5)" in server.log("second_1")
+
+
+def test_who_is_not_at_work_cannot_be_paused(tmp_path, cluster):
+    """After the test before."""
+    with pytest.raises(UserError, match="second_1 has ended"):
+        pause_submission(cluster, "second")
 
 
 def test_no_secret_goes_into_the_runtime_environment(cluster):

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import io
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,6 +121,27 @@ def test_a_trial_that_was_left_in_the_middle_ends_as_if_it_never_had_been(tmp_pa
     assert halved.read_test(trial.key) == whole.read_test(trial.key)
 
 
+def test_a_trial_whose_checkpoint_is_damaged_goes_on_from_the_one_before_to_the_same_bits(tmp_path, cache):
+    whole, damaged = TrialStore(tmp_path / "whole"), TrialStore(tmp_path / "damaged")
+    trial = first_trial(tmp_path, whole, cache, epochs=5)
+    last(TrialWorker(whole, cache, device=torch.device("cpu"), threads=1).run(trial.config, trial.key))
+    steps = TrialWorker(damaged, cache, device=torch.device("cpu"), threads=1).run(
+        trial.config, trial.key, every_epoch=True
+    )
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    checkpoint = sorted(damaged.root.glob("trials/??/*/checkpoint-*"))[-1]
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    again = TrialWorker(damaged, cache, device=torch.device("cpu"), threads=1)
+    told = list(again.run(trial.config, trial.key, every_epoch=True))
+    assert [progress.epoch for progress in told] == [1, 2, 3, 4, 5]
+    assert numbers(damaged.read(trial.key)) == numbers(whole.read(trial.key))
+    assert damaged.read_test(trial.key) == whole.read_test(trial.key)
+    assert damaged.read_weights(trial.key) == whole.read_weights(trial.key)
+    assert f"{checkpoint.name} was damaged" in damaged.read(trial.key).error
+
+
 def test_a_trial_whose_loss_explodes_ends_as_diverged_and_is_not_tried_again(tmp_path, store, cache, worker):
     trial = first_trial(tmp_path, store, cache, learning_rate="1.0e+30")
     end = last(worker.run(trial.config, trial.key))
@@ -142,6 +166,45 @@ def test_a_trial_whose_code_raises_fails_with_its_traceback(tmp_path, store, cac
     assert last(worker.run(trial.config, trial.key)).status == "finished"
 
 
+HANGS = """
+import os, sys, time
+from pathlib import Path
+import torch
+from ccar.cluster.trial_worker import TrialWorker
+from ccar.store.trial_store import TrialStore
+from ccar.training.loop import Training
+from tests.cluster.test_trial_worker import first_trial
+
+train = Training._run_epoch
+
+def hangs_here(self, epoch):
+    while epoch == 2:
+        time.sleep(1000)
+    return train(self, epoch)
+
+Training._run_epoch = hangs_here
+folder, cache = Path(sys.argv[1]), Path(os.environ["CCAR_CACHE"])
+store = TrialStore(folder / "store")
+trial = first_trial(folder, store, cache)
+worker = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=6.0)
+list(worker.run(trial.config, trial.key))
+"""
+
+
+def test_a_trial_that_hangs_is_ended_with_its_stacks_noted_and_can_be_tried_again(tmp_path, store, cache):
+    died = subprocess.run([sys.executable, "-c", HANGS, str(tmp_path)], check=False, capture_output=True, text=True)
+    assert died.returncode == 1, died.stderr
+    trial = first_trial(tmp_path, store, cache)
+    next_one = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=600.0)
+    end = last(next_one.run(trial.config, trial.key))  # as Ray does at once: it would hang again
+    assert end.status == "failed"
+    assert "it hung and was ended, at File " in end.error
+    assert "in hangs_here; all stacks are in " in end.error
+    assert "hangs_here" in Path(end.error.rpartition(" are in ")[2]).read_text()
+    assert last(next_one.run(trial.config, trial.key)).status == "finished"  # in the next run
+    assert not store.stacks_file(trial.key).exists()
+
+
 def test_a_trial_that_another_worker_holds_is_busy(tmp_path, store, cache, worker):
     trial = first_trial(tmp_path, store, cache, epochs=3)
     other = TrialWorker(store, cache, device=torch.device("cpu"), threads=1)
@@ -155,7 +218,7 @@ def test_a_worker_with_other_images_than_the_driver_refuses(tmp_path, store, cac
     trial = first_trial(tmp_path, store, cache)
     end = last(worker.run(trial.config, "0" * 64))
     assert end.status == "failed"
-    assert "differ from the driver's" in end.error
+    assert f"on node {platform.node()} differ from the driver's" in end.error
 
 
 def test_a_store_that_cannot_be_written_ends_the_run_and_says_why(tmp_path, store, cache, worker, monkeypatch):

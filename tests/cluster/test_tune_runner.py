@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from ccar.cluster.allowance import Allowance, Limits
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.interruption import interruption
 from ccar.cluster.remaining import RemainingTrials
@@ -175,7 +176,7 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, numb
         interrupted.being_watched(),
         after_the_first_commit(store, key, send),
     ):
-        summary = run(path, store, Silent(), control=interrupted)
+        summary = run(path, store, Silent(), control=Allowance(Limits(), interrupted, devices=1, seat=None))
     assert summary.interrupted
     assert time.monotonic() - signalled_at[0] < 25
     statuses = [store.read(trial.key).status for trial in trials_of(path, store)]
@@ -217,6 +218,44 @@ def test_a_search_for_omega_asks_again_only_for_what_is_new(tmp_path, cluster):
     assert len(names) == 3
     assert run(study(3), store, Silent(), address=cluster).finished == 1
     assert [trial.name for trial in trials_of(study(3), store)][:3] == names
+
+
+EXITS = """\
+# Every Python process imports this file; only those that train come to the point.
+import importlib.util, os, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != "ccar.training.loop":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+        def exec_module(module):
+            execute(module)
+            train = module.Training._run_epoch
+            def run_epoch(self, epoch):
+                if self.config.reweighting is None and epoch == 2:
+                    os._exit(7)
+                return train(self, epoch)
+            module.Training._run_epoch = run_epoch
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_code_that_ends_its_process_fails_its_own_trial_and_no_other(tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(EXITS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setattr("ccar.cluster.tune_runner.MAX_LOST_WORKERS", 1)
+    summary = run(write_tiny_study(tmp_path), TrialStore(tmp_path / "store"), Silent())
+    assert summary.finished == 1
+    ((trial, error),) = summary.failures
+    assert trial.cell.method == "cross_entropy"
+    assert error == "the process that trained it died, or could not be started, 2 times"
 
 
 def test_more_than_any_node_has_is_refused_and_not_waited_for(tmp_path, cluster):

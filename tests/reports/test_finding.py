@@ -47,6 +47,16 @@ def test_a_detail_names_choice_effect_interval_seeds_and_verdict(source):
     assert told.endswith(" more seeds would probably settle an effect of this size.")
 
 
+def test_trials_that_found_their_checkpoint_damaged_are_told():
+    study = made_up_study()
+    key = study.keys("cross_entropy")[1]
+    assert finding.damaged_checkpoints(summarise(input_of(study))) is None
+    found = study.ended(key, "finished", "checkpoint-000002.pt was damaged; the trial went on from the state before it")
+    told = finding.damaged_checkpoints(summarise(input_of(replace(found, tests=study.tests))))
+    assert "1 trial found a checkpoint damaged and went on from the one before it" in told
+    assert told.endswith(": if100/cross_entropy seed 1.")
+
+
 def test_with_two_seeds_every_verdict_is_that_nothing_can_be_told():
     results = results_of(seeds=(0, 1))
     assert set(results.choices["versus_plain_verdict"]) == {"too few seeds to tell"}

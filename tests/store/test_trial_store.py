@@ -181,14 +181,51 @@ def test_altered_test_results_are_noticed(store):
         store.read_test(KEY)
 
 
-def test_an_altered_checkpoint_is_noticed(store):
+@pytest.mark.parametrize("damage", ["truncated", "bit flipped", "swapped with another trial's", "gone"])
+def test_of_a_damaged_checkpoint_the_one_before_is_used_and_committed_epochs_stay_as_they_were(store, damage):
     first = claim(store)
-    first.commit([epoch(1)], b"state")
-    (path,) = store.root.glob("trials/??/*/checkpoint-*")
-    path.write_bytes(b"other")
-    with pytest.raises(StoreError, match="damaged"):
-        first.checkpoint()
-    first.abandon()
+    first.commit([epoch(1)], b"state 1")
+    first.commit([epoch(2)], b"state 2")
+    first.commit([epoch(3)], b"state 3")
+    first.release()
+    kept, last = sorted(store.root.glob("trials/??/*/checkpoint-*"))
+    content = last.read_bytes()
+    match damage:
+        case "truncated":
+            last.write_bytes(content[:-1])
+        case "bit flipped":
+            last.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        case "swapped with another trial's":
+            last.write_bytes(b"state 3 of another trial")
+        case "gone":
+            last.unlink()
+    second = claim(store)
+    assert second.checkpoint() == b"state 2"
+    before = second.epochs
+    second.commit([epoch(3)], b"state 3 again")  # trained once more, only to get there
+    assert second.epochs == before
+    second.finish(TEST, b"weights", [epoch(3), epoch(4)])
+    record = store.read(KEY)
+    assert [one.epoch for one in record.epochs] == [1, 2, 3, 4]
+    assert f"{last.name} was damaged" in record.error
+    assert not kept.exists()
+
+
+def test_with_both_checkpoints_damaged_a_trial_begins_again_and_says_so(store):
+    first = claim(store)
+    first.commit([epoch(1)], b"state 1")
+    first.commit([epoch(2)], b"state 2")
+    first.fail("some reason")
+    for path in store.root.glob("trials/??/*/checkpoint-*"):
+        path.write_bytes(b"other")
+    second = claim(store)
+    assert second.checkpoint() is None
+    assert [one.epoch for one in second.epochs] == [1, 2]
+    second.commit([epoch(3)], b"state 3")
+    second.release()
+    third = claim(store)  # what was found is not forgotten with the worker that found it
+    third.finish(TEST, b"weights", [epoch(4)])
+    assert store.read(KEY).error.count("was damaged") == 2
 
 
 def test_a_store_inside_a_file_is_refused_with_a_hint(tmp_path):

@@ -1,0 +1,83 @@
+"""What a run may take, as its `RunControl`: signals, device hours, trials at once, and what others leave it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from ccar.cluster.interruption import Interruption
+from ccar.cluster.seat import Seat
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a user allows a run."""
+
+    max_device_hours: float | None = None  # None: any
+    trials_at_once: int | None = None  # None: as many as fit
+    priority: int = 0  # among studies that share a cluster; higher goes first
+
+
+class Allowance:
+    """How much a run may take, and whether it is over: by a signal, by its device hours, or by a pause."""
+
+    def __init__(self, limits: Limits, interruption: Interruption, *, devices: float, seat: Seat | None) -> None:
+        """Nothing has been taken yet.
+
+        Args:
+            limits: what the user allows.
+            interruption: what has come of signals.
+            devices: how many GPUs (CPUs, in a study without) a trial holds.
+            seat: among those who share the cluster; None: it is this run's alone.
+        """
+        self._limits = limits
+        self._interruption = interruption
+        self._devices = devices
+        self._seat = seat
+        self._running = 0
+        self._device_seconds = 0.0
+        self._counted_at = time.monotonic()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the device hours are used up."""
+        most = self._limits.max_device_hours
+        return most is not None and self._device_seconds >= most * 3600
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to stop all trials at their last checkpoint and end, for good or for the time of a pause."""
+        self._count()
+        return self._interruption.is_over or self.is_spent or (self._seat is not None and self._seat.is_to_pause)
+
+    def begin(self, cluster: str, slots: int) -> None:
+        """Ray is there: take a seat among those who share the cluster."""
+        if self._seat is not None:
+            self._seat.take(cluster, slots)
+
+    def trials_at_once(self, running: int, left: int) -> float:
+        """How many trials may be under way now."""
+        self._count()
+        self._running = running
+        most = self._limits.trials_at_once or math.inf
+        if self._seat is None:
+            return most
+        return min(most, self._seat.may_run(running, left, self._device_seconds))
+
+    def outlasts_pause(self) -> bool:
+        """After a run that ended before it was done: wait while it is to pause; then, whether it is to go on."""
+        self._running = 0
+        if self._seat is None or not self._seat.is_to_pause:
+            return False
+        self._seat.may_run(0, 0, self._device_seconds)
+        while self._seat.is_to_pause and not self._interruption.is_over:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return not self._interruption.is_over
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._device_seconds += self._running * self._devices * (now - self._counted_at)
+        self._counted_at = now

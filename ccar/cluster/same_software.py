@@ -1,0 +1,53 @@
+"""Nodes with other software than the driver's would train other numbers under the same keys: they are refused."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from ccar.cluster.node_facts import software
+from ccar.cluster.survey import answers, living_nodes, name_of, on_node
+from ccar.errors import UserError
+
+_HINT = "install the same Python and the same requirements.lock on every node; `ccar doctor` says more"
+
+
+def check_nodes() -> None:
+    """Compare every living node of the cluster, to which this driver is connected, with the driver.
+
+    Raises:
+        UserError: some differ; they are named.
+        ClusterError: some node did not answer.
+    """
+    nodes = living_nodes()
+    names = [name_of(node, number) for number, node in enumerate(nodes)]
+    look: Any = ray.remote(num_cpus=0)(software)  # waits for no trial to end
+    found = answers([look.options(scheduling_strategy=on_node(node)).remote() for node in nodes], names)
+    wanted = software()
+    wrong = [
+        f"{name} has {text}" for name, there in zip(names, found, strict=True) if (text := differences(wanted, there))
+    ]
+    if wrong:
+        raise UserError("; ".join(wrong), hint=_HINT)
+
+
+def check_this_node(wanted: Mapping[str, str]) -> None:
+    """Compare the node of this process with the driver.
+
+    Raises:
+        UserError: it differs.
+    """
+    if text := differences(wanted, software()):
+        raise UserError(f"node {platform.node()} has {text}", hint=_HINT)
+
+
+def differences(wanted: Mapping[str, str], there: Mapping[str, str]) -> str:
+    """In words, what is not as wanted; empty when nothing."""
+    return ", ".join(
+        f"{name} {there.get(name, 'missing')} instead of {wanted.get(name, 'none')}"
+        for name in {**wanted, **there}
+        if wanted.get(name) != there.get(name)
+    )

@@ -1,0 +1,121 @@
+"""A study's seat among those that share a cluster: it tells the others what it does, and knows what is left for it.
+
+There is nobody in charge: every driver notes what it does in the store that they share, reads the notes of the
+others, and computes the same shares from them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from types import TracebackType
+from typing import Any
+
+from ccar.cluster.fair_share import Contender, may_run, queue
+from ccar.errors import StoreError
+from ccar.store.drivers import Drivers
+
+SECONDS_BETWEEN_NOTES = 1.0
+
+
+class Seat:
+    """Used as a context manager around a run; a thread writes and reads the notes meanwhile."""
+
+    def __init__(
+        self, drivers: Drivers, name: str, *, priority: int, at_once: int | None, say: Callable[[str], None]
+    ) -> None:
+        """Nothing is noted yet.
+
+        Args:
+            drivers: the notes.
+            name: of this driver; no other one of the store has it.
+            priority: higher goes first.
+            at_once: most trials at once; None: as many as fit.
+            say: is told, from a thread, what the study waits for.
+        """
+        self._drivers = drivers
+        self._say = say
+        self._cluster: str | None = None
+        self._own = Contender(
+            id=name, slots=1, running=0, left=0, priority=priority, at_once=at_once, since=time.time()
+        )
+        self._paused = False
+        self._may_run = 0
+        self._waits_for: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep_noting, name="ccar-seat", daemon=True)
+
+    @property
+    def is_to_pause(self) -> bool:
+        """Whether somebody has asked this study to pause."""
+        return self._paused
+
+    def __enter__(self) -> Seat:
+        self._note()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._drivers.leave(self._own.id)
+
+    def take(self, cluster: str, slots: int) -> None:
+        """Sit down at a cluster that holds `slots` trials like ours."""
+        self._cluster = cluster
+        self._own = replace(self._own, slots=slots)
+        self._note()
+
+    def may_run(self, running: int, left: int, device_seconds: float) -> int:
+        """Tell what this study does; how many trials it may have under way."""
+        first = self._own.wanted == 0
+        self._own = replace(self._own, running=running, left=left, device_seconds=device_seconds)
+        if first and self._own.wanted:
+            self._note()  # now and not in a second: nobody could know that we want anything
+        return self._may_run
+
+    def _keep_noting(self) -> None:
+        while not self._stop.wait(SECONDS_BETWEEN_NOTES):
+            self._note()
+
+    def _note(self) -> None:
+        """Write our note, read those of the others, and draw the conclusions."""
+        try:
+            self._paused = self._drivers.is_to_pause(self._own.id)
+            own = replace(self._own, paused=self._paused)
+            self._drivers.note(own.id, {**asdict(own), "cluster": self._cluster})
+            sharing = contenders(self._drivers.alive(), self._cluster)
+        except (StoreError, OSError):  # a full disk shows at the next commit of a trial, with a better message
+            return
+        if self._own.id not in {one.id for one in sharing}:
+            return
+        self._may_run = may_run(sharing, self._own.id)
+        waits_for = queue(sharing).get(self._own.id)
+        if waits_for is not None and waits_for != self._waits_for:
+            self._say(f"waits, {waits_for}")
+        self._waits_for = waits_for
+
+
+def contenders(notes: Mapping[str, Mapping[str, Any]], cluster: str | None) -> Sequence[Contender]:
+    """The drivers of one cluster, from their notes."""
+    return [
+        Contender(**{name: value for name, value in note.items() if name != "cluster"})
+        for note in notes.values()
+        if note["cluster"] == cluster
+    ]
+
+
+def standing_of_drivers(notes: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, object]]:
+    """For each driver that lives, as plain JSON: its state, what it waits for, and its trials under way."""
+    standing = {}
+    for cluster in {note["cluster"] for note in notes.values()}:
+        sharing = contenders(notes, cluster)
+        waiting = queue(sharing)
+        for one in sharing:
+            state = "paused" if one.paused else "waiting" if one.id in waiting else "running"
+            standing[one.id] = {"state": state, "why": waiting.get(one.id, ""), "running": one.running}
+    return standing

@@ -1,0 +1,91 @@
+"""The drivers that work with a store: each notes for the others what it does, and hears whether it is to pause.
+
+drivers/ID.json     what the driver says of itself; rewritten as long as it lives
+        ID.pause    somebody has asked that very process to pause
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ccar.errors import StoreError, UserError
+from ccar.store.files import replace_atomically, sealed, unseal
+from ccar.store.liveness import is_alive, this_process
+
+
+class Drivers:
+    """Reads and writes these notes; many processes on many hosts may use the same folder at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def note(self, driver: str, content: Mapping[str, Any]) -> None:
+        """Say what this process does; also its sign of life.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        replace_atomically(self._file(driver), sealed({"process": this_process(), "content": dict(content)}))
+
+    def leave(self, driver: str) -> None:
+        """This process is not a driver any more."""
+        self._file(driver).unlink(missing_ok=True)
+        self._wish(driver).unlink(missing_ok=True)
+
+    def alive(self) -> Mapping[str, Mapping[str, Any]]:
+        """What every driver that lives says of itself, by its name."""
+        found = {}
+        for file in sorted(self._folder.glob("*.json")):
+            entry = self._entry(file.stem)
+            if entry is not None:
+                found[file.stem] = entry["content"]
+        return found
+
+    def pause(self, driver: str) -> None:
+        """Ask a driver to give its trials back and to wait.
+
+        Raises:
+            UserError: no such driver lives.
+            StoreError: the store cannot be written.
+        """
+        replace_atomically(self._wish(driver), sealed(self._living(driver)["process"]))
+
+    def resume(self, driver: str) -> None:
+        """Ask a driver to go on.
+
+        Raises:
+            UserError: no such driver lives.
+        """
+        self._living(driver)
+        self._wish(driver).unlink(missing_ok=True)
+
+    def is_to_pause(self, driver: str) -> bool:
+        """Whether somebody has asked this process to pause; what a former one of the same name was asked is past."""
+        wish = self._read(self._wish(driver))
+        return (
+            wish is not None and wish["pid"] == this_process()["pid"] and wish["machine"] == this_process()["machine"]
+        )
+
+    def _living(self, driver: str) -> Mapping[str, Any]:
+        entry = self._entry(driver)
+        if entry is None:
+            raise UserError(f"{driver} is not at work yet, or not any more", hint="`ccar status` says how it stands")
+        return entry
+
+    def _entry(self, driver: str) -> Mapping[str, Any] | None:
+        entry = self._read(self._file(driver))
+        return entry if entry is not None and is_alive(entry["process"], self._file(driver)) else None
+
+    def _read(self, file: Path) -> dict[str, Any] | None:
+        try:
+            return unseal(file)
+        except (FileNotFoundError, StoreError):  # gone meanwhile; or damaged, which its next note heals
+            return None
+
+    def _file(self, driver: str) -> Path:
+        return self._folder / f"{driver}.json"
+
+    def _wish(self, driver: str) -> Path:
+        return self._folder / f"{driver}.pause"

@@ -1,0 +1,189 @@
+"""Who may use how much of a shared cluster: pure arithmetic, and the notes that it starts from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccar.cluster.allowance import Allowance, Limits
+from ccar.cluster.fair_share import Contender, may_run, queue, shares
+from ccar.cluster.seat import Seat, standing_of_drivers
+from ccar.errors import UserError
+from ccar.store.drivers import Drivers
+
+
+def study(name, **facts):
+    return Contender(**{"id": name, "slots": 8, "running": 0, "left": 100, **facts})
+
+
+def test_equals_share_the_cluster_equally_and_whoever_is_alone_has_all_of_it():
+    assert shares([study("a")]) == {"a": 8}
+    assert shares([study("a"), study("b")]) == {"a": 4, "b": 4}
+    assert shares([study("a"), study("b", slots=4)]) == {"a": 4, "b": 2}  # its trials are twice as large
+
+
+def test_what_one_cannot_use_falls_to_the_others():
+    assert shares([study("a", left=1), study("b")]) == {"a": 1, "b": 7}
+    assert shares([study("a", at_once=2), study("b")]) == {"a": 2, "b": 6}
+    assert shares([study("a", paused=True), study("b")]) == {"a": 0, "b": 8}
+
+
+def test_a_higher_priority_takes_all_that_it_can_use():
+    assert shares([study("a"), study("b", priority=1)]) == {"a": 0, "b": 8}
+    assert shares([study("a"), study("b", priority=1, at_once=6)]) == {"a": 2, "b": 6}
+
+
+def test_what_cannot_be_divided_goes_round_by_the_device_time_that_was_used():
+    one, other = study("a", slots=1, device_seconds=30.0), study("b", slots=1, device_seconds=20.0, since=5.0)
+    assert shares([one, other]) == {"a": 0, "b": 1}
+    assert shares([one, study("b", slots=1, device_seconds=40.0)]) == {"a": 1, "b": 0}
+
+
+def test_no_trial_is_taken_away_and_nobody_starts_one_where_there_is_no_room():
+    old, new = study("old", running=8, left=50), study("new")
+    assert may_run([old, new], "new") == 0
+    assert may_run([old, new], "old") == 8  # none of them has to end before its time
+    old = study("old", running=5, left=50)
+    assert may_run([old, new], "new") == 3
+    assert may_run([old, new], "old") == 5
+
+
+def test_who_waits_is_told_its_place_and_what_for():
+    first = study("first", running=8, priority=2, left=50)
+    waiting = [study("late", since=2.0), study("early", since=1.0)]
+    assert queue([first, *waiting]) == {
+        "early": "place 1 of 2: behind first (priority 2)",
+        "late": "place 2 of 2: behind first (priority 2)",
+    }
+    assert queue([study("old", running=8), study("new")]) == {"new": "place 1 of 1: a trial of old has to end"}
+    assert queue([study("alone")]) == {}
+    assert queue([study("a", running=1, slots=1), study("b", paused=True)]) == {}
+
+
+contender = st.builds(
+    Contender,
+    id=st.just(""),
+    slots=st.integers(1, 12),
+    running=st.integers(0, 12),
+    left=st.integers(0, 12),
+    priority=st.integers(-1, 2),
+    at_once=st.none() | st.integers(1, 5),
+    device_seconds=st.floats(0, 100),
+    paused=st.booleans(),
+)
+
+
+@given(st.lists(contender, min_size=1, max_size=5), st.randoms())
+def test_shares_never_exceed_the_cluster_and_nothing_that_somebody_could_use_stays_idle(found, order):
+    named = [Contender(**{**{f: getattr(one, f) for f in one.__slots__}, "id": str(n)}) for n, one in enumerate(found)]
+    granted = shares(named)
+    free = 1 - sum(granted[one.id] * one.size for one in named)
+    assert free >= 0
+    assert all(granted[one.id] <= one.wanted for one in named)
+    assert not any(granted[one.id] < one.wanted and one.size <= free for one in named)
+    order.shuffle(named)
+    assert shares(named) == granted
+
+
+def test_two_studies_of_trials_of_different_length_get_the_same_device_time():
+    """The cluster played through, one trial at a time: trials of 7 s against trials of 2 s, from the same start."""
+    used, lengths, clock = {"a": 0.0, "b": 0.0}, {"a": 7.0, "b": 2.0}, 0.0
+    while clock < 2000:
+        granted = shares([study(name, slots=1, device_seconds=seconds) for name, seconds in used.items()])
+        (name,) = (name for name, count in granted.items() if count)
+        used[name] += lengths[name]
+        clock += lengths[name]
+    assert abs(used["a"] - used["b"]) <= max(lengths.values())
+
+
+def test_drivers_know_of_each_other_as_long_as_they_live(tmp_path):
+    drivers = Drivers(tmp_path)
+    code = f"""
+from pathlib import Path
+from ccar.store.drivers import Drivers
+Drivers(Path({str(tmp_path)!r})).note("other_1", {{"a": 1}})
+print(flush=True)
+input()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        drivers.note("mine_1", {"b": 2})
+        assert drivers.alive() == {"mine_1": {"b": 2}, "other_1": {"a": 1}}
+        drivers.pause("other_1")
+        assert not drivers.is_to_pause("other_1")  # that process is meant, and not this one of the same name
+        other.communicate(b"\n")
+    assert drivers.alive() == {"mine_1": {"b": 2}}
+    with pytest.raises(UserError, match="other_1 is not at work yet, or not any more"):
+        drivers.resume("other_1")
+    drivers.leave("mine_1")
+    assert drivers.alive() == {}
+
+
+def test_a_damaged_note_is_as_good_as_none(tmp_path):
+    Drivers(tmp_path).note("mine_1", {})
+    (tmp_path / "mine_1.json").write_text("{}")
+    assert Drivers(tmp_path).alive() == {}
+
+
+class Signals:
+    """Of an `Interruption`, what an `Allowance` looks at."""
+
+    is_over = False
+
+
+def test_two_drivers_divide_the_slots_of_their_cluster_and_the_one_that_leaves_makes_room(tmp_path):
+    said = []
+    drivers = Drivers(tmp_path)
+    options = {"at_once": None, "say": said.append}
+    with Seat(drivers, "one_1", priority=0, **options) as one:
+        one.take("here:1", 4)
+        assert one.may_run(0, 10, 0.0) == 4
+        with Seat(drivers, "two_1", priority=0, **options) as two:
+            two.take("here:1", 4)
+            assert two.may_run(0, 10, 0.0) == 2
+            with Seat(drivers, "far_1", priority=9, **options) as far:
+                far.take("there:1", 1)
+                assert far.may_run(0, 10, 0.0) == 1  # of another cluster with the same store
+            wait_until(lambda: one.may_run(2, 8, 0.0) == 2)
+        wait_until(lambda: one.may_run(2, 8, 0.0) == 4)
+    assert drivers.alive() == {}
+    assert said == []
+
+
+def test_a_paused_study_says_so_waits_and_goes_on(tmp_path):
+    drivers = Drivers(tmp_path)
+    with Seat(drivers, "one_1", priority=0, at_once=None, say=print) as seat:
+        allowance = Allowance(Limits(), Signals(), devices=1, seat=seat)
+        allowance.begin("here:1", 4)
+        assert allowance.trials_at_once(0, 9) == 4
+        assert not allowance.outlasts_pause()  # it was not that
+        drivers.pause("one_1")
+        wait_until(lambda: allowance.is_over)
+        wait_until(lambda: standing_of_drivers(drivers.alive())["one_1"]["state"] == "paused")
+        drivers.resume("one_1")
+        assert allowance.outlasts_pause() or not seat.is_to_pause
+        wait_until(lambda: not allowance.is_over)
+
+
+def test_device_hours_are_counted_by_devices_in_use_and_end_the_run(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    allowance = Allowance(Limits(max_device_hours=1.0), Signals(), devices=0.5, seat=None)
+    assert allowance.trials_at_once(4, 10) > 100
+    clock[0] = 1799.0
+    assert not allowance.is_over
+    clock[0] = 1801.0
+    assert allowance.is_over
+    assert allowance.is_spent
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
