@@ -22,9 +22,6 @@ from ccar.reports.results import Results
 # Where they are used, so that nobody waits for them who needs none of them.
 _IMPORTED_LATE = (
     "ccar.reports.figures.all_figures",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_pdf",
-    "matplotlib.backends.backend_svg",
     "scipy.stats",
     "statsmodels.stats.multitest",
     "statsmodels.stats.power",

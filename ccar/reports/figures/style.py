@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from ccar.reports.colours import NEUTRAL as NEUTRAL
@@ -59,15 +62,16 @@ class ReportFigure:
 
     def png(self) -> bytes:
         """200 dots per inch."""
-        return _saved(self.figure, format="png", dpi=200)
+        self.figure.set_dpi(200)
+        return _printed(self.figure, FigureCanvasAgg(self.figure).print_png)
 
     def svg(self) -> bytes:
         """Without a date, so that equal figures are equal bytes."""
-        return _saved(self.figure, format="svg", metadata={"Date": None})
+        return _printed(self.figure, FigureCanvasSVG(self.figure).print_svg, metadata={"Date": None})
 
     def pdf(self) -> bytes:
         """Vectors for LaTeX, without a date too."""
-        return _saved(self.figure, format="pdf", metadata={"CreationDate": None})
+        return _printed(self.figure, FigureCanvasPdf(self.figure).print_pdf, metadata={"CreationDate": None})
 
 
 @contextmanager
@@ -84,8 +88,9 @@ def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, title=title or None)
 
 
-def _saved(figure: Figure, **options: Any) -> bytes:  # noqa: ANN401  (what matplotlib's savefig takes)
+def _printed(figure: Figure, write: Callable[..., object], **options: Any) -> bytes:  # noqa: ANN401
+    """What a canvas writes; savefig would draw each figure once more before, for a layout that it has already."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, **options)
+    write(buffer, **options)
     figure.set_layout_engine("none")  # it is laid out now; to do so again would take as long as drawing it
     return buffer.getvalue()
