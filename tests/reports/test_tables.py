@@ -152,6 +152,14 @@ def test_tables_without_anything_to_say_are_left_out():
     ]
 
 
+def test_a_machine_that_older_records_do_not_describe_has_dashes():
+    study = made_up_study()
+    costs = study.costs.assign(processor=None, versions=None, threads=float("nan"))
+    old = costs.astype(study.costs.dtypes)
+    (table,) = [table for table in tables_of(summarise(input_of(study, costs=old))) if table.name == "machines"]
+    assert [entry.text for entry in table.rows[0].entries] == ["node-1", "cpu", "–", "–", "–", "18"]
+
+
 def test_a_study_that_never_ran_has_its_table_of_dashes():
     study = made_up_study()
     nothing = input_of(study.never_ran)

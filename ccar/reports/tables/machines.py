@@ -23,19 +23,14 @@ def machines_table(results: Results) -> Table | None:
     machines = machines_of(results.source.costs)
     if machines.empty:
         return None
-    shown = machines.astype({"threads": "Int64"}).astype("str").replace({"nan": MISSING, "<NA>": MISSING})
     rows = tuple(
         Row(
             (
-                Entry(row.host),
-                Entry(row.device),
-                Entry(row.processor),
-                Entry(row.threads),
-                Entry(row.versions),
-                Entry(f"{int(row.trials):,}"),
+                *(Entry(MISSING if pd.isna(value) else str(value)) for value in machine),
+                Entry(f"{trials:,}"),
             )
         )
-        for row in rows_of(shown)
+        for *machine, trials in rows_of(machines.astype({"threads": "Int64"}))
     )
     return Table(
         name="machines",
