@@ -18,6 +18,7 @@ import psutil
 SCRIPTS = (
     "loss_step",
     "training_speed",
+    "reference_loop",
     "methods",
     "packed_images",
     "start_up",
