@@ -392,8 +392,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     finally:
-        # Python's last collections would look at every object of every module: 0.8 s after a run.
-        gc.freeze()
+        # Python's last collections would look at every object of every module: 0.8 s after a run. A process that has
+        # trained itself needs them: libraries of torch complain about what is left.
+        if "torch" not in sys.modules:
+            gc.freeze()
 
 
 def _places(store: Path, tracking_uri: str | None = None) -> Places:

@@ -53,6 +53,7 @@ def test_a_cell_trained_again_from_the_report_alone_is_equal_bit_for_bit(report,
     code, out, err = ccar("replay", "report.json", "if10/cross_entropy+ccar(omega=0.5)", cwd=tmp_path)
     assert (code, len(out.splitlines())) == (0, 2), out + err
     assert all("all equal, bit for bit" in line for line in out.splitlines())
+    assert "leaked" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
