@@ -14,7 +14,7 @@ from dashboards import look
 from dashboards.elements import shown
 
 _GROUPS = ("balanced_accuracy", "many", "medium", "few")
-_TITLES = ("balanced accuracy (%)", "many (%)", "medium (%)", "few (%)", "training loss")
+_TITLES = ("balanced (%)", "many (%)", "medium (%)", "few (%)", "train. loss")
 _COLUMNS = 3
 _FEW_EPOCHS = 10  # below, Plotly would write fractions of an epoch at the axis
 _MOST_MARKED = 30  # epochs: beyond, marks run into each other

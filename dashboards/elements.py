@@ -15,13 +15,15 @@ from dashboards.address import address
 
 Content = Any  # what Dash takes as children: a component, a text, or a list of these
 
-NAME_LIMIT = 60  # characters of a name in a plot; the whole is beside it in a table
+NAME_LIMIT = 72  # characters of a name in a plot; the whole is beside it in a table
+_LINE = 36  # of these, on one line
 
 
 def shown(name: str) -> str:
-    """A name as text of a plot, which reads a little HTML: made harmless, and cut where it is long."""
+    """A name as text of a plot, which reads a little HTML: made harmless, in lines, and cut where it is long."""
     line = one_line(name)
-    return escaping.escape(line if len(line) <= NAME_LIMIT else line[: NAME_LIMIT - 1] + "…")
+    cut = line if len(line) <= NAME_LIMIT else line[: NAME_LIMIT - 1] + "…"
+    return "<br>".join(escaping.escape(cut[start : start + _LINE]) for start in range(0, len(cut), _LINE))
 
 
 def link(text: str, href: str, **more: Any) -> dcc.Link:  # noqa: ANN401  (properties of Dash's component)

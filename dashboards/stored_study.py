@@ -120,7 +120,7 @@ class StoredStudy:
                     break
         if changed:
             self._read(changed)
-        still = {key: record for key, record in self._running.items() if self._store.is_being_trained(record)}
+        still = {key: record for key, record in self._running.items() if self._goes_on(record)}
         is_new = is_new or bool(changed) or still.keys() != self._running.keys()
         self._running = still
         if is_new:
@@ -151,6 +151,12 @@ class StoredStudy:
             submitted_at=state.record.submitted_at,
             class_counts=self._class_counts.copy(),
         )
+
+    def _goes_on(self, record: TrialRecord) -> bool:
+        """Whether somebody works on it, or has just left it in an order that is yet to be read."""
+        if self._store.is_being_trained(record):
+            return True
+        return self._store.num_records(record.key) != self._lengths[record.key]
 
     def _read(self, lengths: dict[str, int]) -> None:
         records: dict[str, TrialRecord] = {}

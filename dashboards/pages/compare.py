@@ -148,7 +148,7 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     names = dict(zip(cells["cell"], cells["method"], strict=True))
     figure = look.figure(
         height=160 + 60 * len(others),
-        xaxis={"title": "difference in test accuracy (points)"},
+        xaxis={"title": "points of test accuracy"},
         yaxis={"autorange": "reversed"},
         showlegend=False,
     )
