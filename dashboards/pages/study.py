@@ -19,7 +19,7 @@ from dashboards.elements import Content, choice, facts, link, note, plot, sectio
 from dashboards.stored_study import StudyState
 
 Fields = Mapping[str, str]
-MOST_CELLS = 1200  # that a browser draws without effort
+MOST_CELLS = 600  # that a browser draws without effort
 MOST_CURVES = 6
 MOST_FAILURES = 50
 
