@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html as escaping
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ def shown(name: str) -> str:
     """A name as text of a plot, which reads a little HTML: made harmless, in lines, and cut where it is long."""
     line = one_line(name)
     cut = line if len(line) <= NAME_LIMIT else line[: NAME_LIMIT - 1] + "…"
-    return "<br>".join(escaping.escape(cut[start : start + _LINE]) for start in range(0, len(cut), _LINE))
+    return "<br>".join(map(escaping.escape, textwrap.wrap(cut, _LINE)))
 
 
 def link(text: str, href: str, **more: Any) -> dcc.Link:  # noqa: ANN401  (properties of Dash's component)
