@@ -12,23 +12,22 @@ import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
+from ccar.cli.places import Places
+from ccar.cli.study_view import StudyView
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.trial_worker import TrialWorker
-from ccar.store.trial_store import TrialStore
-from ccar.study.definition import load_study
-from ccar.study.expansion import load_data
-from ccar.study.search import trial_source
 from tests.cli.test_commands import CCAR, ccar
 from tests.cluster.test_trial_worker import Silent
 from tests.tiny_study import write_tiny_study
+from tests.trial_processes import trial_processes
 
 pytestmark = pytest.mark.ray
+CPU = torch.device("cpu")
 
 
 def counts(folder):
@@ -56,12 +55,12 @@ def without_hours(report):
     )
 
 
-def train_here(path, store):
-    """The trials of a study, in this process and without Ray."""
-    cache = Path(os.environ["CCAR_CACHE"])
-    study = load_study(path)
-    source = trial_source(study, load_data(study, cache), store.search_log(study.name))
-    run_in_process(source, TrialWorker(store, cache, device=torch.device("cpu"), threads=1), Silent())
+def train_here(path):
+    """The study without Ray, in this process, into the store beside it."""
+    view = StudyView.open(path, Places.of(path.parent / "ccar-store", None))
+    source, worker = view.source(), TrialWorker(view.places.store, view.places.cache_dir, device=CPU, threads=1)
+    view.remember(source.known)
+    run_in_process(source, worker, Silent())
 
 
 NOTING_ITS_MODULES = """
@@ -210,7 +209,7 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
     for folder in (calm, stormy):
         folder.mkdir()
     in_peace = write_tiny_study(calm, **shape)
-    train_here(in_peace, TrialStore(calm / "ccar-store"))
+    train_here(in_peace)
     assert ccar("run", in_peace, cwd=calm)[0] == 0  # nothing to train: the tables
 
     path = write_tiny_study(stormy, **shape)
@@ -225,15 +224,18 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
         )
         _wait_for_a_commit(stormy, driver)
         time.sleep(moments.uniform(0.0, 1.0))
-        family = [driver.pid, *(child.pid for child in psutil.Process(driver.pid).children(recursive=True))]
+        driving = psutil.Process(driver.pid)
+        family = [driving, *driving.children(recursive=True)]
         if victim == "driver":
             os.kill(driver.pid, signal.SIGKILL)
             driver.wait()
         else:
-            for worker in _workers(family):
-                os.kill(worker, signal.SIGKILL)
+            workers = trial_processes(family)
+            assert workers
+            for worker in workers:
+                worker.kill()
             driver.wait(timeout=100)
-        _end(family)
+        _end([process.pid for process in family])
     assert ccar("run", path, cwd=stormy)[0] == 0
     assert tables(stormy) == tables(calm)
     runs, points, distinct = counts(stormy)
@@ -288,12 +290,6 @@ def _wait_for_a_commit(folder, driver):
         if len(list(store.glob("??/*/log/*"))) > before + 2:
             return
         time.sleep(0.05)
-
-
-def _workers(pids):
-    for pid in pids:
-        if psutil.pid_exists(pid) and "TrialActor" in " ".join(psutil.Process(pid).cmdline()):
-            yield pid
 
 
 def _end(pids):

@@ -26,6 +26,7 @@ from ccar.study.expansion import load_data
 from ccar.study.search import trial_source
 from tests.cluster.test_trial_worker import Silent, numbers
 from tests.tiny_study import write_tiny_study
+from tests.trial_processes import trial_processes
 
 pytestmark = pytest.mark.ray
 
@@ -82,15 +83,6 @@ def after_the_first_commit(store, key, do):
     thread.start()
     yield
     thread.join()
-
-
-def trial_processes():
-    """The processes under this one that train."""
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "TrialActor" in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE
-    ]
 
 
 def test_ray_and_the_in_process_twin_give_the_same_bits(tmp_path):
@@ -165,8 +157,10 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, numb
     store = TrialStore(tmp_path / "store")
 
     signalled_at = []
+    training = []
 
     def send(record):
+        training.extend(trial_processes(psutil.Process().children(recursive=True)))
         signalled_at.append(time.monotonic())
         os.kill(os.getpid(), number)
 
@@ -178,14 +172,15 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, numb
     ):
         summary = run(path, store, Silent(), control=Allowance(Limits(), interrupted, devices=1, seat=None))
     assert summary.interrupted
+    assert training
     assert time.monotonic() - signalled_at[0] < 25
     statuses = [store.read(trial.key).status for trial in trials_of(path, store)]
     assert "unfinished" in statuses
     assert set(statuses) <= {"unfinished", "absent", "finished"}
     deadline = time.monotonic() + 30
-    while trial_processes() and time.monotonic() < deadline:
+    while trial_processes(training) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert trial_processes() == []
+    assert trial_processes(training) == []
 
 
 def test_a_trial_held_by_another_driver_is_waited_for(tmp_path, cluster):

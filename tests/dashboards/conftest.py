@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -32,7 +33,12 @@ def served(store: TrialStore, *, token: str | None = None, mlflow: str = "") -> 
     app = build_app(Desk(library=library, cache_dir=store.root, mlflow=mlflow))
     guard(app, [f"127.0.0.1:{port}"], token)
     server = waitress.create_server(app.server, host="127.0.0.1", port=port, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
+
+    def serve():
+        with contextlib.suppress(OSError):  # at the end its sockets are closed under it
+            server.run()
+
+    thread = threading.Thread(target=serve, daemon=True)
     library.start()
     thread.start()
     try:
