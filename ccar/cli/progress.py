@@ -78,7 +78,7 @@ class ProgressDisplay:
             elif progress.status == "failed":
                 self._failed += 1
                 self._console.print(_failure_line(trial, progress), style="red", markup=False, highlight=False)
-        self._show()
+        self._show(line=not progress.ended)  # the next trial starts at once: until then one too few would be running
 
     def lost_worker(self, trial: PlannedTrial) -> None:
         """The process that trained this trial is gone; the trial will be tried again."""
@@ -88,14 +88,14 @@ class ProgressDisplay:
     def all_ended(self, summary: RunSummary) -> None:
         """Leaving the display's block clears it."""
 
-    def _show(self) -> None:
+    def _show(self, *, line: bool = True) -> None:
         state = f"{len(self._running)} running" + (f", {self._failed} failed" if self._failed else "")
         best = "  ".join(f"best at IF {factor}: {value:.3f} {method}" for factor, (value, method) in self._best.items())
         self._bar.update(self._task, completed=self._done, state=state, best=best)
-        if not self._console.is_terminal and time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
+        if line and not self._console.is_terminal and time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = time.monotonic()
-            line = f"{self._done}/{self._total} trials, {state}{self._time_left()}" + (f", {best}" if best else "")
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            text = f"{self._done}/{self._total} trials, {state}{self._time_left()}" + (f", {best}" if best else "")
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _time_left(self) -> str:
         newly_done = self._done - self._done_before
