@@ -25,7 +25,14 @@ from ccar.training.result import TestResult
 STUDY = Path(__file__).parents[1] / "studies" / "digits_methods.yaml"
 NUM_CLASSES = 20
 TRAIN_IMAGES, TEST_IMAGES = 100, 50  # per class
-RECIPE = {"name": "cifar_smoke", "epochs": 6, "batch_size": 64, "schedule": {"name": "cosine"}}
+LEARNING_RATE = 0.02  # 66 steps are too few for the 0.1 of long trainings: some methods would stay at chance
+RECIPE = {
+    "name": "cifar_smoke",
+    "epochs": 6,
+    "batch_size": 64,
+    "learning_rate": LEARNING_RATE,
+    "schedule": {"name": "cosine"},
+}
 
 
 def main() -> None:
@@ -59,7 +66,12 @@ def cifar100(folder: Path, root: Path) -> None:
             for image in sorted(source.iterdir())[:per_class]:
                 (images / part / source.name / image.name).symlink_to(image.resolve())
     data = {"name": "image_folder", "root": str(images), "imbalance_factors": 10, "validation_per_class": 10}
-    study = write_study(folder, "cifar100", {"data": data, "model": "resnet32", "recipe": RECIPE})
+    methods = yaml.safe_load(STUDY.read_text())["methods"]
+    for method in methods["extra"]:
+        if "learning_rate" in method.get("recipe", {}):  # the control with twice the learning rate
+            method["recipe"]["learning_rate"] = 2 * LEARNING_RATE
+    changes = {"data": data, "model": "resnet32", "recipe": RECIPE, "methods": methods}
+    study = write_study(folder, "cifar100", changes)
     print(
         f"\nCIFAR-100, its first {NUM_CLASSES} classes, {TRAIN_IMAGES} training images each (10 for validation), "
         f"IF 10, ResNet-32, {RECIPE['epochs']} epochs (stage two as long as its procedure says), seed 0:\n"
