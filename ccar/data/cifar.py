@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as torchvision reads them: 32x32 RGB, 50,000 training and 10,000 test images."""
+"""CIFAR-10 and CIFAR-100 as torchvision reads them, or as files: 32x32 RGB, 50,000 training and 10,000 test images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from filelock import FileLock
 
+from ccar.data import image_folder
+from ccar.data.image_folder import Listing
 from ccar.data.image_set import ImageSet, SourceData
 from ccar.errors import DataError
 
@@ -28,6 +30,9 @@ _FILES: dict[CifarName, tuple[str, tuple[str, ...]]] = {
     "cifar100": ("cifar-100-python", ("train", "test", "meta")),
 }
 
+# Classes, and images of each for training and test.
+_SIZES: dict[CifarName, tuple[int, int, int]] = {"cifar10": (10, 5000, 1000), "cifar100": (100, 500, 100)}
+
 
 def identity(name: CifarName, root: Path, *, download: bool) -> list[tuple[str, int, int]]:
     """Name, size in bytes and modification time in ns of each file; downloads what is missing.
@@ -40,7 +45,7 @@ def identity(name: CifarName, root: Path, *, download: bool) -> list[tuple[str, 
         if not download:
             raise DataError(
                 f"{name} is not in {root}: expected {folder}/ with the files {', '.join(names)}",
-                hint="set download: true, or set root to the folder that holds " + folder,
+                hint=f"set download: true, or set root to the folder that holds {folder}, or train/ and test/",
             )
         _download(name, root)
     status = [(file, (root / folder / file).stat()) for file in names]
@@ -62,6 +67,40 @@ def decode(name: CifarName, root: Path) -> SourceData:
             hint="delete that folder and run again with download: true",
         ) from error
     return SourceData.of(_image_set(train), _image_set(test), tuple(train.classes))
+
+
+def check_listing(name: CifarName, listing: Listing) -> None:
+    """Are these all the images of the data set, by their number? Published numbers are set beside what they give.
+
+    Raises:
+        DataError: they are not.
+    """
+    expected = _SIZES[name]
+    parts = ("train", "test")
+    found = (len(listing.class_names), *({len(files) for files in listing.files[part].values()} for part in parts))
+    if found != (expected[0], {expected[1]}, {expected[2]}):
+        classes, *sizes = expected
+        raise DataError(
+            f"the images in {listing.root} are not {name}: expected {classes} classes with {sizes[0]} images each in "
+            f"train/ and {sizes[1]} in test/, found {found[0]} classes, {len(listing.images('train')):,} images in "
+            f"train/ and {len(listing.images('test')):,} in test/",
+            hint="for a part of it, or for other images, write name: image_folder",
+        )
+
+
+def decode_listing(name: CifarName, listing: Listing) -> SourceData:
+    """Images (N, 3, 32, 32), grouped by class. In another order than torchvision's: other trials, other keys.
+
+    Raises:
+        DataError: images cannot be read, or have another size.
+    """
+    source = image_folder.decode(listing, None)
+    size = source.train.pixels.shape[1:]
+    if size != (3, 32, 32):
+        raise DataError(
+            f"the images in {listing.root} are not {name}: expected 32x32 pixels, found {size[2]}x{size[1]}"
+        )
+    return source
 
 
 def _image_set(dataset: CIFAR10) -> ImageSet:

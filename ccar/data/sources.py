@@ -46,8 +46,13 @@ def load_source(data: DataConfig, cache_dir: Path, *, verify: bool = False) -> S
             identity, decode = digits.identity(), digits.decode
         case "cifar10" | "cifar100":
             root = root or cache_dir / "downloads"
-            identity = cifar.identity(name, root, download=data.download)
-            decode = partial(cifar.decode, name, root)
+            if (root / "train").is_dir():  # the same images, each in a file of its own
+                listing = image_folder.list_images(root)
+                cifar.check_listing(name, listing)
+                identity, decode = image_folder.identity(listing, None), partial(cifar.decode_listing, name, listing)
+            else:
+                identity = cifar.identity(name, root, download=data.download)
+                decode = partial(cifar.decode, name, root)
         case "image_folder":
             assert root is not None
             listing = image_folder.list_images(root)

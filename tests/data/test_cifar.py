@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
+from ccar.data.cifar import check_listing
+from ccar.data.image_folder import ImageFile, Listing
 from ccar.data.sources import load_source
 from ccar.errors import DataError
-from tests.data.folders import data_config
+from tests.data.folders import data_config, write_image
 
 CLASSES = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
 
@@ -93,6 +95,23 @@ def test_missing_files_are_named_and_the_hint_says_what_to_do(name, tmp_path):
     ) as caught:
         load_source(data_config(name, root=tmp_path), tmp_path / "cache")
     assert "set download: true" in caught.value.hint
+
+
+def test_a_folder_of_all_images_is_taken_for_the_data_set():
+    classes = {f"class {label:03d}": [ImageFile("x", 1, 1)] for label in range(100)}
+    files = {"train": {name: 500 * images for name, images in classes.items()}}
+    check_listing("cifar100", Listing(Path("x"), {**files, "test": {n: 100 * i for n, i in classes.items()}}, ()))
+    with pytest.raises(DataError, match="are not cifar100: expected 100 classes with 500 images each in train/ and"):
+        check_listing("cifar100", Listing(Path("x"), {**files, "test": classes}, ()))
+
+
+def test_a_folder_with_a_part_of_the_images_is_not(tmp_path):
+    for part in ("train", "test"):
+        for name in ("apple", "pear"):
+            write_image(tmp_path / part / name / "1.png", np.zeros((32, 32, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"found 2 classes, 2 images in train/ and 2 in test/") as caught:
+        load_source(data_config("cifar100", root=tmp_path), tmp_path / "cache")
+    assert "name: image_folder" in caught.value.hint
 
 
 @pytest.fixture
