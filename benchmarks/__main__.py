@@ -1,6 +1,7 @@
-"""Measure everything again and write RESULTS.md: `make bench`, or `python -m benchmarks [NAME ...]`.
+"""Measure again and write RESULTS.md: `make bench`, or `python -m benchmarks [NAME ...]`.
 
-Each script prints one section of Markdown; a section that is not measured again stays as it is.
+Each script prints one section of Markdown; a section that is not measured again stays as it is. `make bench` leaves
+out what takes long or needs another machine (`BY_NAME_ONLY`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ SCRIPTS = (
     "tracking",
     "report",
     "dashboard",
+    "gpu_table2",
 )
+BY_NAME_ONLY = {"gpu_table2"}  # needs a GPU
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADER = """\
 # Results
@@ -39,7 +42,7 @@ Ratios compare things inside one run on one machine. A target is what the projec
 
 def main() -> None:
     sections = read_sections()
-    for name in sys.argv[1:] or SCRIPTS:
+    for name in sys.argv[1:] or [name for name in SCRIPTS if name not in BY_NAME_ONLY]:
         command = [sys.executable, "-m", f"benchmarks.{name}"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         sections[name] = f"<!-- {name} -->\n{done.stdout.strip()}\n\n{circumstances()}\n"

@@ -124,9 +124,9 @@ def network_alone(images: np.ndarray, labels: np.ndarray) -> Callable[[], float]
     return steps
 
 
-def training_step() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def training_step(device: str = "cpu") -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """One SGD step of ResNet-32; returns the loss."""
-    model = build_model("resnet32", "linear", CLASSES, 3)
+    model = build_model("resnet32", "linear", CLASSES, 3).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
 
     def step(pixels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

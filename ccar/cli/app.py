@@ -291,6 +291,31 @@ def replay(
         raise typer.Exit(EXIT_FOUND)
 
 
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="Trials that were trained elsewhere, one JSON file.", show_default=False)
+    ],
+    store: Store = DEFAULT_STORE,
+) -> None:
+    """Put trials into the store that were trained without one, e.g. by `python -m benchmarks.gpu_table2`.
+
+    Exit code 0 when the store has all of them then, 1 when one that it has begun is in the way, 2 when the file is
+    damaged, foreign, or does not keep what its keys promise; then nothing is imported.
+    """
+    from ccar.store.importing import import_trials
+    from ccar.store.trial_file import read_trials
+
+    places = _places(store)
+    trials = read_trials(file)
+    done = import_trials(places.store, trials)
+    print(f"{file}: {done.imported} of {len(trials)} trials imported, {done.already_there} were there already")
+    for line in done.in_the_way:
+        talk.print(f"{line}; not imported", style="red", markup=False, highlight=False, soft_wrap=True)
+    if done.in_the_way:
+        raise typer.Exit(EXIT_FOUND)
+
+
 @app.command()
 def sync(
     study: Annotated[

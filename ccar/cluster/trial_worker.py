@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import logging
 import platform
 import time
@@ -19,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import ccar
 from ccar.cluster.events import OutcomeStatus, TrialProgress, accuracies_of
 from ccar.cluster.watchdog import Watchdog, take_stacks
 from ccar.data.image_set import SourceData
@@ -27,6 +25,7 @@ from ccar.data.long_tail import data_fingerprint, split_long_tailed
 from ccar.data.sources import load_source
 from ccar.errors import CcarError, Diverged, Fenced, StoreError, TrialBusy
 from ccar.store.key import digest_of_parts, key_parts, trial_key
+from ccar.store.place import facts_of_this_place
 from ccar.store.trial_store import Claim, TrialStore
 from ccar.training.checkpoint import from_bytes, to_bytes
 from ccar.training.config import DataConfig, TrialConfig
@@ -70,16 +69,7 @@ class TrialWorker:
         self._hang_seconds = hang_seconds
         self._sources: dict[DataConfig, SourceData] = {}
         torch.set_num_threads(threads)
-        self.facts: Mapping[str, Any] = {  # what a number may depend on beside the key
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "processor": processor(),
-            "threads": threads,
-            "versions": {
-                "ccar": ccar.__version__,  # not the installed one: a study that was submitted brings its own
-                "python": platform.python_version(),
-                **{name: importlib.metadata.version(name) for name in ("torch", "numpy")},
-            },
-        }
+        self.facts: Mapping[str, Any] = facts_of_this_place(device, threads)
 
     def run(self, config: TrialConfig, key: str, *, every_epoch: bool = False) -> Generator[TrialProgress, None, None]:
         """Train one trial, from its last committed epoch on; yields where it stands, the end last.
@@ -218,6 +208,8 @@ class TrialWorker:
         weights = self._store.read_weights(key)
         if weights is None:
             record = self._store.read(key)
+            if record.status == "finished":
+                raise CcarError(f"its stage one, trial {key[:12]}, was imported, and its network stayed elsewhere")
             why = f": {record.error.splitlines()[0]}" if record.error else ""
             raise CcarError(f"its stage one, trial {key[:12]}, is {record.status}, not finished{why}")
         model: dict[str, Tensor] = from_bytes(weights, self._device)["model"]
@@ -229,16 +221,6 @@ class TrialWorker:
         if which not in self._sources:
             self._sources[which] = load_source(data, self._cache_dir, verify=True)
         return self._sources[which]
-
-
-def processor() -> str:
-    """Name of the processor and the instructions that torch uses on it: another one may round otherwise."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{name or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _let_go(claim: Claim) -> None:

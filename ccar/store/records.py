@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,3 +58,21 @@ class StudyRecord:
     definition: str
     trials: tuple[StudyTrial, ...]
     submitted_at: float
+
+
+def without_unneeded_classes(epochs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The epochs, with per-class accuracies and reliability only in the last and in the best one.
+
+    Reason: with 8,142 classes and 90 epochs they would be 99 % of the record, and no table shows the others.
+    """
+    validated = [epoch for epoch in epochs if epoch["validation"] is not None]
+    keep = {epochs[-1]["epoch"]} if epochs else set()
+    if validated:
+        best = max(validated, key=lambda epoch: (epoch["validation"]["balanced_accuracy"], -epoch["epoch"]))
+        keep.add(best["epoch"])
+    return [
+        dict(epoch)
+        if epoch["epoch"] in keep or epoch["validation"] is None
+        else {**epoch, "validation": {**epoch["validation"], "per_class": (), "reliability": None}}
+        for epoch in epochs
+    ]

@@ -41,7 +41,7 @@ from ccar.store.files import (
 )
 from ccar.store.key import digest_of_parts
 from ccar.store.liveness import Heartbeat, is_alive, this_process
-from ccar.store.records import StudyRecord, TrialRecord, TrialStatus
+from ccar.store.records import StudyRecord, TrialRecord, TrialStatus, without_unneeded_classes
 from ccar.store.search_log import StoredSearchLog
 from ccar.store.trial_log import ENDS, LogRecord, RecordType, TrialLog
 from ccar.training.config import TrialConfig
@@ -131,7 +131,10 @@ class TrialStore:
         return None if content is None else _TEST.validate_json(content.partition(b"\n")[0])
 
     def read_weights(self, key: str) -> bytes | None:
-        """The trained model of a finished trial, as `torch.save` wrote it (load with `weights_only=True`)."""
+        """The trained model of a finished trial, as `torch.save` wrote it (load with `weights_only=True`).
+
+        None where the trial has not finished, or was imported: see `ccar.store.trial_file`.
+        """
         return self._side_file_of_finished(key, "weights")
 
     def stacks_file(self, key: str) -> Path:
@@ -281,7 +284,7 @@ class TrialStore:
         if last is None or last.type != "finished":
             return None
         side = last.content[kind]
-        return read_verified(self._folder(key) / side["file"], side["sha256"])
+        return None if side is None else read_verified(self._folder(key) / side["file"], side["sha256"])
 
     def _folder(self, key: str) -> Path:
         return self.root / "trials" / key[:2] / key
@@ -352,12 +355,12 @@ class Claim:
         if outdated is not None:
             (self._folder / outdated["file"]).unlink(missing_ok=True)
 
-    def finish(self, test: TestResult, weights: bytes, epochs: Sequence[EpochResult] = ()) -> None:
+    def finish(self, test: TestResult, weights: bytes | None, epochs: Sequence[EpochResult] = ()) -> None:
         """End the trial with its test results and its trained model.
 
         Args:
             test: what the model reached on the test set.
-            weights: the model.
+            weights: the model; None where it was trained elsewhere and stayed there.
             epochs: those since the last commit.
 
         Raises:
@@ -366,7 +369,7 @@ class Claim:
         """
         self._epochs.extend(self._new(epochs))
         test_file = self._put_side_file("test", ".jsonl", sealed(dataclasses.asdict(test)))
-        weights_file = self._put_side_file("weights", ".pt", weights)
+        weights_file = None if weights is None else self._put_side_file("weights", ".pt", weights)
         self._end("finished", {"test": test_file, "weights": weights_file, "error": "; ".join(self._damages) or None})
         for left_over in (*self._folder.iterdir(), *(self._folder / "log").glob(".*")):
             if left_over.name.startswith(
@@ -465,21 +468,3 @@ def _history_of(log: TrialLog, last: LogRecord) -> LogRecord:
         "claimed_by": claimed_by,
     }
     return LogRecord(last.number, last.type, last.at, content)
-
-
-def without_unneeded_classes(epochs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The epochs, with per-class accuracies and reliability only in the last and in the best one.
-
-    Reason: with 8,142 classes and 90 epochs they would be 99 % of the record, and no table shows the others.
-    """
-    validated = [epoch for epoch in epochs if epoch["validation"] is not None]
-    keep = {epochs[-1]["epoch"]} if epochs else set()
-    if validated:
-        best = max(validated, key=lambda epoch: (epoch["validation"]["balanced_accuracy"], -epoch["epoch"]))
-        keep.add(best["epoch"])
-    return [
-        dict(epoch)
-        if epoch["epoch"] in keep or epoch["validation"] is None
-        else {**epoch, "validation": {**epoch["validation"], "per_class": (), "reliability": None}}
-        for epoch in epochs
-    ]
