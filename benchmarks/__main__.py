@@ -28,15 +28,29 @@ SCRIPTS = (
     "tracking",
     "report",
     "dashboard",
+    "tables",
+    "growth",
+    "search_regret",
     "gpu_table2",
 )
-BY_NAME_ONLY = {"gpu_table2"}  # needs a GPU
+BY_NAME_ONLY = {  # each takes minutes; together with them `make bench` would take more than ten
+    "reference_loop",
+    "methods",
+    "orchestration",
+    "stock_tune",
+    "report",
+    "dashboard",
+    "tables",
+    "search_regret",
+    "gpu_table2",  # and needs a GPU
+}
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADER = """\
 # Results
 
-Figures measured by the scripts beside this file, each as its own process; `make bench` measures all of them again.
-Ratios compare things inside one run on one machine. A target is what the project asks of itself.
+Figures measured by the scripts beside this file, each as its own process. `make bench` measures the short ones again,
+`python -m benchmarks NAME` any of them. Ratios compare things inside one run on one machine. A target is what the
+project asks of itself.
 """
 
 

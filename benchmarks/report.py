@@ -89,8 +89,8 @@ def put_finished_trial(store: TrialStore, trial: PlannedTrial, level: float) -> 
     claim.finish(TestResult(last_epoch=last, best_epoch=last, best_epoch_index=NUM_EPOCHS), b"weights")
 
 
-def measure(num_trials: int, folder: Path) -> None:
-    """Write the store, then time the command on it: first report, and the same again."""
+def finished_study(num_trials: int, folder: Path) -> tuple[Path, list[PlannedTrial]]:
+    """A study file in `folder` and its trials, all finished in `folder`/store; decoded images in `folder`/cache."""
     omegas, frequencies = GRIDS[num_trials]
     file = folder / f"bench-{num_trials}.yaml"
     file.write_text(STUDY.format(trials=num_trials, omegas=omegas, frequencies=frequencies), encoding="utf-8")
@@ -100,6 +100,12 @@ def measure(num_trials: int, folder: Path) -> None:
     store, levels = TrialStore(folder / "store"), np.random.default_rng(0).normal(0.7, 0.01, num_trials)
     with ThreadPoolExecutor(8) as pool:  # they wait for the disk
         list(pool.map(partial(put_finished_trial, store), trials, levels.tolist()))
+    return file, list(trials)
+
+
+def measure(num_trials: int, folder: Path) -> None:
+    """Write the store, then time the command on it: first report, and the same again."""
+    file, _ = finished_study(num_trials, folder)
     first, again, memory = [], [], []
     for repetition in range(REPETITIONS if num_trials <= 2000 else 3):
         out = folder / f"report-{num_trials}-{repetition}"
