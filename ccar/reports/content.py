@@ -14,7 +14,7 @@ from ccar.reports.table import Table
 from ccar.reports.tables.all_tables import tables_of
 
 if TYPE_CHECKING:
-    from ccar.reports.figures.style import ReportFigure
+    from ccar.reports.figures.drawing import Drawing
 
 METHOD_NOTE = (
     "A seed fixes the long-tailed subset, the validation part, the initialisation and the order of batches for all "
@@ -48,14 +48,14 @@ class Content:
     findings: tuple[FindingOf, ...]
     certainty: tuple[str, ...]
     tables: tuple[Table, ...]
-    figures: tuple[ReportFigure, ...]
+    figures: tuple[Drawing, ...]
     method_note: str
     provenance: tuple[str, ...]
     study_file: str
     version: str
 
 
-def content_of(results: Results, figures: Sequence[ReportFigure]) -> Content:
+def content_of(results: Results, figures: Sequence[Drawing]) -> Content:
     """Put a report together."""
     warnings = (finding.no_choice(results), finding.seeds_warning(results), finding.damaged_checkpoints(results))
     return Content(

@@ -11,6 +11,7 @@ from typing import Any
 
 from ccar.errors import UserError
 from ccar.reports.content import content_of
+from ccar.reports.figures.all_figures import Map, drawings_of, import_figures
 from ccar.reports.formats.csv_files import render_csv
 from ccar.reports.formats.html import render_html
 from ccar.reports.formats.json_file import render_json
@@ -20,12 +21,7 @@ from ccar.reports.recommendation import render_best_omega
 from ccar.reports.results import Results
 
 # Where they are used, so that nobody waits for them who needs none of them.
-_IMPORTED_LATE = (
-    "ccar.reports.figures.all_figures",
-    "scipy.stats",
-    "statsmodels.stats.multitest",
-    "statsmodels.stats.power",
-)
+_IMPORTED_LATE = ("scipy.stats", "statsmodels.stats.multitest", "statsmodels.stats.power")
 
 MANIFEST = ".written.json"  # what the report was made from, and the digest of every file of it
 
@@ -34,9 +30,10 @@ def import_ahead() -> None:
     """Import what the first report of a process would import: 2 s, for whoever has them to spare before it."""
     for name in _IMPORTED_LATE:
         importlib.import_module(name)
+    import_figures()
 
 
-def write_report(out_dir: Path, results: Results) -> list[Path]:
+def write_report(out_dir: Path, results: Results, each: Map = map) -> list[Path]:
     """Write `results` as report.md, report.html, report.tex, report.json, best_omega.yaml, CSV files and figures/.
 
     The same numbers give the same bytes, whenever and wherever the trials ran; what does differ (times, hosts, devices)
@@ -52,26 +49,25 @@ def write_report(out_dir: Path, results: Results) -> list[Path]:
     digest = results.source.digest()
     written = _intact_files(out_dir, digest)
     if written is None:
-        files = report_files(results)
+        files = report_files(results, each)
         _write(out_dir, files, digest)
         written = sorted(files)
     return [out_dir / name for name in written]
 
 
-def report_files(results: Results) -> dict[str, bytes]:
-    """The content of every file of the report, by its path inside the folder of the report."""
-    from ccar.reports.figures.all_figures import figures_of  # matplotlib takes 0.6 s to import
-    from ccar.reports.figures.style import figure_style
+def report_files(results: Results, each: Map = map) -> dict[str, bytes]:
+    """The content of every file of the report, by its path inside the folder of the report.
 
-    with figure_style():
-        figures = figures_of(results)
-        svgs = {figure.name: figure.svg() for figure in figures}
-        files = {
-            f"figures/{figure.name}.{ending}": content
-            for figure in figures
-            for ending, content in (("png", figure.png()), ("svg", svgs[figure.name]), ("pdf", figure.pdf()))
-        }
-    content = content_of(results, figures)
+    Args:
+        results: the numbers.
+        each: draws the figures: `map`, or that of `drawing_processes`.
+    """
+    drawings = drawings_of(results, each)
+    svgs = {drawing.name: drawing.files["svg"] for drawing in drawings}
+    figures = {
+        f"figures/{drawing.name}.{ending}": content for drawing in drawings for ending, content in drawing.files.items()
+    }
+    content = content_of(results, drawings)
     texts = {
         "report.md": render_markdown(content),
         "report.html": render_html(content, svgs),
@@ -82,7 +78,7 @@ def report_files(results: Results) -> dict[str, bytes]:
         "trials.csv": render_csv(results.trials),
         "costs.csv": render_csv(results.source.costs),
     }
-    return {**{name: text.encode() for name, text in texts.items()}, **files}
+    return {**{name: text.encode() for name, text in texts.items()}, **figures}
 
 
 def _write(out_dir: Path, files: Mapping[str, bytes], digest: str) -> None:

@@ -93,7 +93,7 @@ def test_what_is_imported_ahead_is_all_that_takes_long():
 
 @pytest.mark.parametrize("damage", ["missing", "edited", "no manifest", "unreadable manifest"])
 def test_a_damaged_report_is_written_again(source, folder, damage, tmp_path, monkeypatch):
-    monkeypatch.setattr("ccar.reports.write.report_files", lambda _: contents_without_manifest)
+    monkeypatch.setattr("ccar.reports.write.report_files", lambda *_: contents_without_manifest)
     contents_without_manifest = {name: text for name, text in contents(folder).items() if name != MANIFEST}
     write_report(tmp_path, summarise(source))
     if damage == "missing":
@@ -115,7 +115,7 @@ def test_another_question_is_another_report(source, study):
 
 
 def test_a_folder_that_cannot_be_written_is_the_user_s_mistake(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("ccar.reports.write.report_files", lambda _: {"report.md": b""})
+    monkeypatch.setattr("ccar.reports.write.report_files", lambda *_: {"report.md": b""})
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write the report to") as raised:
         write_report(tmp_path / "file" / "report", summarise(source))
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_written_is_the_user_s_mistake(source, tmp_path,
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder_is_the_user_s_mistake(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("ccar.reports.write.report_files", lambda _: {"report.md": b""})
+    monkeypatch.setattr("ccar.reports.write.report_files", lambda *_: {"report.md": b""})
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="Permission denied"):
         write_report(tmp_path / "report", summarise(source))

@@ -2,26 +2,84 @@
 
 from __future__ import annotations
 
-from ccar.reports.figures.critical_difference import critical_difference_diagram
-from ccar.reports.figures.group_bars import group_bars
-from ccar.reports.figures.omega_by_frequency import omega_by_frequency
-from ccar.reports.figures.omega_response import omega_response
-from ccar.reports.figures.reliability import reliability_diagrams
-from ccar.reports.figures.style import ReportFigure
-from ccar.reports.figures.trade_off import trade_off
-from ccar.reports.figures.weight_curves import weight_curves
+import gc
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
 from ccar.reports.results import Results
+
+if TYPE_CHECKING:
+    from ccar.reports.figures.drawing import Drawing
+    from ccar.reports.figures.style import ReportFigure
+
+# By name, since whoever lets other processes draw need not wait for matplotlib.
+FIGURES = tuple(
+    f"ccar.reports.figures.{name}"
+    for name in (
+        "omega_response:omega_response",
+        "omega_by_frequency:omega_by_frequency",
+        "group_bars:group_bars",
+        "trade_off:trade_off",
+        "reliability:reliability_diagrams",
+        "critical_difference:critical_difference_diagram",
+        "weight_curves:weight_curves",
+    )
+)
+
+Map = Callable[..., Iterable[Any]]  # `map`, or that of an executor
 
 
 def figures_of(results: Results) -> list[ReportFigure]:
-    """All figures that have something to show; call inside `figure_style`."""
-    makers = (
-        omega_response,
-        omega_by_frequency,
-        group_bars,
-        trade_off,
-        reliability_diagrams,
-        critical_difference_diagram,
-        weight_curves,
-    )
-    return [figure for draw in makers if (figure := draw(results)) is not None]
+    """All figures that have something to show, not drawn yet; call inside `figure_style`."""
+    return [figure for name in FIGURES if (figure := resolve_name(name)(results)) is not None]
+
+
+def drawings_of(results: Results, each: Map = map) -> list[Drawing]:
+    """All figures that have something to show.
+
+    Args:
+        results: the numbers.
+        each: what draws them one by one: `map`, or that of `drawing_processes`.
+    """
+    return [drawing for drawing in each(partial(_drawn, results), FIGURES) if drawing is not None]
+
+
+@contextmanager
+def drawing_processes() -> Iterator[Map]:
+    """A `map` over processes of their own, one per processor, which import meanwhile what drawing takes.
+
+    For whoever has to read a store first: half of the time of a report goes into its figures.
+    """
+    with ProcessPoolExecutor(
+        os.cpu_count(),
+        mp_context=multiprocessing.get_context("spawn"),  # a fork would take locks of other threads with it
+        initializer=_get_ready,
+        initargs=gc.get_threshold(),
+    ) as processes:
+        processes.submit(int)  # so that they start now
+        yield processes.map
+
+
+def import_figures() -> None:
+    """What drawing would import otherwise."""
+    for name in FIGURES:
+        resolve_name(name)
+
+
+def _get_ready(*garbage_thresholds: int) -> None:
+    gc.set_threshold(*garbage_thresholds)
+    import_figures()
+
+
+def _drawn(results: Results, name: str) -> Drawing | None:
+    from ccar.reports.figures.style import figure_style
+
+    with figure_style():
+        figure: ReportFigure | None = resolve_name(name)(results)
+        return None if figure is None else figure.drawn()

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccar.errors import UserError
+from ccar.reports.figures.drawing import Drawing
 from ccar.reports.figures.gradient_modulation import gradient_modulation
 from ccar.reports.figures.omega_contours import omega_contours
 from ccar.reports.figures.omega_surface import omega_surface
-from ccar.reports.figures.style import ReportFigure, figure_style
+from ccar.reports.figures.style import figure_style
 
 CAPTIONS = "captions.md"
 
@@ -43,14 +44,10 @@ def write_paper_figures(out_dir: Path, class_counts: Sequence[int], name: str) -
 
 def _files(class_counts: Sequence[int], name: str) -> dict[str, bytes]:
     with figure_style():
-        figures = [draw(class_counts, name) for draw in (gradient_modulation, omega_surface, omega_contours)]
-        files = {
-            f"{figure.name}.{ending}": content
-            for figure in figures
-            for ending, content in (("png", figure.png()), ("svg", figure.svg()), ("pdf", figure.pdf()))
-        }
-    return {**files, CAPTIONS: _captions(figures).encode()}
+        drawings = [make(class_counts, name).drawn() for make in (gradient_modulation, omega_surface, omega_contours)]
+    files = {f"{drawing.name}.{ending}": file for drawing in drawings for ending, file in drawing.files.items()}
+    return {**files, CAPTIONS: _captions(drawings).encode()}
 
 
-def _captions(figures: Sequence[ReportFigure]) -> str:
-    return "\n".join(f"![{figure.alt}]({figure.name}.png)\n\n{figure.caption}\n" for figure in figures)
+def _captions(drawings: Sequence[Drawing]) -> str:
+    return "\n".join(f"![{drawing.alt}]({drawing.name}.png)\n\n{drawing.caption}\n" for drawing in drawings)

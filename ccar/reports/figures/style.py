@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from ccar.reports.colours import NEUTRAL as NEUTRAL
 from ccar.reports.colours import PALETTE as PALETTE
 from ccar.reports.colours import look_of as look_of
+from ccar.reports.figures.drawing import Drawing
 
 WIDTH = 7.2  # inches: two columns of a paper
 
@@ -48,17 +49,22 @@ _STYLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportFigure:
-    """A figure with the words that go with it. `name` is its file name without an ending."""
+    """A figure with the words that go with it, before it is drawn."""
 
     name: str
     caption: str
     alt: str
     figure: Figure
 
-    @property
-    def width_inches(self) -> float:
-        """At the size of type that the figure was laid out for."""
-        return float(self.figure.get_figwidth())
+    def drawn(self) -> Drawing:
+        """In the formats of a report; call inside `figure_style`."""
+        return Drawing(
+            name=self.name,
+            caption=self.caption,
+            alt=self.alt,
+            width_inches=float(self.figure.get_figwidth()),
+            files={"svg": self.svg(), "png": self.png(), "pdf": self.pdf()},
+        )
 
     def png(self) -> bytes:
         """200 dots per inch."""

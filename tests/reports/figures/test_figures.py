@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ccar.reports.figures.all_figures import figures_of
+from ccar.reports.figures.all_figures import drawing_processes, drawings_of, figures_of
 from ccar.reports.figures.critical_difference import critical_difference_diagram
 from ccar.reports.figures.group_bars import group_bars
 from ccar.reports.figures.omega_by_frequency import omega_by_frequency
@@ -183,6 +183,11 @@ def test_a_study_that_never_ran_has_no_figure_of_results():
     study = made_up_study()
     nothing = summarise(input_of(study.never_ran, class_counts={}))
     assert figures_of(nothing) == []
+
+
+def test_processes_of_their_own_draw_the_same_figures(results):
+    with drawing_processes() as each:
+        assert drawings_of(results, each) == drawings_of(results)
 
 
 def test_drawing_leaves_the_settings_of_others_alone(results):

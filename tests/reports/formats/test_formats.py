@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from ccar.reports.content import content_of
-from ccar.reports.figures.all_figures import figures_of
-from ccar.reports.figures.style import figure_style
+from ccar.reports.figures.all_figures import drawings_of
 from ccar.reports.formats.csv_files import render_csv
 from ccar.reports.formats.html import render_html
 from ccar.reports.formats.latex import render_latex
@@ -32,8 +31,7 @@ def results(source):
 @pytest.fixture(scope="module")
 def content(results):
     """That study's report before it has a format."""
-    with figure_style():
-        return content_of(results, figures_of(results))
+    return content_of(results, drawings_of(results))
 
 
 @pytest.fixture(scope="module")
