@@ -11,7 +11,7 @@ help:
 	@echo "make test    run the tests, but for those that start clusters of several nodes, hosts and servers"
 	@echo "make check   format, lint, types, import layers, every test"
 	@echo "make system  install Debian's packages that some tests need, as root; those tests are skipped without"
-	@echo "make bench   measure figures of benchmarks/RESULTS.md again, what takes ten minutes in all"
+	@echo "make bench   measure again what of benchmarks/RESULTS.md takes ten minutes in all"
 	@echo "make screenshots  draw docs/images again: runs the demo's study, and looks at every page of the dashboard"
 	@echo "make lock    resolve pyproject.toml into requirements.lock"
 

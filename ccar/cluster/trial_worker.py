@@ -209,7 +209,10 @@ class TrialWorker:
         if weights is None:
             record = self._store.read(key)
             if record.status == "finished":
-                raise CcarError(f"its stage one, trial {key[:12]}, was imported, and its network stayed elsewhere")
+                raise CcarError(
+                    f"its stage one, trial {key[:12]}, was imported, and its network stayed where it was trained; "
+                    "delete the folder of that trial in the store to train it here"
+                )
             why = f": {record.error.splitlines()[0]}" if record.error else ""
             raise CcarError(f"its stage one, trial {key[:12]}, is {record.status}, not finished{why}")
         model: dict[str, Tensor] = from_bytes(weights, self._device)["model"]

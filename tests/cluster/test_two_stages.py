@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import torch
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.trial_worker import TrialWorker
+from ccar.store.importing import import_trials
+from ccar.store.records import TrialRecord
+from ccar.store.trial_file import TrainedTrial, read_trials, write_trials
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from ccar.study.expansion import load_data
@@ -74,6 +78,31 @@ def test_a_second_run_trains_nothing(run):
     run(0.1)
     _, _, summary, listener = run(0.1)
     assert (summary.finished, listener.ends) == (0, [])
+
+
+def test_stage_two_fails_with_the_reason_when_stage_one_was_imported(run, tmp_path):
+    trials, trained, _, _ = run(0.1)
+    stage_ones = [trial for trial in trials if trial.stage_one_key is None]
+    file = tmp_path / "trials.json"
+    write_trials(file, [as_if_from_elsewhere(trained.read(trial.key), trained) for trial in stage_ones])
+    shutil.rmtree(trained.root)
+    import_trials(trained, read_trials(file))
+    _, _, summary, _ = run(0.1)
+    assert (summary.finished, len(summary.failures)) == (0, len(trials) - len(stage_ones))
+    assert all("was imported, and its network stayed" in error for _, error in summary.failures)
+
+
+def as_if_from_elsewhere(record: TrialRecord, store: TrialStore) -> TrainedTrial:
+    assert record.config is not None
+    return TrainedTrial(
+        key=record.key,
+        config=record.config,
+        parts=record.parts,
+        class_counts=record.class_counts,
+        worker={"device": "elsewhere", "threads": 1, "versions": {}},
+        epochs=record.epochs,
+        test=store.read_test(record.key),
+    )
 
 
 def test_stage_two_fails_with_the_reason_when_stage_one_diverged_and_trains_nothing_itself(run):
