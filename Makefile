@@ -28,8 +28,8 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/uv
 	@touch $@
 
 # PostgreSQL for the team's MLflow, shellcheck for the scripts of cluster/, iproute2 for hosts made of namespaces,
-# Chromium for the dashboard.
-DEBIAN := postgresql shellcheck iproute2 chromium
+# Chromium for the dashboard, Prometheus for its panels.
+DEBIAN := postgresql shellcheck iproute2 chromium prometheus
 system:
 	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(DEBIAN); }

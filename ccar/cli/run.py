@@ -32,6 +32,7 @@ from ccar.tracking.feeder import Feeder
 from ccar.tracking.outbox import Outbox
 
 if TYPE_CHECKING:
+    from ccar.cluster.metrics import RunMetrics
     from ccar.reports.results import Results
 
 FEEDER_SECONDS = 120.0  # for what MLflow does not have yet at the end of a run
@@ -144,7 +145,7 @@ def _train(
         address=address,
     )
     with ProgressDisplay(talk, source.num_trials, num_done) as display:
-        listener = _RunListener(display, view, source, feeder)
+        listener = _RunListener(display, view, source, feeder, num_done=num_done, on_cluster=address is not None)
         run_on_ray(source, place, view.study.early_stopping, listener, allowance)
     assert listener.outcome is not None, "run_on_ray tells of its end"
     return listener.outcome
@@ -168,12 +169,27 @@ def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunO
 
 
 class _RunListener:
-    """Tells the display and the feeder, notes in the store what a searcher comes up with, and reports at the end."""
+    """Tells the display and the feeder, notes in the store what a searcher comes up with, and reports at the end.
+
+    On a cluster, which somebody may watch, it counts for Prometheus too.
+    """
 
     outcome: RunOutcome | None = None  # until all trials have ended
 
-    def __init__(self, display: ProgressDisplay, view: StudyView, source: TrialSource, feeder: Feeder) -> None:
+    def __init__(
+        self,
+        display: ProgressDisplay,
+        view: StudyView,
+        source: TrialSource,
+        feeder: Feeder,
+        *,
+        num_done: int,
+        on_cluster: bool,
+    ) -> None:
         self._display = display
+        self._num_done = num_done
+        self._on_cluster = on_cluster
+        self._metrics: RunMetrics | None = None
         self._feeder = feeder
         self._view = view
         self._source = source
@@ -185,20 +201,38 @@ class _RunListener:
             self._num_known = len(self._source.known)
             self._view.remember(self._source.known)
         self._display.started(trial)
+        if self._on_cluster:
+            self._metrics = self._metrics or self._new_metrics()  # Ray is there by now
+            self._metrics.started()
         if self._source.exhausted and self._imports.ident is None:
             self._imports.start()  # the last trials are running, and processors are about to fall idle
 
     def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         self._display.progressed(trial, progress)
+        if self._metrics is not None:
+            self._metrics.progressed(progress)
 
     def lost_worker(self, trial: PlannedTrial) -> None:
         self._display.lost_worker(trial)
+        if self._metrics is not None:
+            self._metrics.lost_worker()
 
     def all_ended(self, summary: RunSummary) -> None:
         self._feeder.hurry()
         if self._imports.ident is not None:
             self._imports.join()
         self.outcome = _reported(self._view, summary, self._source)
+
+    def _new_metrics(self) -> RunMetrics:
+        from ccar.cluster.metrics import RunMetrics
+
+        store, uri, study = self._view.places.store, self._view.places.tracking_uri, self._view.study.name
+
+        def outbox_depth() -> int:
+            record = store.study(study)
+            return len(Outbox(store, uri).pending(record)) if record is not None else 0
+
+        return RunMetrics(study, self._source.num_trials, self._num_done, outbox_depth)
 
 
 def _import_reports() -> None:

@@ -24,6 +24,9 @@ class TrialProgress:
     seconds: float = 0.0  # pure training time of this trial so far, earlier attempts included
     error: str | None = None
     replayed: bool = False  # told again from the store; the trial has ended long ago
+    new_epochs: int = 0  # trained since the worker last told of this trial, as are the next two
+    new_images: int = 0
+    new_commits: int = 0
 
     @property
     def ended(self) -> bool:

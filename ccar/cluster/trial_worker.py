@@ -145,6 +145,7 @@ class TrialWorker:
             for epoch in earlier[: training.num_epochs - 1]:
                 yield _running(key, epoch, training.num_epochs, seconds)
         uncommitted: list[EpochResult] = []
+        news = _News()
         last_commit = last_yield = time.monotonic()
         commit_cost = EXPECTED_COMMIT_SECONDS
         try:
@@ -155,21 +156,24 @@ class TrialWorker:
                     continue
                 seconds += epoch.seconds
                 uncommitted.append(epoch)
+                news.add(epoch)
                 now = time.monotonic()
                 # Whoever looks at every epoch may stop the trial after it, and then what it had reached counts.
                 if every_epoch or now - last_commit >= commit_cost / COMMIT_SHARE:
                     claim.commit(uncommitted, to_bytes(training.state_dict()))
                     uncommitted = []
+                    news.commits += 1
                     last_commit = time.monotonic()
                     commit_cost = last_commit - now
                 last = epoch.epoch == training.num_epochs  # its progress comes with the end, after the test
                 if not last and (every_epoch or now - last_yield >= PROGRESS_SECONDS):
                     last_yield = now
-                    yield _running(key, epoch, training.num_epochs, seconds)
+                    yield _running(key, epoch, training.num_epochs, seconds, news)
             test = training.test()
         except Diverged as error:
             claim.diverge(str(error), uncommitted)
-            yield TrialProgress(key=key, status="diverged", seconds=seconds, error=str(error))
+            news.commits += 1
+            yield TrialProgress(key=key, status="diverged", seconds=seconds, error=str(error), **news.told())
             return
         except GeneratorExit:  # this process is to end, or another study needs it: keep what is trained
             if uncommitted:
@@ -178,6 +182,7 @@ class TrialWorker:
             raise
         weights = to_bytes({"model": training.state_dict()["model"]})
         claim.finish(test, weights, uncommitted)
+        news.commits += 1
         yield TrialProgress(
             key=key,
             status="finished",
@@ -185,6 +190,7 @@ class TrialWorker:
             num_epochs=training.num_epochs,
             accuracies=accuracies_of(claim.epochs[-1]),
             seconds=seconds,
+            **news.told(),
         )
 
     def _fail(self, claim: Claim | None, key: str, error: str) -> TrialProgress:
@@ -226,6 +232,25 @@ class TrialWorker:
         return self._sources[which]
 
 
+@dataclasses.dataclass(slots=True)
+class _News:
+    """What has been done since the last progress."""
+
+    epochs: int = 0
+    images: float = 0.0
+    commits: int = 0
+
+    def add(self, epoch: EpochResult) -> None:
+        self.epochs += 1
+        self.images += epoch.seconds * (epoch.images_per_second or 0.0)
+
+    def told(self) -> dict[str, int]:
+        """As the fields of a `TrialProgress`; begins anew."""
+        told = {"new_epochs": self.epochs, "new_images": round(self.images), "new_commits": self.commits}
+        self.epochs, self.images, self.commits = 0, 0.0, 0
+        return told
+
+
 def _let_go(claim: Claim) -> None:
     """Release the claim, unless the driver has taken it over already."""
     try:
@@ -234,7 +259,7 @@ def _let_go(claim: Claim) -> None:
         claim.abandon()
 
 
-def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> TrialProgress:
+def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float, news: _News | None = None) -> TrialProgress:
     return TrialProgress(
         key=key,
         status="running",
@@ -242,6 +267,7 @@ def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> T
         num_epochs=num_epochs,
         accuracies=accuracies_of(epoch),
         seconds=seconds,
+        **(news.told() if news is not None else {}),
     )
 
 

@@ -333,6 +333,9 @@ def progress_from(result: dict[str, Any]) -> TrialProgress:
         seconds=result["seconds"],
         error=result["error"],
         replayed=result["replayed"],
+        new_epochs=result["new_epochs"],
+        new_images=result["new_images"],
+        new_commits=result["new_commits"],
     )
 
 

@@ -1,0 +1,90 @@
+"""What Prometheus can scrape of a run, beside Ray's own metrics: through Ray's metrics API.
+
+The agent of the driver's node exports them as `ray_ccar_...`, each with the label `study`; cluster/grafana has the
+panels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ray.util.metrics import Counter, Gauge
+
+from ccar.cluster.events import TrialProgress
+
+STATES: Final = ("waiting", "running", "finished", "diverged", "stopped", "failed")
+OUTBOX_SECONDS = 15.0  # between two looks at the outbox, at least
+OUTBOX_SHARE = 0.01  # of the driver's time may go into them
+
+
+class RunMetrics:
+    """Counts what a runner tells (see `ccar.cluster.events.Listener`)."""
+
+    def __init__(self, study: str, num_trials: int, num_done: int, outbox_depth: Callable[[], int]) -> None:
+        """Ray must have been started.
+
+        Args:
+            study: its name.
+            num_trials: of the study, as far as they are known.
+            num_done: how many of them the store had before.
+            outbox_depth: how many trials have something that MLflow does not have yet.
+        """
+        self._trials = Gauge("ccar_trials", "Trials by state.", tag_keys=("study", "state"))
+        self._epochs = Counter("ccar_epochs", "Epochs trained.", tag_keys=("study",))
+        self._images = Counter("ccar_images", "Images trained on.", tag_keys=("study",))
+        self._commits = Counter("ccar_store_commits", "Commits to the trial store.", tag_keys=("study",))
+        self._failures = Counter("ccar_failures", "What went wrong, by reason.", tag_keys=("study", "reason"))
+        self._outbox = Gauge("ccar_outbox_depth", "Trials that MLflow does not have all of.", tag_keys=("study",))
+        every: tuple[Counter | Gauge, ...] = (
+            self._trials,
+            self._epochs,
+            self._images,
+            self._commits,
+            self._failures,
+            self._outbox,
+        )
+        for metric in every:
+            metric.set_default_tags({"study": study})
+        self._counts = {**dict.fromkeys(STATES, 0), "waiting": num_trials - num_done, "finished": num_done}
+        self._outbox_depth = outbox_depth
+        self._next_look = 0.0
+        for state in STATES:
+            self._move(state, 0)
+
+    def started(self) -> None:
+        """One more is running."""
+        self._move("waiting", -1)
+        self._move("running", +1)
+
+    def progressed(self, progress: TrialProgress) -> None:
+        """Add what is new."""
+        for counter, new in (
+            (self._epochs, progress.new_epochs),
+            (self._images, progress.new_images),
+            (self._commits, progress.new_commits),
+        ):
+            if new:
+                counter.inc(new)
+        if progress.ended:
+            self._move("running", -1)
+            self._move(progress.status if progress.status in STATES else "waiting", +1)
+            if progress.status in ("diverged", "failed", "store_failed"):
+                self._failures.inc(tags={"reason": progress.status})
+        self._look_at_outbox()
+
+    def lost_worker(self) -> None:
+        """A process died."""
+        self._failures.inc(tags={"reason": "lost_worker"})
+
+    def _move(self, state: str, by: int) -> None:
+        self._counts[state] = max(0, self._counts[state] + by)  # a searcher may come up with more than were known
+        self._trials.set(self._counts[state], tags={"state": state})
+
+    def _look_at_outbox(self) -> None:
+        began = time.monotonic()
+        if began >= self._next_look:
+            self._outbox.set(self._outbox_depth())
+            ended = time.monotonic()
+            self._next_look = ended + max(OUTBOX_SECONDS, (ended - began) / OUTBOX_SHARE)
