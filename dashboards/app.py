@@ -63,7 +63,7 @@ def build_app(desk: Desk) -> Dash:
     )
     app.layout = html.Div(
         [
-            dcc.Location(id="url"),
+            dcc.Location(id="url", refresh="callback-nav"),
             dcc.Interval(id="tick", interval=TICK_MILLISECONDS),
             dcc.Store(id="shown", data=-1),  # the version of the library that the page shows
             dcc.Store(id="controlled", data=""),  # the page whose controls are there
@@ -165,6 +165,12 @@ def build_app(desk: Desk) -> Dash:
 
     add_routes(app, desk)
     app.clientside_callback(ClientsideFunction("ccar", "entitle"), Output("title", "title"), Input("title", "children"))
+    app.clientside_callback(
+        ClientsideFunction("ccar", "follow"),
+        Output("url", "href"),
+        Input({"plot": ALL}, "clickData"),
+        prevent_initial_call=True,
+    )
     app.clientside_callback(
         ClientsideFunction("ccar", "save_svg"),
         Output({"save": MATCH}, "title"),

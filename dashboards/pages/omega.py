@@ -49,7 +49,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         *_words(found),
         *([section("Best omega", report_table(chosen))] if chosen is not None else []),
         *_responses(found, state.name, base),
-        *_frequencies(found, base),
+        *_frequencies(found, state.name, base),
         *_beside(found, fields.get("beside", "")),
         html.P(
             [
@@ -97,11 +97,13 @@ def _responses(found: Results, study: str, base: str) -> Iterator[Content]:
         )
         figure.add_hline(0, line={"color": look.INK, "width": 1})
         for index, line in enumerate(lines):
-            _line(figure, index, line, here[line_of.reindex(here.index) == line].sort_values("omega"), worse, chosen)
+            own = here[line_of.reindex(here.index) == line].sort_values("omega")
+            _line(figure, index, line, own, study, worse, chosen)
         caption = (
             f"{setting.label}: gain in test accuracy over the plain base loss at each ω. Bars: 95 % interval of the "
             "difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on validation. Hollow: worse "
-            "than the chosen one on validation; filled: the flat region, which validation cannot tell from it."
+            "than the chosen one on validation; filled: the flat region, which validation cannot tell from it. A point "
+            "leads to the trials of its cell, as do the links of the table."
             + (f" One line per base loss and {', '.join(switches)}." if switches else "")
         )
         yield section(
@@ -111,7 +113,9 @@ def _responses(found: Results, study: str, base: str) -> Iterator[Content]:
         )
 
 
-def _line(figure: go.Figure, index: int, line: str, own: pd.DataFrame, worse: set[str], chosen: set[str]) -> None:
+def _line(
+    figure: go.Figure, index: int, line: str, own: pd.DataFrame, study: str, worse: set[str], chosen: set[str]
+) -> None:
     half_width = 100 * (own[f"{GAIN}_high"] - own[f"{GAIN}_mean"])
     marker = look.marker(index)
     colour, symbol = marker["color"], marker["symbol"]
@@ -133,8 +137,9 @@ def _line(figure: go.Figure, index: int, line: str, own: pd.DataFrame, worse: se
             "size": [13 if ringed else 8 for ringed in is_chosen],
             "line": {"width": [3 if ringed else 1.5 for ringed in is_chosen], "color": colour},
         },
-        customdata=[_hover(cell) for cell in rows_of(own)],
-        hovertemplate="%{customdata}<extra></extra>",
+        text=[_hover(cell) for cell in rows_of(own)],
+        hovertemplate="%{text}<extra></extra>",
+        customdata=[address("/trial", study=study, cell=cell) for cell in own["cell"]],
     )
 
 
@@ -163,7 +168,7 @@ def _gains(setting: Setting, here: pd.DataFrame, study: str, worse: set[str], ch
     return table(f"gains-{setting.label}", f"{setting.label}: gain over the plain base loss{more}", headings, rows)
 
 
-def _frequencies(found: Results, base: str) -> list[Content]:
+def _frequencies(found: Results, study: str, base: str) -> list[Content]:
     """A heat map for each base loss that was tried with several class frequencies."""
     panels = [(setting, family, cells) for setting, family, cells in by_frequency(found) if not base or family == base]
     if not panels:
@@ -175,9 +180,9 @@ def _frequencies(found: Results, base: str) -> list[Content]:
             *(
                 plot(
                     f"frequency-{setting.label}-{index}",
-                    _heat_map(cells, highest),
+                    _heat_map(cells, study, highest),
                     f"{setting.label}, {family}: gain over the plain base loss in points, by ω and source of the class "
-                    "frequency. ▲ better, ▼ worse by the verdict; empty: not in the study.",
+                    "frequency. ▲ better, ▼ worse by the verdict; empty: not in the study. A field leads to its trials.",
                 )
                 for index, (setting, family, cells) in enumerate(panels)
             ),
@@ -185,17 +190,19 @@ def _frequencies(found: Results, base: str) -> list[Content]:
     ]
 
 
-def _heat_map(cells: pd.DataFrame, highest: float) -> go.Figure:
+def _heat_map(cells: pd.DataFrame, study: str, highest: float) -> go.Figure:
     names = frequency_names(cells)
     rows: Sequence[str] = list(dict.fromkeys(names))
     omegas = sorted(cells["omega"].unique())
     values: list[list[float | None]] = [[None] * len(omegas) for _ in rows]
     texts = [[""] * len(omegas) for _ in rows]
+    places = [[""] * len(omegas) for _ in rows]
     marks = {"better": " ▲", "worse": " ▼"}
     for cell, name in zip(rows_of(cells), names, strict=True):
         place = rows.index(name), omegas.index(cell.omega)
         gain = getattr(cell, f"{GAIN}_mean")
         values[place[0]][place[1]] = 100 * gain
+        places[place[0]][place[1]] = address("/trial", study=study, cell=cell.cell)
         texts[place[0]][place[1]] = points(gain) + marks.get(getattr(cell, f"{GAIN}_verdict"), "")
     figure = look.figure(
         height=140 + 38 * len(rows),
@@ -208,6 +215,8 @@ def _heat_map(cells: pd.DataFrame, highest: float) -> go.Figure:
         z=values,
         text=texts,
         texttemplate="%{text}",
+        customdata=places,
+        hovertemplate="ω %{x}, %{y}: %{text} points<extra></extra>",
         colorscale=look.DIVERGING,
         zmid=0,
         zmin=-highest,

@@ -91,6 +91,43 @@ def test_the_tables_to_take_away_are_those_of_the_report(site, results):
         assert len(list(csv.DictReader(io.StringIO(text)))) == len(frame)
 
 
+def click(page, point):
+    """In the middle of a point of a plot, whose layers lie below the one that takes the mouse."""
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_a_click_on_a_point_leads_to_the_trials_of_its_cell(site, open_page):
+    page = open_page(f"{site}/omega?study=made-up&base=ldam")
+    point = page.locator(".scatterlayer .trace").nth(1).locator(".point").nth(0)
+    expect(point).to_be_visible()
+    click(page, point)
+    expect(page.locator("#results .question")).to_have_text("if15/ldam+ccar(omega=0.5, frequency=none)")
+    expect(page.locator("#trials tbody tr")).to_have_count(3)
+    page.go_back()
+    expect(page).to_have_url(f"{site}/omega?study=made-up&base=ldam")
+    expect(point).to_be_visible()
+
+
+def test_a_click_on_a_field_of_the_heat_map_leads_to_its_trials(site, open_page):
+    page = open_page(f"{site}/omega?study=made-up&base=ldam")
+    fields = page.locator(".heatmaplayer image").first
+    fields.scroll_into_view_if_needed()
+    box = fields.bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"])
+    expect(page.locator("#results .question")).to_have_text("if15/ldam+ccar(omega=0.75)")
+
+
+def test_the_trials_of_a_gain_are_reached_by_keyboard(site, open_page):
+    page = open_page(f"{site}/omega?study=made-up&base=ldam")
+    page.get_by_text("As a table").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name=CELL, exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#results .question")).to_have_text(CELL)
+
+
 def test_every_gain_leads_to_its_trials(site, open_page):
     page = open_page(f"{site}/omega?study=made-up")
     page.get_by_text("As a table").first.click()
