@@ -182,7 +182,8 @@ def _frequencies(found: Results, study: str, base: str) -> list[Content]:
                     f"frequency-{setting.label}-{index}",
                     _heat_map(cells, study, highest),
                     f"{setting.label}, {family}: gain over the plain base loss in points, by ω and source of the class "
-                    "frequency. ▲ better, ▼ worse by the verdict; empty: not in the study. A field leads to its trials.",
+                    "frequency. ▲ better, ▼ worse by the verdict; empty: not in the study. A field leads to "
+                    "its trials.",
                 )
                 for index, (setting, family, cells) in enumerate(panels)
             ),
