@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ccar.errors import StoreError
@@ -10,6 +10,7 @@ from ccar.reports.results import Results
 from ccar.store.records import TrialRecord
 from ccar.training.result import TestResult
 from dashboards.elements import Content, link, note
+from dashboards.importances import Importances
 from dashboards.library import Library
 from dashboards.stored_study import StudyState
 
@@ -20,11 +21,13 @@ class Desk:
     library: the studies.
     cache_dir: of decoded images.
     mlflow: address of MLflow's pages; empty: there are none.
+    importances: what explains the accuracies, as far as somebody has asked.
     """
 
     library: Library
     cache_dir: Path
     mlflow: str = ""
+    importances: Importances = field(default_factory=Importances)
 
     def state(self, name: str) -> StudyState:
         """A study that is known to be there."""

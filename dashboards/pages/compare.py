@@ -12,6 +12,7 @@ from dash import html
 
 from ccar.evidence.cells import PRIMARY
 from ccar.evidence.frames import rows_of
+from ccar.evidence.importance import MIN_TRIALS, Importance
 from ccar.evidence.paired import difference_matrix, paired_differences
 from ccar.evidence.reliability import pooled_reliability
 from ccar.evidence.selection import CRITERION
@@ -20,7 +21,7 @@ from ccar.evidence.trade_off import GROUPS, undominated
 from ccar.reports.colours import NEUTRAL
 from ccar.reports.neutralise import one_line
 from ccar.reports.results import Results, Setting, setting_label
-from ccar.reports.wording import MISSING, interval, percent, points
+from ccar.reports.wording import MISSING, counted, interval, percent, points
 from ccar.study.parts import plain
 from dashboards import look
 from dashboards.address import SEPARATOR, address
@@ -37,6 +38,15 @@ _MEASURES = {
     "test_medium": "medium",
     "test_few": "few",
     "test_worst_class": "worst class",
+}
+_FACTOR_WORDS = {
+    "family": "base loss",
+    "omega": "omega",
+    "frequency": "class frequency",
+    "effective_number_beta": "beta of the effective number",
+    "keep_z": "keeping z",
+    "loss_factor": "factor of the loss",
+    "learning_rate": "learning rate",
 }
 
 
@@ -92,6 +102,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         *_calibration(found, cells),
         section("Parallel coordinates", plot("parallel", _parallel(cells), _PARALLEL_WORDS)),
         *_trade_off(found, setting, picked),
+        section("What explains validation accuracy?", *_importance(desk, found, setting, fields)),
         note("Which classes are taken for which others is not kept in the store."),
     ]
 
@@ -300,3 +311,62 @@ def _trade_off(found: Results, setting: Setting, picked: Sequence[str]) -> Itera
         "groups of classes and better on one."
     )
     yield section("Head against tail", plot("trade-off", figure, words))
+
+
+def _importance(desk: Desk, found: Results, setting: Setting, fields: Fields) -> Iterator[Content]:
+    """Of all trials of the setting, for who asks: a forest takes seconds."""
+    if fields.get("explain") != "1":
+        yield link(
+            "Estimate it from all finished trials (some seconds)", address("/compare", **{**fields, "explain": "1"})
+        )
+        return
+    trials = setting.of(found.trials)
+    made = desk.importances.of(found.source.study, setting.label, trials)
+    if made is None:
+        finished = counted(int((trials["status"] == "finished").sum()), "trial")
+        yield note(
+            f"Nothing can be said: {finished} finished at {setting.label}; it takes {MIN_TRIALS} with a validation "
+            "accuracy, that differ in something."
+        )
+        return
+    if made.explained <= 0:
+        yield note(
+            "Nothing can be said: a random forest cannot tell the accuracy of trials it has not seen "
+            f"(R² {made.explained:.2f} on {counted(made.num_trials, 'trial')}). More seeds may help."
+        )
+        return
+    yield html.P(
+        f"From what varies, a random forest predicts {100 * made.explained:.0f} % of the variance of the validation "
+        f"balanced accuracy of trials it has not seen ({counted(made.num_trials, 'trial')} at {setting.label}). The "
+        "bars say how many percentage points of that are lost when one factor is shuffled: what goes with accuracy "
+        "among these trials, not what causes it. They do not add up where factors work together, and one near 0 is "
+        "noise."
+    )
+    yield plot("importance", _bars(made), "Loss of explained variance when a factor is shuffled among trials left out.")
+    rows = [[name, f"{100 * lost:.1f}"] for name, lost in zip(_names(made), made.lost, strict=True)]
+    yield html.Details(
+        [
+            html.Summary("As a table"),
+            table("importance-table", "Explained variance lost", ["Factor", "percentage points #"], rows),
+        ]
+    )
+
+
+def _names(made: Importance) -> list[str]:
+    return [_FACTOR_WORDS.get(name, name) for name in made.lost.index]
+
+
+def _bars(made: Importance) -> go.Figure:
+    figure = look.figure(
+        height=110 + 34 * len(made.lost),
+        xaxis={"title": "explained variance lost (percentage points)"},
+        yaxis={"autorange": "reversed", "type": "category"},
+    )
+    figure.add_bar(
+        x=100 * made.lost,
+        y=_names(made),
+        orientation="h",
+        marker={"color": look.marker(0)["color"]},
+        hovertemplate="%{y}: %{x:.1f}<extra></extra>",
+    )
+    return figure

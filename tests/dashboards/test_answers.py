@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ccar.evidence.benchmarks import benchmark_class_counts
+from ccar.evidence.importance import importance
 from ccar.reports import finding
 from ccar.reports.formats.csv_files import render_csv
 from ccar.reports.omega_formula import class_frequencies, gradient_factor
@@ -147,6 +148,19 @@ def test_the_cells_that_are_compared_stand_in_the_address(site, results, open_pa
     differences = results.cells.set_index("cell").loc["if15/ldam"]
     said = f"{100 * differences['test_accuracy_difference_mean']:+.2f}"
     expect(page.locator("#paired")).to_contain_text(said)
+
+
+def test_what_explains_validation_accuracy_is_estimated_for_who_asks(site, results, open_page):
+    page = open_page(f"{site}/compare?study=made-up")
+    expect(page.locator("#measures")).to_be_visible()
+    expect(page.locator("#importance-table")).to_have_count(0)
+    page.get_by_role("link", name="Estimate it from all finished trials").click()
+    expect(page.locator("#importance-table")).to_be_attached()
+    found = importance(results.trials)
+    page.get_by_text("As a table").last.click()
+    expect(page.locator("#importance-table tbody td")).to_have_text([f"{100 * lost:.1f}" for lost in found.lost])
+    assert set(found.lost.index) == {"family", "omega", "frequency", "seed"}
+    expect(page.locator("#importance-table tbody th").first).to_have_text("base loss")
 
 
 def test_moving_omega_moves_the_curves_and_the_address(site, open_page):

@@ -84,6 +84,11 @@ def test_a_long_name_widens_no_page(site, open_page):
         wait_until_it_fits(page, 390)
 
 
+def test_of_too_few_trials_nothing_is_explained(site, open_page):
+    page = open_page(f"{site}/compare?study=long-names&explain=1")
+    expect(page.locator("#results")).to_contain_text("Nothing can be said: 9 trials finished at IF 15; it takes 20")
+
+
 def test_five_hundred_cells_are_all_there(site, open_page):
     page = open_page(f"{site}/study?study=five-hundred-cells")
     expect(page.locator(".matrix a.cell")).to_have_count(502)

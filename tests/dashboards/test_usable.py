@@ -14,7 +14,7 @@ PAGES = {
     "studies": "/",
     "progress": "/study?study=made-up",
     "best omega": "/omega?study=made-up",
-    "compare": "/compare?study=made-up",
+    "compare": "/compare?study=made-up&explain=1",
     "cell": "/trial?study=made-up&cell=if15/ldam",
     "trial": "/trial?study=made-up&cell=if15/ldam&seed=1",
     "losses": "/losses",
