@@ -15,6 +15,8 @@ from ccar.losses.checks import check_first_derivative
 from ccar.losses.phi import Phi
 
 LOG2_E = log2(e)
+# Two logits can lie further apart than the largest float; far from that limit, sums stay finite too.
+_FARTHEST = {dtype: torch.finfo(dtype).min * 1e-8 for dtype in (torch.float32, torch.float64)}
 
 
 class TrueClass:
@@ -98,11 +100,10 @@ class _ApplyToTrueClass(torch.autograd.Function):
         gap = exps.gather(1, true).squeeze(1)
         if scale != 1:
             gap.mul_(scale)
-        # Two logits can lie further apart than the largest float; far from that limit, sums stay finite too.
-        gap.clamp_(min=torch.finfo(logits.dtype).min * 1e-8)
+        gap.clamp_(min=_FARTHEST[logits.dtype])
         # exp2, not exp: torch hands exp to a library that is four times slower on some CPUs.
         exps.mul_(scale * LOG2_E).exp2_()
-        exps.scatter_(1, true, torch.zeros_like(highest))
+        exps.scatter_(1, true, highest.zero_())
         exp_others = exps.sum(1)
         # Now exps / exp_sum is p - e_t, without cancellation where p_t -> 1.
         slope = -exp_others if true_slope is None else -exp_others * true_slope.to(logits.dtype)
