@@ -46,20 +46,34 @@ def open_or_build(folder: Path, build: Callable[[], SourceData], *, verify: bool
     Raises:
         DataError: the cache cannot be written, or what `build` raises.
     """
-    source = _open(folder, verify=verify)
+    source = open_existing(folder, verify=verify)
     if source is not None:
         return source
     with building(folder):
-        source = _open(folder, verify=verify)  # another process may have built it while we waited
+        source = open_existing(folder, verify=verify)  # another process may have built it while we waited
         if source is not None:
             return source
         built = build()
         with explained(folder):
             _write(folder, built)
-    source = _open(folder, verify=False)
+    source = open_existing(folder)
     if source is None:
         raise DataError(f"{folder} was damaged or deleted right after it was written", hint="run again")
     return source
+
+
+def open_existing(folder: Path, *, verify: bool = False) -> SourceData | None:
+    """What is in the cache; None where there is none, or where it does not hold what its meta.json says.
+
+    Args and the data that is returned: as of `open_or_build`.
+    """
+    if not folder.exists():
+        return None
+    try:
+        return _read(folder, verify=verify)
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged (%s) and will be decoded again", folder, error)
+        return None
 
 
 @contextmanager
@@ -88,17 +102,6 @@ def explained(folder: Path) -> Iterator[None]:
             f"cannot keep decoded images in {folder.parent}: {error}",
             hint="use a store on a disk that can be written and has room for the decoded images",
         ) from error
-
-
-def _open(folder: Path, *, verify: bool) -> SourceData | None:
-    """What is in the cache; None where there is none, or where it does not hold what its meta.json says."""
-    if not folder.exists():
-        return None
-    try:
-        return _read(folder, verify=verify)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s is damaged (%s): decoding the source again", folder, error)
-        return None
 
 
 def _read(folder: Path, *, verify: bool) -> SourceData:

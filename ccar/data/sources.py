@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ccar.data import cifar, digits, image_folder, listed_sets
-from ccar.data.cache import open_or_build
+from ccar.data.cache import open_existing, open_or_build
 from ccar.data.config import DataConfig
 from ccar.data.image_set import SourceData
 from ccar.data.listed_sets import LISTED_SETS, PackState
@@ -38,30 +38,28 @@ def load_source(data: DataConfig, cache_dir: Path, *, verify: bool = False) -> S
         StudyFileError: the same for sets that come as lists, with the lines of the lists.
     """
     _check_options(data)
-    name, root = data.name, data.root
-    identity: object
-    decode: Callable[[], SourceData]
-    match name:
-        case "digits":
-            identity, decode = digits.identity(), digits.decode
-        case "cifar10" | "cifar100":
-            root = root or cache_dir / "downloads"
-            if (root / "train").is_dir():  # the same images, each in a file of its own
-                listing = image_folder.list_images(root)
-                cifar.check_listing(name, listing)
-                identity, decode = image_folder.identity(listing, None), partial(cifar.decode_listing, name, listing)
-            else:
-                identity = cifar.identity(name, root, download=data.download)
-                decode = partial(cifar.decode, name, root)
-        case "image_folder":
-            assert root is not None
-            listing = image_folder.list_images(root)
-            identity = image_folder.identity(listing, data.image_size)
-            decode = partial(image_folder.decode, listing, data.image_size)
-        case "imagenet_lt" | "inaturalist2018" | "places_lt":
-            return listed_sets.load(data, cache_dir)
-    digest = hashlib.sha256(json.dumps([_CACHE_FORMAT, identity]).encode()).hexdigest()[:16]
-    return open_or_build(cache_dir / f"{name}-{digest}", decode, verify=verify)
+    if data.name in LISTED_SETS:
+        return listed_sets.load(data, cache_dir)
+    folder, decode = _cache_of(data, cache_dir)
+    return open_or_build(folder, decode, verify=verify)
+
+
+def open_source(data: DataConfig, cache_dir: Path) -> SourceData:
+    """The images that `data` names where they are at hand: decoded before, or digits. Nothing is written or downloaded.
+
+    Raises:
+        DataError: they are not, or `data` is wrong.
+    """
+    _check_options(data)
+    if data.name in LISTED_SETS:
+        raise DataError(f"images of {data.name} are packed one by one, not decoded")
+    folder, decode = _cache_of(data.model_copy(update={"download": False}), cache_dir)
+    source = open_existing(folder)
+    if source is None and data.name == "digits":
+        return decode()
+    if source is None:
+        raise DataError(f"the images of {data.name} are not decoded here")
+    return source
 
 
 def load_labels(data: DataConfig, cache_dir: Path) -> SourceData:
@@ -98,6 +96,32 @@ def pack_state(data: DataConfig, cache_dir: Path) -> PackState | None:
     """
     _check_options(data)
     return listed_sets.pack_state(data, cache_dir) if data.name in LISTED_SETS else None
+
+
+def _cache_of(data: DataConfig, cache_dir: Path) -> tuple[Path, Callable[[], SourceData]]:
+    """Where the decoded images are, and what decodes them; the name of the folder digests what the images depend on."""
+    name, root = data.name, data.root
+    identity: object
+    decode: Callable[[], SourceData]
+    match name:
+        case "cifar10" | "cifar100":
+            root = root or cache_dir / "downloads"
+            if (root / "train").is_dir():  # the same images, each in a file of its own
+                listing = image_folder.list_images(root)
+                cifar.check_listing(name, listing)
+                identity, decode = image_folder.identity(listing, None), partial(cifar.decode_listing, name, listing)
+            else:
+                identity = cifar.identity(name, root, download=data.download)
+                decode = partial(cifar.decode, name, root)
+        case "image_folder":
+            assert root is not None
+            listing = image_folder.list_images(root)
+            identity = image_folder.identity(listing, data.image_size)
+            decode = partial(image_folder.decode, listing, data.image_size)
+        case _:
+            identity, decode = digits.identity(), digits.decode
+    digest = hashlib.sha256(json.dumps([_CACHE_FORMAT, identity]).encode()).hexdigest()[:16]
+    return cache_dir / f"{name}-{digest}", decode
 
 
 def _check_options(data: DataConfig) -> None:

@@ -359,7 +359,7 @@ def _names(made: Importance) -> list[str]:
 def _bars(made: Importance) -> go.Figure:
     figure = look.figure(
         height=110 + 34 * len(made.lost),
-        xaxis={"title": "explained variance lost (percentage points)"},
+        xaxis={"title": "points of explained variance lost"},
         yaxis={"autorange": "reversed", "type": "category"},
     )
     figure.add_bar(

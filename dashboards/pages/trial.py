@@ -8,6 +8,7 @@ from dataclasses import replace
 from dash import html
 
 from ccar.cli.why import why_text
+from ccar.errors import CcarError
 from ccar.evidence.frames import rows_of
 from ccar.metrics.accuracy import Evaluation, group_of_class
 from ccar.reports.neutralise import one_line
@@ -22,12 +23,14 @@ from dashboards.address import address
 from dashboards.curves import learning_curves
 from dashboards.desk import Desk
 from dashboards.elements import Content, choice, facts, link, note, plot, section, table
+from dashboards.examples import examples
 from dashboards.pages.studies import moment
 from dashboards.stored_study import StudyState
 
 Fields = Mapping[str, str]
 MOST_CLASSES = 200  # rows of a table
 MOST_CELLS = 600  # of a list
+MOST_EXAMPLES = 3  # classes among the best, and among the worst
 
 
 def choices(desk: Desk, fields: Fields) -> list[Content]:
@@ -116,6 +119,7 @@ def _one(desk: Desk, state: StudyState, trial: PlannedTrial, *, search: bool) ->
             "Learning curves", plot("curves", learning_curves([(f"seed {trial.seed}", record)]), _CURVE_WORDS)
         )
         yield from _classes(record, test)
+        yield from _examples(desk, trial, record, test)
     yield section("Would it run again?", *_why(desk, state, trial, record, search=search))
     yield section("Configuration", *_configuration(trial, record))
 
@@ -154,10 +158,7 @@ def _numbers(found: Evaluation) -> list[str]:
 
 def _classes(record: TrialRecord, test: TestResult | None) -> Iterator[Content]:
     """Accuracy of each class over its training images, as a plot and as a table."""
-    found = test.last_epoch.per_class if test is not None else ()
-    last = record.epochs[-1].validation
-    part = "test" if found else "validation"
-    found = found or (last.per_class if last is not None else ())
+    part, found = _per_class(record, test)
     if not found:
         return
     groups = group_of_class(record.class_counts)
@@ -187,6 +188,51 @@ def _classes(record: TrialRecord, test: TestResult | None) -> Iterator[Content]:
             ]
         ),
     )
+
+
+def _per_class(record: TrialRecord, test: TestResult | None) -> tuple[str, tuple[float, ...]]:
+    """The part of the images, and the accuracy of each class on it; () where it was not kept."""
+    if test is not None and test.last_epoch.per_class:
+        return "test", test.last_epoch.per_class
+    last = record.epochs[-1].validation
+    return "validation", last.per_class if last is not None else ()
+
+
+def _examples(desk: Desk, trial: PlannedTrial, record: TrialRecord, test: TestResult | None) -> Iterator[Content]:
+    """A few images of the classes that were told best and worst."""
+    part, found = _per_class(record, test)
+    by_accuracy = sorted(range(len(found)), key=lambda label: -found[label])
+    num_shown = min(MOST_EXAMPLES, len(found) // 2)
+    if num_shown == 0:
+        return
+    labels = (*by_accuracy[:num_shown], *by_accuracy[-num_shown:])
+    try:
+        shown = examples(trial.config.data, desk.cache_dir, labels)
+    except (CcarError, OSError, IndexError):  # IndexError: other images, with fewer classes
+        yield section(
+            "Best and worst classes",
+            note(f"No images to show: those of {trial.config.data.title} are not decoded here."),
+        )
+        return
+    rows = [
+        [
+            one_line(own.name),
+            html.Div(
+                [
+                    html.Img(src=uri, alt=f"of class {one_line(own.name)}: {number}")
+                    for number, uri in enumerate(own.images, 1)
+                ],
+                className="examples",
+            ),
+            percent(found[label]),
+            f"{record.class_counts[label]:,}",
+            "best" if place < num_shown else "worst",
+        ]
+        for place, (label, own) in enumerate(zip(labels, shown, strict=True))
+    ]
+    caption = f"Classes by {part} accuracy, each with the first of its training images in the data set"
+    headings = ["Class", "Examples", f"{part} (%) #", "images #", "Among the"]
+    yield section("Best and worst classes", table("examples", caption, headings, rows))
 
 
 def _why(desk: Desk, state: StudyState, trial: PlannedTrial, record: TrialRecord, *, search: bool) -> Iterator[Content]:

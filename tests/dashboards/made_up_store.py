@@ -22,7 +22,7 @@ FINGERPRINT = "ab" * 32
 TEXT = """\
 study: {name}
 question: {question}
-data: {{name: digits, imbalance_factors: {factors}, validation_per_class: 10}}
+data: {{name: {data}, imbalance_factors: {factors}, validation_per_class: 10}}
 model: small_cnn
 recipe: {{name: digits_quick, epochs: {epochs}}}
 methods:
@@ -38,6 +38,7 @@ def put_study(
     name: str = "made-up",
     *,
     question: str = "Does omega help?",
+    data: str = "digits",
     bases: Sequence[str] = ("cross_entropy", "ldam"),
     omegas: Sequence[float] = (0.25, 0.5, 0.75),
     frequencies: Sequence[str] = ("fraction",),
@@ -52,6 +53,7 @@ def put_study(
     text = TEXT.format(
         name=name,
         question=question,
+        data=data,
         bases=list(bases),
         omegas=list(omegas),
         frequencies=list(frequencies),

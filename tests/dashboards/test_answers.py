@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import re
 import urllib.request
+from urllib.parse import quote
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
+from ccar.data import digits
 from ccar.evidence.benchmarks import benchmark_class_counts
 from ccar.evidence.importance import importance
 from ccar.reports import finding
@@ -138,6 +144,20 @@ def test_every_gain_leads_to_its_trials(site, open_page):
     expect(page.locator(".facts").first).to_contain_text("finished")
     expect(page.locator("#evaluations")).to_be_visible()
     expect(page.locator("#results")).to_contain_text("would not run again: it has finished")
+
+
+def test_the_best_and_worst_classes_of_a_trial_are_shown_by_images_of_the_data_set(site, open_page):
+    page = open_page(f"{site}/trial?study=made-up&cell={quote(CELL)}&seed=1")
+    rows = page.locator("#examples tbody tr")
+    expect(rows.locator("th")).to_have_text(["0", "1", "2", "7", "8", "9"])  # made up to fall with the label
+    expect(rows.locator("td:last-of-type")).to_have_text(["best"] * 3 + ["worst"] * 3)
+    train = digits.decode().train
+    for label in (0, 9):
+        images = page.get_by_alt_text(re.compile(f"of class {label}:")).all()
+        shown = [image.get_attribute("src").removeprefix("data:image/png;base64,") for image in images]
+        pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in shown]
+        assert np.array_equal(pixels, train.pixels[train.labels == label][: len(images), 0])
+        assert [image.evaluate("image => image.naturalWidth") for image in images] == [8] * 4
 
 
 def test_the_cells_that_are_compared_stand_in_the_address(site, results, open_page):

@@ -25,6 +25,7 @@ def store(tmp_path_factory):
     named = put_study(store, "long-names", question=LONGER, bases=["cross_entropy"], omegas=[0.6], extra=extra)
     for trial in named:
         finish(store, trial)
+    finish(store, put_study(store, "no-images", data="cifar10", bases=["focal"], omegas=[0.5], baseline="focal")[0])
     many = [round(0.002 * step, 3) for step in range(1, 251)]
     put_study(store, "five-hundred-cells", omegas=many, seeds=[0])
     newer = put_study(store, "newer-trial", bases=["ldam"], omegas=[0.1], baseline="ldam")
@@ -87,6 +88,14 @@ def test_a_long_name_widens_no_page(site, open_page):
 def test_of_too_few_trials_nothing_is_explained(site, open_page):
     page = open_page(f"{site}/compare?study=long-names&explain=1")
     expect(page.locator("#results")).to_contain_text("Nothing can be said: 9 trials finished at IF 15; it takes 20")
+
+
+def test_images_that_are_not_at_hand_are_said_to_be_absent(site, store, open_page):
+    page = open_page(f"{site}/trial?study=no-images&cell=if15/focal&seed=0")
+    expect(page.locator("#results")).to_contain_text("No images to show: those of cifar10 are not decoded here.")
+    expect(page.locator("#classes-table")).to_be_attached()
+    expect(page.locator("main img")).to_have_count(0)
+    assert not list(store.root.glob("*downloads*"))
 
 
 def test_five_hundred_cells_are_all_there(site, open_page):

@@ -10,9 +10,9 @@ import pytest
 
 from ccar.data.image_folder import list_images
 from ccar.data.long_tail import long_tailed_counts, split_long_tailed
-from ccar.data.sources import load_source
+from ccar.data.sources import load_source, open_source
 from ccar.errors import DataError
-from tests.data.folders import data_config
+from tests.data.folders import data_config, write_image
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ OPEN_DIGITS = """
 import sys
 from pathlib import Path
 from ccar.data.config import DataConfig
-from ccar.data.sources import load_source
+from ccar.data.sources import load_source, open_source
 
 load_source(DataConfig(name="digits", imbalance_factor=1, validation_per_class=0), Path(sys.argv[1]))
 print(sorted({"torch", "torchvision", "sklearn", "PIL", "pandas"} & sys.modules.keys()))
@@ -104,3 +104,24 @@ def test_ten_real_classes_make_a_long_tail(tmp_path):
     split = split_long_tailed(source.train.labels, data, seed=0)
     assert split.class_counts == tuple(long_tailed_counts(450, 100, 10))
     assert len(split.validation) == 500
+
+
+def test_what_was_decoded_is_at_hand_and_what_was_not_stays_so(tmp_path):
+    digits, absent = data_config("digits"), data_config("cifar10", download=True)
+    at_hand = open_source(digits, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    decoded = load_source(digits, tmp_path / "cache")
+    assert open_source(digits, tmp_path / "cache").fingerprint == at_hand.fingerprint == decoded.fingerprint
+    with pytest.raises(DataError, match="cifar10 is not in"):
+        open_source(absent, tmp_path / "empty")
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_folder_of_images_is_at_hand_once_it_was_decoded(tmp_path):
+    for place in ("train/cat/0.png", "train/dog/0.png", "test/cat/0.png", "test/dog/0.png"):
+        write_image(tmp_path / "images" / place, np.zeros((4, 4, 3), np.uint8))
+    data = data_config("image_folder", root=tmp_path / "images")
+    with pytest.raises(DataError, match="not decoded here"):
+        open_source(data, tmp_path / "cache")
+    decoded = load_source(data, tmp_path / "cache")
+    assert open_source(data, tmp_path / "cache").fingerprint == decoded.fingerprint
