@@ -4,7 +4,7 @@ export UV_SYSTEM_CERTS ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
-.PHONY: help system setup demo test check bench screenshots lock clean
+.PHONY: help system setup demo test check bench chaos screenshots lock clean
 
 help:
 	@echo "make demo    run the main job on embedded data (sets up .venv first)"
@@ -13,6 +13,7 @@ help:
 	@echo "make system  install Debian's packages that some tests need, as root; those tests are skipped without"
 	@echo "make bench   measure again what of benchmarks/RESULTS.md takes ten minutes in all"
 	@echo "make screenshots  draw docs/images again: runs the demo's study, and looks at every page of the dashboard"
+	@echo "make chaos   hit a study 100 times and prove that it ends with the same bits"
 	@echo "make lock    resolve pyproject.toml into requirements.lock"
 
 $(BIN)/uv:
@@ -54,6 +55,9 @@ bench: $(READY)
 
 screenshots: $(READY)
 	$(BIN)/python docs/screenshots.py
+
+chaos: $(READY)
+	$(BIN)/python -m benchmarks chaos
 
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --no-annotate --no-header \

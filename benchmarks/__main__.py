@@ -32,6 +32,7 @@ SCRIPTS = (
     "growth",
     "search_regret",
     "gpu_table2",
+    "chaos",
 )
 BY_NAME_ONLY = {  # each takes minutes; together with them `make bench` would take more than ten
     "reference_loop",
@@ -43,6 +44,7 @@ BY_NAME_ONLY = {  # each takes minutes; together with them `make bench` would ta
     "tables",
     "search_regret",
     "gpu_table2",  # and needs a GPU
+    "chaos",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADER = """\

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -57,16 +56,6 @@ def make_ray_dir() -> Path:
     the paths of sockets may not be longer than 107 characters.
     """
     return Path(tempfile.mkdtemp(prefix=RAY_DIR_PREFIX, dir="/tmp"))
-
-
-@contextlib.contextmanager
-def private_ray_dir() -> Iterator[Path]:
-    """The same for as long as the block runs."""
-    folder = make_ray_dir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # some process of Ray's may still be at its last words
 
 
 def can_listen(host: str, port: int = 0) -> bool:

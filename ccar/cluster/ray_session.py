@@ -15,8 +15,9 @@ from ray.exceptions import AuthenticationError
 
 from ccar.cluster.address import answers, unreachable
 from ccar.cluster.admission import check_admission
-from ccar.cluster.local_nodes import LOOPBACK, private_ray_dir
+from ccar.cluster.local_nodes import LOOPBACK
 from ccar.cluster.loopback import kept_on_loopback
+from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.token import make_token
 from ccar.errors import UserError
 from ccar.study.definition import Resources
@@ -61,7 +62,7 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
         check_admission(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with whereabouts, private_ray_dir() as ray_dir:
+    with whereabouts, scratch_folder() as ray_dir:
         try:
             if address is None:
                 cpus = len(os.sched_getaffinity(0))

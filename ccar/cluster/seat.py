@@ -53,6 +53,7 @@ class Seat:
         return self._paused
 
     def __enter__(self) -> Seat:
+        self._drivers.forget_dead()
         self._note()
         self._thread.start()
         return self

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import gc
 import os
-import tempfile
 import time
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from ccar.cluster.events import Listener, RunSummary, TrialProgress
 from ccar.cluster.node_facts import software
 from ccar.cluster.ray_session import ray_session, trial_slots
 from ccar.cluster.same_software import check_nodes, check_this_node
+from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.watchdog import HANG_SECONDS
 from ccar.errors import StoreError
 from ccar.store.trial_store import TrialStore
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from ccar.cluster.trial_worker import TrialWorker
 
 MAX_LOST_WORKERS = 3  # a trial whose process died so often is given up: it is probably the trial's own doing
-BUSY_PAUSE_SECONDS = 2.0  # before asking again for a trial that another driver's worker trains
+BUSY_PAUSE_SECONDS = 2.0  # before asking again for a trial that another driver's worker trains; doubled each time
+LONGEST_BUSY_PAUSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ def run_on_ray(
         UserError: the cluster cannot be reached, or no node of it could ever run a trial.
     """
     control = control or Unlimited()
-    with ray_session(place.address) as let_go, tempfile.TemporaryDirectory(prefix="ccar-tune-") as scratch:
+    with ray_session(place.address) as let_go, scratch_folder() as scratch:
         slots = trial_slots(place.resources)
         if place.address is not None:
             check_nodes()
@@ -90,7 +91,7 @@ def run_on_ray(
             ),
             run_config=tune.RunConfig(
                 name="study",
-                storage_path=scratch,
+                storage_path=str(scratch),
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 # No callbacks: given any, Tune imports MLflow (1 s, 100 MB) to see whether one of them is its own.
@@ -185,7 +186,8 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         self._slots = slots
         self._num_started = 0
         self._control = control
-        self._busy: deque[tuple[float, PlannedTrial]] = deque()
+        self._busy: list[tuple[float, PlannedTrial]] = []  # when to ask again
+        self._times_busy: Counter[str] = Counter()  # by key
         self._listener = listener
         self._running: dict[str, PlannedTrial] = {}
         self.summary = RunSummary()
@@ -227,11 +229,14 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         return max(1, self._source.num_trials - self._num_started)
 
     def _next(self) -> PlannedTrial | None:
+        # Before new ones: whoever trained it may be dead by now, and what it has reached is lost time until it goes on.
+        for entry in self._busy:
+            if entry[0] <= time.monotonic():
+                self._busy.remove(entry)
+                return entry[1]
         if not self._source.exhausted and (trial := self._source.next()) is not None:
             self._num_started += 1
             return trial
-        if self._busy and self._busy[0][0] <= time.monotonic():
-            return self._busy.popleft()[1]
         return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -251,7 +256,9 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             progress = self._stop_early(trial, progress)
         self._listener.progressed(trial, progress)
         if progress.status == "busy":
-            self._busy.append((time.monotonic() + BUSY_PAUSE_SECONDS, trial))
+            pause = BUSY_PAUSE_SECONDS * 2.0 ** min(self._times_busy[trial.key], 10)
+            self._times_busy[trial.key] += 1
+            self._busy.append((time.monotonic() + min(pause, LONGEST_BUSY_PAUSE_SECONDS), trial))
             return
         self.summary.count(trial, progress)
         if progress.status != "store_failed":

@@ -29,8 +29,14 @@ class Drivers:
         """
         replace_atomically(self._file(driver), sealed({"process": this_process(), "content": dict(content)}))
 
+    def forget_dead(self) -> None:
+        """Remove the notes of drivers that were killed; one that was only taken for dead writes its note anew."""
+        for file in self._folder.glob("*.json"):
+            if self._entry(file.stem) is None:
+                self.leave(file.stem)
+
     def leave(self, driver: str) -> None:
-        """This process is not a driver any more."""
+        """It is not a driver any more."""
         self._file(driver).unlink(missing_ok=True)
         self._wish(driver).unlink(missing_ok=True)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import psutil
 
-HEARTBEAT_SECONDS = 5.0
-LEASE_SECONDS = 60.0  # twelve beats: a worker that was silent for so long has lost its claim
+# A worker that was silent for so long has lost its claim. All processes of a store must agree.
+LEASE_SECONDS = float(os.environ.get("CCAR_LEASE_SECONDS", "60"))
+HEARTBEAT_SECONDS = LEASE_SECONDS / 12
 
 
 class Heartbeat:

@@ -120,6 +120,8 @@ input()
     assert drivers.alive() == {"mine_1": {"b": 2}}
     with pytest.raises(UserError, match="other_1 is not at work yet, or not any more"):
         drivers.resume("other_1")
+    drivers.forget_dead()
+    assert [file.name for file in tmp_path.iterdir()] == ["mine_1.json"]
     drivers.leave("mine_1")
     assert drivers.alive() == {}
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -14,11 +15,13 @@ import pytest
 import torch
 
 from ccar.cluster.allowance import Allowance, Limits
+from ccar.cluster.control import Unlimited
+from ccar.cluster.events import TrialProgress
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.interruption import interruption
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.trial_worker import TrialWorker
-from ccar.cluster.tune_runner import Place, run_on_ray
+from ccar.cluster.tune_runner import Place, _SourceSearcher, run_on_ray
 from ccar.errors import UserError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
@@ -257,3 +260,22 @@ def test_more_than_any_node_has_is_refused_and_not_waited_for(tmp_path, cluster)
     path = write_tiny_study(tmp_path, more="resources: {cpus: 4096}")
     with pytest.raises(UserError, match="no node has the 4096 CPUs"):
         run(path, TrialStore(tmp_path / "store"), Silent(), address=cluster)
+
+
+def test_a_trial_that_somebody_held_is_asked_for_again_before_new_ones_and_ever_more_seldom(tmp_path, monkeypatch):
+    path, store = write_tiny_study(tmp_path, seeds="[0, 1]"), TrialStore(tmp_path / "store")
+    study, cache = load_study(path), Path(os.environ[CACHE])
+    source = trial_source(study, load_data(study, cache), store.search_log(study.name))
+    place = Place(store_root=store.root, cache_dir=cache, resources=study.resources)
+    searcher = _SourceSearcher(source, place, False, 1, Silent(), Unlimited())
+    clock = 0.0
+    monkeypatch.setattr("ccar.cluster.tune_runner.time.monotonic", lambda: clock)
+    asked = []
+    for number, clock in enumerate([0.0, 1.0, 2.0, 3.0, 5.9, 6.0]):  # noqa: B007  # the lambda above reads it
+        config = searcher.suggest(str(number))
+        if config is not None:
+            asked.append(config["key"])
+            status = "busy" if config["key"] == asked[0] else "finished"
+            searcher.on_trial_complete(str(number), asdict(TrialProgress(key=config["key"], status=status)))
+    first, second, third, fourth = (trial.key for trial in source.known)
+    assert asked == [first, second, first, third, fourth, first]

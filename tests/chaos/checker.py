@@ -1,0 +1,90 @@
+"""What must hold after a storm: read from the store, from MLflow and from the report, apart from what ran."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from ccar.store.trial_store import TrialStore
+from ccar.tracking.run_content import run_content
+from tests.chaos.storm import Outcome
+from tests.cli.test_run import without_hours
+
+TABLES = ("cells.csv", "trials.csv", "report.md", "report.tex")
+
+
+def doubled_epochs(store: Path) -> int:
+    """How many epochs are committed more than once, in the logs as they lie there."""
+    doubled = 0
+    for log in store.glob("trials/??/*/log"):
+        committed: Counter[int] = Counter()
+        for file in sorted(log.glob("*.jsonl")):
+            record = json.loads(file.read_text().splitlines()[0])
+            if record["type"] == "commit":
+                committed.update(epoch["epoch"] for epoch in record["epochs"])
+        doubled += sum(count - 1 for count in committed.values())
+    return doubled
+
+
+def results(store: Path, study: str) -> dict[str, object]:
+    """All that must be the same bit for bit however often the study was hit: numbers, weights, tables."""
+    trials = TrialStore(store)
+    found: dict[str, object] = {}
+    for planned in trials.study(study).trials:
+        record = trials.read(planned.key)
+        weights = trials.read_weights(planned.key)
+        found[planned.key] = (
+            record.status,
+            [(epoch.epoch, epoch.train_loss, epoch.learning_rate, epoch.validation) for epoch in record.epochs],
+            trials.read_test(planned.key),
+            hashlib.sha256(weights or b"").hexdigest(),
+        )
+    for name in TABLES:
+        found[name] = without_hours((store / "reports" / study / name).read_bytes())
+    return found
+
+
+def missing_in_mlflow(store: Path, study: str) -> list[str]:
+    """What MLflow has not, has twice, or has otherwise than the store; as sentences."""
+    trials, wrong = TrialStore(store), []
+    with sqlite3.connect(store / "mlflow.db") as database:
+        runs = dict(database.execute("select value, run_uuid from tags where key = 'ccar.trial_key'"))
+        for planned in trials.study(study).trials:
+            record = trials.read(planned.key)
+            wanted = run_content(planned, record, trials.read_test(planned.key)).points
+            rows = database.execute(
+                "select key, step, value, timestamp from metrics where run_uuid = ?", (runs.get(planned.key, ""),)
+            ).fetchall()
+            there = Counter((key, step, value, at) for key, step, value, at in rows)
+            expected = Counter((point.key, point.step, point.value, point.timestamp) for point in wanted)
+            if there != expected:
+                wrong.append(f"{planned.cell} seed {planned.seed}: {there - expected} and not {expected - there}")
+    return wrong
+
+
+def left_behind(folder: Path, outcome: Outcome) -> list[str]:
+    """Processes that still work for the study, and files and sockets that only living ones need."""
+    processes = [
+        " ".join(process.cmdline())[:200]
+        for process in psutil.process_iter(["cmdline"])
+        if process.status() != psutil.STATUS_ZOMBIE and str(folder) in " ".join(process.info["cmdline"] or ())
+    ]
+    files = [
+        path
+        for path in (folder / "ccar-store").glob("[td]*/**/*")
+        if path.name.startswith((".", "heartbeat-", "checkpoint-", "stacks")) or path.parent.name == "drivers"
+    ]
+    files += [path for pid in outcome.drivers for path in Path("/tmp").glob(f"ccar-scratch-{pid}-*")]
+    files += [path for path in outcome.clusters if path.exists()]
+    return [*outcome.survivors, *processes, *map(str, files)]
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that at least this share of all do not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
