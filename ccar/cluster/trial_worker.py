@@ -244,7 +244,7 @@ class _News:
         self.epochs += 1
         self.images += epoch.seconds * (epoch.images_per_second or 0.0)
 
-    def told(self) -> dict[str, int]:
+    def told(self) -> dict[str, Any]:
         """As the fields of a `TrialProgress`; begins anew."""
         told = {"new_epochs": self.epochs, "new_images": round(self.images), "new_commits": self.commits}
         self.epochs, self.images, self.commits = 0, 0.0, 0
