@@ -168,6 +168,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run as a program: exit code 0 when everything was delivered, 1 when not."""
     root, study_name, *report_dir = arguments
     os.nice(_NICE)
+    gc.set_threshold(50_000)  # SQLAlchemy makes and drops thousands of objects for each trial
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who ends a job tells all its processes; the driver tells us
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {study_name}: %(message)s")
     store = TrialStore(Path(root))
