@@ -8,7 +8,7 @@ READY := .venv/.ready
 
 help:
 	@echo "make demo    run the main job on embedded data (sets up .venv first)"
-	@echo "make test    run the tests, but for those that start clusters of several nodes, hosts and servers"
+	@echo "make test    run the tests, but for those that start clusters of several nodes, hosts, servers and browsers"
 	@echo "make check   format, lint, types, import layers, every test"
 	@echo "make system  install Debian's packages that some tests need, as root; those tests are skipped without"
 	@echo "make bench   measure again what of benchmarks/RESULTS.md takes ten minutes in all"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import tempfile
 from pathlib import Path
+
+from hypothesis import settings
 
 # At import and not in a fixture: Ray reads its part of the environment when a test module imports it.
 _PLACES = tempfile.TemporaryDirectory(prefix="ccar-tests-")
@@ -18,6 +21,10 @@ os.environ["CCAR_CACHE"] = str(Path(_PLACES.name) / "cache")
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(_TOKEN)
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side
+gc.set_threshold(50_000)  # as the commands do
+# How long an example takes says how busy the machine is.
+settings.register_profile("ccar", deadline=None)
+settings.load_profile("ccar")
 
 
 def pytest_unconfigure():

@@ -22,7 +22,7 @@ def test_what_a_searcher_comes_up_with_is_noted_in_the_store_as_it_starts(tmp_pa
     source = view.source()
     remaining = RemainingTrials(source, view.places.store, stopped_is_done=False)
     view.remember(source.known)
-    listener = _RunListener(Quiet(), view, remaining, Quiet())
+    listener = _RunListener(Quiet(), view, remaining, Quiet(), num_done=0, on_cluster=False)
     while not remaining.exhausted:
         trial = remaining.next()
         listener.started(trial)

@@ -258,6 +258,7 @@ def test_what_a_run_has_told_ray_about_loopback_does_not_outlast_it(monkeypatch)
 
 
 @pytest.mark.ray
+@pytest.mark.service
 def test_a_node_with_other_libraries_is_named_and_nothing_is_trained(local_cluster, tmp_path):
     (tmp_path / "site" / "torch-0.0.1.dist-info").mkdir(parents=True)
     (tmp_path / "site" / "torch-0.0.1.dist-info" / "METADATA").write_text("Name: torch\nVersion: 0.0.1\n")

@@ -49,6 +49,13 @@ def served(store: TrialStore, *, token: str | None = None, mlflow: str = "") -> 
         thread.join(10)
 
 
+def pytest_collection_modifyitems(items):
+    """All tests that look at pages in a browser are tests of a service."""
+    for item in items:
+        if "open_page" in getattr(item, "fixturenames", ()):
+            item.add_marker("service")
+
+
 @pytest.fixture(scope="session")
 def context():
     """A window of Debian's Chromium; all tests share what it has cached."""

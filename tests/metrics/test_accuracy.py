@@ -60,7 +60,7 @@ def test_class_counts_for_another_number_of_classes_are_refused():
         evaluate_predictions(np.array([0, 1]), np.array([0, 1]), SURE, 0.0, [5, 5, 5], 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     class_counts=st.lists(st.integers(1, 600), min_size=1, max_size=30),
     images_per_class=st.integers(1, 7),
