@@ -7,12 +7,16 @@ import json
 import urllib.parse
 from base64 import b64encode
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from ccar.data.sources import load_source
+from ccar.reports.neutralise import one_line
 from ccar.store.trial_store import TrialStore
-from tests.dashboards.conftest import served
-from tests.dashboards.made_up_store import begin, finish, put_study
+from tests.dashboards.conftest import served, wait_until_it_fits
+from tests.dashboards.made_up_store import CLASS_COUNTS, begin, finish, put_study
+from tests.data.folders import data_config, write_image
 
 ROUTES = (
     "/",
@@ -75,9 +79,10 @@ def site(store):
 
 
 def elements_of(page):
-    """How often each kind of element is there, and whether anything ran."""
+    """Whether anything ran, and how many elements there are that no page has of its own."""
     return page.evaluate(
-        """() => [window.caught, document.querySelectorAll('main script, main img, main h6, main i, main svg a').length,
+        """() => [window.caught, document.querySelectorAll(
+            'main script, main img:not([src^="data:image/png;base64,"]), main h6, main i, main svg a').length,
         [...document.querySelectorAll('a')].filter(a => a.protocol === 'javascript:').length]"""
     )
 
@@ -92,6 +97,30 @@ def test_hostile_names_add_no_element_and_run_nothing(site, open_page, path):
     if path not in ("/", "/trial") or seed:
         page.wait_for_selector(".js-plotly-plot .main-svg")
     assert elements_of(page) == [None, 0, 0]
+
+
+def test_hostile_names_of_classes_add_no_element_and_run_nothing(tmp_path, open_page):
+    no_folder = str.maketrans("/", "\N{DIVISION SLASH}")
+    names = [f"{place}{name.translate(no_folder)}" for place, name in enumerate([*HOSTILE, "q" * 199])]
+    assert len(names) == len(CLASS_COUNTS)
+    for part in ("train", "test"):
+        for name in names:
+            write_image(tmp_path / "images" / part / name / "0.png", np.zeros((4, 4, 3), np.uint8))
+    store = TrialStore(tmp_path / "store")
+    data = data_config("image_folder", root=tmp_path / "images")
+    load_source(data, store.root)  # where these tests keep decoded images
+    named = put_study(
+        store, data=f"image_folder, root: {data.root}", bases=["focal"], omegas=[0.5], seeds=[0], baseline="focal"
+    )
+    for trial in named:
+        finish(store, trial)
+    with served(store) as address:
+        page = open_page(f"{address}/trial?study=made-up&cell=if15/focal&seed=0")
+        shown = [one_line(name) for name in (*names[:3], *names[-3:])]
+        expect(page.locator("#examples tbody th")).to_have_text(shown)
+        assert elements_of(page) == [None, 0, 0]
+        wait_until_it_fits(page, 390)
+        page.close()
 
 
 def test_a_hostile_address_shows_text(site, open_page):
