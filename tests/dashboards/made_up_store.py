@@ -22,7 +22,7 @@ FINGERPRINT = "ab" * 32
 TEXT = """\
 study: {name}
 question: {question}
-data: {{name: {data}, imbalance_factors: {factors}, validation_per_class: 10}}
+data: {{name: {data}, imbalance_factors: {factors}, validation_per_class: {validation_per_class}}}
 model: small_cnn
 recipe: {{name: digits_quick, epochs: {epochs}}}
 methods:
@@ -45,6 +45,7 @@ def put_study(
     factors: Sequence[float] = (15,),
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 3,
+    validation_per_class: int = 10,
     extra: str = "",
     baseline: str = "cross_entropy",
     submitted_at: float = 1_700_000_000.0,
@@ -60,6 +61,7 @@ def put_study(
         factors=list(factors),
         seeds=list(seeds),
         epochs=epochs,
+        validation_per_class=validation_per_class,
         extra=extra,
         baseline=baseline,
     )

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import expect
 
 from ccar.store.files import sealed
 from ccar.store.trial_store import TrialStore
+from ccar.training.result import TestResult
 from tests.dashboards.conftest import served, wait_until_it_fits
-from tests.dashboards.made_up_store import begin, finish, put_study
+from tests.dashboards.made_up_store import begin, epoch, finish, put_study
 
 LONG = "m" * 100  # the longest label that a study file may have
 LONGER = "q" * 200
+
+
+def finish_bare(store, trial):
+    """End a trial with what every version has measured, and no more."""
+    made = epoch(trial, 1)
+    assert made.validation is not None
+    test = replace(made.validation, many=None, few=None, per_class=(), ece=None, reliability=None)
+    begin(store, trial, epochs=0).finish(
+        TestResult(last_epoch=test, best_epoch=None, best_epoch_index=None),
+        b"weights",
+        [replace(epoch(trial, number), validation=None) for number in (1, 2, 3)],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +41,12 @@ def store(tmp_path_factory):
     for trial in named:
         finish(store, trial)
     finish(store, put_study(store, "no-images", data="cifar10", bases=["focal"], omegas=[0.5], baseline="focal")[0])
+    *bare, diverging = put_study(
+        store, "no-numbers", bases=["focal"], omegas=[0.5], baseline="focal", validation_per_class=0
+    )
+    for trial in bare:
+        finish_bare(store, trial)
+    begin(store, diverging, epochs=0).diverge("epoch 1: the training loss is nan at learning rate 0.1", [])
     many = [round(0.002 * step, 3) for step in range(1, 251)]
     put_study(store, "five-hundred-cells", omegas=many, seeds=[0])
     newer = put_study(store, "newer-trial", bases=["ldam"], omegas=[0.1], baseline="ldam")
@@ -105,8 +126,18 @@ def test_five_hundred_cells_are_all_there(site, open_page):
     expect(page.locator(".matrix a.cell")).to_have_count(251)
 
 
-def test_numbers_that_are_none_are_shown_as_missing(site, store, open_page):
-    """A study without validation images has no validation accuracy."""
-    page = open_page(f"{site}/trial?study=long-names&cell=if15/cross_entropy")
-    expect(page.locator("#trials tbody tr")).to_have_count(3)
-    assert "nan" not in page.locator("main").inner_text().lower().replace("balanced", "")
+@pytest.mark.parametrize("path", ["/study", "/omega", "/compare", "/compare?explain=1", "/trial", "/trial?seed=0"])
+def test_numbers_that_are_none_are_shown_as_missing(site, open_page, path):
+    """Neither validation images, nor classes with many images, nor calibration; and a trial that diverged at once."""
+    path, _, more = path.partition("?")
+    cell = "&cell=if15/focal" if path == "/trial" else ""
+    page = open_page(f"{site}{path}?study=no-numbers{cell}&{more}")
+    expect(page.locator("#results > *").nth(1)).to_be_attached()
+    shown = page.locator("main").inner_text().lower()
+    assert re.findall(r"\b(nan|none|inf)\b(?! in use)", shown) == []
+
+
+def test_a_trial_that_diverged_before_its_first_epoch_says_why(site, open_page):
+    page = open_page(f"{site}/study?study=no-numbers")
+    page.locator("#failures").get_by_role("link").click()
+    expect(page.locator("#results")).to_contain_text("the training loss is nan at learning rate 0.1")
