@@ -21,7 +21,7 @@ def plan_of_view(view: StudyView) -> Plan:
         source.known,
         view.records(source.known),
         store.all_records(),
-        resources=view.study.resources,
+        resources=view.packing(source.known, lambda _: None).known,
         capacity=this_machine(),
         num_trials=source.num_trials,
         stopped_is_done=view.study.early_stopping is not None,
@@ -75,6 +75,10 @@ def plan_text(study: Study, plan: Plan, pack: PackState | None = None) -> str:
         lines.append("  at once   0: this machine does not have what `resources` asks for")
     else:
         lines.append(f"  at once   {plan.slots} on this machine")
+    if plan.gpus == "auto":
+        lines.append("            (how many trials share a GPU is measured by the first run)")
+    elif study.resources.gpus == "auto":
+        lines.append(f"            ({round(1 / plan.gpus)} on each GPU, as measured)")
     lines.append(
         f"  cost      {duration(plan.device_hours)} of {plan.device} time, {duration(plan.wall_clock_hours)} in all"
     )

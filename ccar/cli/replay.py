@@ -199,7 +199,7 @@ def _train(
     from ccar.cluster.in_process import run_in_process
     from ccar.cluster.trial_worker import TrialWorker
 
-    cuda = torch.cuda.is_available() and study.resources.gpus > 0
+    cuda = torch.cuda.is_available() and study.resources.gpu_share > 0
     device = torch.device("cuda" if cuda else "cpu")
     worker = TrialWorker(store, cache_dir, device=device, threads=max(1, int(study.resources.cpus)))
     with ProgressDisplay(talk, len(trials), 0) as display:

@@ -90,11 +90,10 @@ def run_study(
         return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
     with _feeding(view, talk, interruption) as feeder, _seat(view, address, limits, talk) as seat:
-        devices = view.study.resources.gpus or view.study.resources.cpus
-        allowance = Allowance(limits, interruption, devices=devices, seat=seat)
+        allowance = Allowance(limits, interruption, seat=seat)
         with interruption.being_watched():
             outcome = _train(view, remaining, address, talk, feeder, allowance)
-            while outcome.summary.interrupted and allowance.outlasts_pause():
+            while outcome.summary.interrupted and (outcome.summary.crowded or allowance.outlasts_pause()):
                 outcome = _train(view, _sources(view)[1], address, talk, feeder, allowance)
         if allowance.is_spent:
             talk.print(f"--max-device-hours {limits.max_device_hours:g} are used up", style="yellow", markup=False)
@@ -142,6 +141,7 @@ def _train(
         store_root=view.places.store.root,
         cache_dir=view.places.cache_dir,
         resources=view.study.resources,
+        packing=view.packing(source.known, lambda text: talk.print(text, markup=False, highlight=False)),
         address=address,
     )
     with ProgressDisplay(talk, source.num_trials, num_done) as display:

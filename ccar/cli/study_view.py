@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ccar.cli.places import Places
+from ccar.cluster.packing import Packing
 from ccar.data.image_set import SourceData
 from ccar.data.long_tail import split_long_tailed
 from ccar.evidence.frames import cost_frame, validation_frame
@@ -44,6 +45,11 @@ class StudyView:
         """
         study = load_study(file)
         return cls(study, load_data(study, places.cache_dir, pack=pack), places)
+
+    def packing(self, trials: Sequence[PlannedTrial], say: Callable[[str], None]) -> Packing:
+        """What each trial gets; one that needs no other trial first is tried where that has to be measured."""
+        tried = next((trial.config for trial in trials if trial.stage_one_key is None), None)
+        return Packing(self.study.resources, tried, self.places.store.gpu_notes, say)
 
     def source(self) -> TrialSource:
         """The trials in their order; a search goes on where the store says it was."""

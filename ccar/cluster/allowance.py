@@ -24,18 +24,17 @@ class Limits:
 class Allowance:
     """How much a run may take, and whether it is over: by a signal, by its device hours, or by a pause."""
 
-    def __init__(self, limits: Limits, interruption: Interruption, *, devices: float, seat: Seat | None) -> None:
+    def __init__(self, limits: Limits, interruption: Interruption, *, seat: Seat | None) -> None:
         """Nothing has been taken yet.
 
         Args:
             limits: what the user allows.
             interruption: what has come of signals.
-            devices: how many GPUs (CPUs, in a study without) a trial holds.
             seat: among those who share the cluster; None: it is this run's alone.
         """
         self._limits = limits
         self._interruption = interruption
-        self._devices = devices
+        self._devices = 0.0  # GPUs, or CPUs in a study without, of each trial
         self._seat = seat
         self._running = 0
         self._device_seconds = 0.0
@@ -53,8 +52,9 @@ class Allowance:
         self._count()
         return self._interruption.is_over or self.is_spent or (self._seat is not None and self._seat.is_to_pause)
 
-    def begin(self, cluster: str, slots: int) -> None:
+    def begin(self, cluster: str, slots: int, devices: float) -> None:
         """Ray is there: take a seat among those who share the cluster."""
+        self._devices = devices
         if self._seat is not None:
             self._seat.take(cluster, slots)
 

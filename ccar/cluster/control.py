@@ -9,8 +9,9 @@ from typing import Protocol
 class RunControl(Protocol):
     """Is asked several times a second, once Ray is there."""
 
-    def begin(self, cluster: str, slots: int) -> None:
-        """Ray is there: which cluster it is, and how many of the study's trials all of it holds."""
+    def begin(self, cluster: str, slots: int, devices: float) -> None:
+        """Ray is there: which cluster it is, how many of the study's trials all of it holds, and the GPUs of each
+        (CPUs, in a study without)."""
 
     def trials_at_once(self, running: int, left: int) -> float:
         """How many trials may be under way now; infinite when only the cluster's size limits them.
@@ -30,7 +31,7 @@ class Unlimited:
 
     is_over = False
 
-    def begin(self, cluster: str, slots: int) -> None:
+    def begin(self, cluster: str, slots: int, devices: float) -> None:
         """Nobody need know."""
 
     def trials_at_once(self, running: int, left: int) -> float:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from ccar.study.expansion import PlannedTrial
 from ccar.training.result import EpochResult
 
-OutcomeStatus = Literal["running", "finished", "diverged", "stopped", "failed", "busy", "store_failed"]
+OutcomeStatus = Literal["running", "finished", "diverged", "stopped", "failed", "busy", "store_failed", "out_of_memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,8 @@ def accuracies_of(epoch: EpochResult) -> Mapping[str, float] | None:
 
 @dataclass(slots=True)
 class RunSummary:
-    """How a run ended. `interrupted`: by Ctrl-C or SIGTERM, before everything was done."""
+    """How a run ended. `interrupted`: before everything was done, by Ctrl-C or SIGTERM, or where it is `crowded`:
+    trials ran out of a GPU's memory, and fewer of them will share one from now on."""
 
     finished: int = 0
     diverged: int = 0
@@ -59,6 +60,7 @@ class RunSummary:
     failures: list[tuple[PlannedTrial, str]] = field(default_factory=list)
     store_error: str | None = None
     interrupted: bool = False
+    crowded: bool = False
 
     def count(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         """Add one trial that has ended."""

@@ -105,7 +105,7 @@ def trial_slots(resources: Resources) -> int:
             node_slots.append(Capacity(cpus=has.get("CPU", 0), gpus=has.get("GPU", 0)).slots(resources))
     if sum(node_slots) == 0:
         raise UserError(
-            f"no node has the {resources.cpus:g} CPUs and {resources.gpus:g} GPUs that each trial asks for",
+            f"no node has the {resources.cpus:g} CPUs and {resources.gpu_share:g} GPUs that each trial asks for",
             hint="lower `resources` in the study file, or give the --address of a larger cluster",
         )
     return sum(node_slots)

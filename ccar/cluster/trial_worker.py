@@ -132,6 +132,9 @@ class TrialWorker:
                 claim.abandon()
             hint = f" ({error.hint})" if error.hint else ""
             yield TrialProgress(key=key, status="store_failed", error=f"{error}{hint}")
+        except torch.OutOfMemoryError:
+            failed = self._fail(claim, key, traceback.format_exc())
+            yield dataclasses.replace(failed, status="out_of_memory")
         except Exception as error:
             text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
             yield self._fail(claim, key, text)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ from ray.tune.search import Searcher
 from ccar.cluster.control import RunControl, Unlimited
 from ccar.cluster.early_stopping import StudyScheduler
 from ccar.cluster.events import Listener, RunSummary, TrialProgress
+from ccar.cluster.gpu_probe import GpuProbe
 from ccar.cluster.node_facts import software
+from ccar.cluster.packing import Packing
 from ccar.cluster.ray_session import ray_session, trial_slots
 from ccar.cluster.same_software import check_nodes, check_this_node
 from ccar.cluster.scratch import scratch_folder
@@ -51,6 +54,7 @@ class Place:
     store_root: Path
     cache_dir: Path
     resources: Resources
+    packing: Packing | None = None  # says what each trial gets, where `resources` leave that to measurement
     address: str | None = None  # of a running Ray cluster; None starts Ray on this machine
 
 
@@ -75,14 +79,18 @@ def run_on_ray(
     """
     control = control or Unlimited()
     with ray_session(place.address) as let_go, scratch_folder() as scratch:
-        slots = trial_slots(place.resources)
         if place.address is not None:
             check_nodes()
-        control.begin(ray.get_runtime_context().gcs_address, slots)
+        resources = place.resources
+        if place.packing is not None:
+            resources = place.packing.measured(partial(GpuProbe, cache_dir=place.cache_dir))
+        slots = trial_slots(resources)
+        devices = resources.gpu_share or resources.cpus
+        control.begin(ray.get_runtime_context().gcs_address, slots, devices)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
         adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener, control)
         tuner = tune.Tuner(
-            tune.with_resources(_TrialActor, {"cpu": place.resources.cpus, "gpu": place.resources.gpus}),
+            tune.with_resources(_TrialActor, {"cpu": resources.cpus, "gpu": resources.gpu_share}),
             tune_config=tune.TuneConfig(
                 search_alg=adapter,
                 scheduler=StudyScheduler(early_stopping, adapter.lost_worker),
@@ -96,12 +104,13 @@ def run_on_ray(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 # No callbacks: given any, Tune imports MLflow (1 s, 100 MB) to see whether one of them is its own.
                 # The searcher and the scheduler hear all that we need.
-                stop=_Ending(control),
+                stop=_Ending(control, adapter.summary),
                 verbose=0,
             ),
         )
         tuner.fit()
-        adapter.summary.interrupted = not adapter.done and adapter.summary.store_error is None
+        unfinished = not adapter.done or adapter.summary.crowded
+        adapter.summary.interrupted = unfinished and adapter.summary.store_error is None
         let_go()  # 1.2 s, in which it mostly waits for Ray's processes
         listener.all_ended(adapter.summary)
         return adapter.summary
@@ -174,6 +183,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
     ) -> None:
         super().__init__(metric="objective", mode="max")
         self._source = source
+        self._packing = place.packing
         self._store = TrialStore(place.store_root)
         self._constants = {
             "store_root": str(place.store_root),
@@ -199,7 +209,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         return self._source.exhausted and not self._busy and not self._running
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.done or self.summary.store_error is not None or self._control.is_over:
+        if self.done or self.summary.store_error is not None or self.summary.crowded or self._control.is_over:
             return str(Searcher.FINISHED)
         # Never more than can run: a trial that waits for its own new process would take over the first warm
         # one that falls free, its new process would be given up, and short trials would never get a second one.
@@ -254,6 +264,8 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             progress = TrialProgress(key=trial.key, status="failed", error=reason)
         elif not progress.ended:
             progress = self._stop_early(trial, progress)
+        elif progress.status == "out_of_memory" and self._makes_room():
+            return
         self._listener.progressed(trial, progress)
         if progress.status == "busy":
             pause = BUSY_PAUSE_SECONDS * 2.0 ** min(self._times_busy[trial.key], 10)
@@ -270,6 +282,12 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         trial = self._running[trial_id]
         self._lost[trial.key] += 1
         self._listener.lost_worker(trial)
+
+    def _makes_room(self) -> bool:
+        """Whether the trials that ran out of memory fit with fewer others beside them: this run ends for another."""
+        with self._ends_with_the_store():
+            self.summary.crowded = self.summary.crowded or (self._packing is not None and self._packing.back_off())
+        return self.summary.crowded
 
     @contextmanager
     def _ends_with_the_store(self) -> Iterator[None]:
@@ -312,14 +330,15 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
 class _Ending(tune.Stopper):  # type: ignore[misc]  # Ray ships no types for Tune
     """Ends the whole Tune run: its workers give their trials back, to go on from the last commit."""
 
-    def __init__(self, control: RunControl) -> None:
+    def __init__(self, control: RunControl, summary: RunSummary) -> None:
         self._control = control
+        self._summary = summary
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._control.is_over
+        return self._control.is_over or self._summary.crowded
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see _SourceSearcher

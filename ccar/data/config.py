@@ -37,7 +37,7 @@ PROTOCOL_NAMES: dict[str, DatasetName] = {"cifar10_lt": "cifar10", "cifar100_lt"
 HAS_OWN_VALIDATION: dict[DatasetName, bool] = {"imagenet_lt": True, "inaturalist2018": False, "places_lt": True}
 
 
-def _number_or_word(message: str) -> WrapValidator:
+def number_or_word(message: str) -> WrapValidator:
     """Without this, pydantic reports one mistake twice: once for each member of the union."""
 
     def in_one_sentence(value: object, check: ValidatorFunctionWrapHandler) -> object:
@@ -51,7 +51,7 @@ def _number_or_word(message: str) -> WrapValidator:
 
 ImbalanceFactor = Annotated[
     Annotated[float, Field(ge=1, allow_inf_nan=False)] | Literal["natural"],
-    _number_or_word("Input should be a number, 1 or larger, or the word 'natural'"),
+    number_or_word("Input should be a number, 1 or larger, or the word 'natural'"),
     Field(
         description="largest / smallest class count of the tail that is cut; "
         "natural: keep every training image, for data that has a tail of its own"
@@ -59,7 +59,7 @@ ImbalanceFactor = Annotated[
 ]
 ValidationPerClass = Annotated[
     Annotated[int, Field(ge=0)] | Literal["own"],
-    _number_or_word("Input should be a whole number, 0 or larger, or the word 'own'"),
+    number_or_word("Input should be a whole number, 0 or larger, or the word 'own'"),
     Field(
         description="training images per class held out before the tail is cut; selection looks at them only; "
         "own: the validation images that imagenet_lt and places_lt come with"

@@ -9,6 +9,7 @@ Layout::
                       hang.txt            where the trial hung, if it did
                       test-*.jsonl        the test results, apart from all that selection may read
     studies/NAME.json                     the studies that were run against this store
+    gpus/                                 how many trials share a GPU, as measured (see gpu_notes.py)
     drivers/                              who works with it now, and shares a cluster (see drivers.py)
 
 Side files are written first and named, with their digest, in the log record that makes them count.
@@ -39,6 +40,7 @@ from ccar.store.files import (
     sealed,
     unseal,
 )
+from ccar.store.gpu_notes import GpuNotes
 from ccar.store.key import digest_of_parts
 from ccar.store.liveness import Heartbeat, is_alive, this_process
 from ccar.store.records import StudyRecord, TrialRecord, TrialStatus, without_unneeded_classes
@@ -231,6 +233,11 @@ class TrialStore:
     def drivers(self) -> Drivers:
         """The notes of those who work with this store."""
         return Drivers(self.root / "drivers")
+
+    @property
+    def gpu_notes(self) -> GpuNotes:
+        """How many trials share a GPU, as measured."""
+        return GpuNotes(self.root / "gpus")
 
     def search_log(self, study: str) -> StoredSearchLog:
         """What the searcher of a study has asked for so far."""

@@ -22,7 +22,14 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from ccar.data.config import PROTOCOL_NAMES, DataConfig, DatasetName, ImbalanceFactor, ValidationPerClass
+from ccar.data.config import (
+    PROTOCOL_NAMES,
+    DataConfig,
+    DatasetName,
+    ImbalanceFactor,
+    ValidationPerClass,
+    number_or_word,
+)
 from ccar.errors import Problem, StudyFileError
 from ccar.study.checks import check_study
 from ccar.study.methods import Methods
@@ -102,19 +109,30 @@ class Resources(Part):
     """What one trial takes on the machine it runs on."""
 
     cpus: float = Field(1, gt=0, allow_inf_nan=False, description="CPU cores per trial")
-    gpus: float = Field(
-        0,
-        ge=0,
-        allow_inf_nan=False,
-        description="GPUs per trial: 0.25 lets four trials share one; above 1 whole",
+    gpus: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"],
+        number_or_word("Input should be a number, 0 or larger, or the word 'auto'"),
+    ] = Field(
+        0.0,
+        description="GPUs per trial: 0.25 lets four trials share one; above 1 whole; "
+        "auto: as many trials on each GPU as pay, by measurement",
     )
 
     @field_validator("gpus")
     @classmethod
-    def _whole_above_one(cls, gpus: float) -> float:
-        if gpus > 1 and gpus != int(gpus):
+    def _whole_above_one(cls, gpus: float | Literal["auto"]) -> float | Literal["auto"]:
+        if gpus != "auto" and gpus > 1 and gpus != int(gpus):
             raise mistake("is out of range", plain(gpus), "a share of one GPU, or a whole number of GPUs")
         return gpus
+
+    @property
+    def gpu_share(self) -> float:
+        """GPUs per trial; a whole one where that has yet to be measured."""
+        return 1.0 if self.gpus == "auto" else self.gpus
+
+    def with_trials_per_gpu(self, count: int) -> Resources:
+        """The same after measuring how many trials share a GPU; what the file says is not changed."""
+        return self.model_copy(update={"gpus": 1 / count}) if self.gpus == "auto" else self
 
 
 def rounded_omega(omega: float) -> float:

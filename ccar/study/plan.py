@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from ccar.store.key import key_parts
 from ccar.store.records import TrialRecord, TrialStatus
@@ -29,11 +29,11 @@ class Capacity:
     def slots(self, resources: Resources) -> int:
         """How many trials run at once; a share of a GPU is a share of one GPU, never of two."""
         by_cpu = _times(self.cpus, resources.cpus)
-        if resources.gpus == 0:
+        if resources.gpu_share == 0:
             return by_cpu
-        if resources.gpus < 1:
-            return min(by_cpu, int(self.gpus) * _times(1, resources.gpus))
-        return min(by_cpu, _times(self.gpus, resources.gpus))
+        if resources.gpu_share < 1:
+            return min(by_cpu, int(self.gpus) * _times(1, resources.gpu_share))
+        return min(by_cpu, _times(self.gpus, resources.gpu_share))
 
 
 def _times(whole: float, part: float) -> int:
@@ -53,6 +53,7 @@ class Plan:
     stage_ones: int  # trained networks that two-stage trials share
     two_stage: int  # the trials that start from one of these
     slots: int  # trials at once
+    gpus: float | Literal["auto"]  # of each trial; auto: yet to be measured, and a whole one in the estimates
     device: str  # what device_hours count: "gpu" or "cpu"
     device_hours: float | None
     wall_clock_hours: float | None
@@ -110,10 +111,10 @@ def plan_of(
     to_suggest = max(0, (num_trials or 0) - len(trials))
     two_stage = [trial for trial in trials if trial.stage_one_key is not None]
     slots = capacity.slots(resources)
-    device = "gpu" if resources.gpus else "cpu"
+    device = "gpu" if resources.gpu_share else "cpu"
     on_device = (record for record in timings if (record.worker.get("device") == "cpu") == (device == "cpu"))
     seconds = _seconds_of(missing, records, to_suggest, trials, on_device)
-    per_trial = resources.gpus or resources.cpus
+    per_trial = resources.gpu_share or resources.cpus
     device_hours = wall_clock_hours = None
     if seconds is not None:
         device_hours = math.fsum(seconds) * per_trial / 3600
@@ -131,6 +132,7 @@ def plan_of(
         stage_ones=len({trial.stage_one_key for trial in two_stage}),
         two_stage=len(two_stage),
         slots=slots,
+        gpus=resources.gpus,
         device=device,
         device_hours=device_hours,
         wall_clock_hours=wall_clock_hours,

@@ -160,8 +160,8 @@ def test_two_drivers_divide_the_slots_of_their_cluster_and_the_one_that_leaves_m
 def test_a_paused_study_says_so_waits_and_goes_on(tmp_path):
     drivers = Drivers(tmp_path)
     with Seat(drivers, "one_1", priority=0, at_once=None, say=print) as seat:
-        allowance = Allowance(Limits(), Signals(), devices=1, seat=seat)
-        allowance.begin("here:1", 4)
+        allowance = Allowance(Limits(), Signals(), seat=seat)
+        allowance.begin("here:1", 4, 1)
         assert allowance.trials_at_once(0, 9) == 4
         assert not allowance.outlasts_pause()  # it was not that
         drivers.pause("one_1")
@@ -175,7 +175,8 @@ def test_a_paused_study_says_so_waits_and_goes_on(tmp_path):
 def test_device_hours_are_counted_by_devices_in_use_and_end_the_run(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    allowance = Allowance(Limits(max_device_hours=1.0), Signals(), devices=0.5, seat=None)
+    allowance = Allowance(Limits(max_device_hours=1.0), Signals(), seat=None)
+    allowance.begin("here:1", 2, 0.5)
     assert allowance.trials_at_once(4, 10) > 100
     clock[0] = 1799.0
     assert not allowance.is_over

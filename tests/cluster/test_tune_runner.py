@@ -173,7 +173,7 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, numb
         interrupted.being_watched(),
         after_the_first_commit(store, key, send),
     ):
-        summary = run(path, store, Silent(), control=Allowance(Limits(), interrupted, devices=1, seat=None))
+        summary = run(path, store, Silent(), control=Allowance(Limits(), interrupted, seat=None))
     assert summary.interrupted
     assert training
     assert time.monotonic() - signalled_at[0] < 25

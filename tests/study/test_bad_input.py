@@ -256,6 +256,10 @@ ONE_MISTAKE = {
         SEEDS, f"resources: {{gpus: 1.5}}\n{SEEDS}", 14,
         "resources.gpus is out of range: found 1.5, expected a share of one GPU, or a whole number of GPUs", "gpus: ",
     ),
+    "a word for GPUs": (
+        SEEDS, f"resources: {{gpus: atuo}}\n{SEEDS}", 14,
+        "resources.gpus is unknown: found 'atuo', expected auto or a number, at least 0", "did you mean 'auto'?",
+    ),
     "no CPU": (
         SEEDS, f"resources: {{cpus: 0}}\n{SEEDS}", 14,
         "resources.cpus is out of range: found 0, expected a number above 0", "cpus: ",

@@ -100,6 +100,12 @@ def test_a_search_and_an_early_stopping_are_read(study_file):
     assert study.early_stopping.reduction_factor == 3
 
 
+def test_the_share_of_a_gpu_can_be_left_to_measurement(study_file):
+    resources = load_study(study_file(("seeds: [0, 1]", "seeds: [0, 1]\nresources: {gpus: auto}"))).resources
+    assert (resources.gpus, resources.gpu_share) == ("auto", 1)
+    assert resources.with_trials_per_gpu(4).gpu_share == 0.25
+
+
 def test_a_study_survives_pickling(study_file):
     study = load_study(study_file())
     assert pickle.loads(pickle.dumps(study)) == study

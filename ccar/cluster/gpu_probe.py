@@ -1,0 +1,113 @@
+"""Trains one of the study's trials on a GPU for some seconds, several times side by side, without keeping anything."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from ccar.cluster.packing import Load
+
+if TYPE_CHECKING:
+    from ccar.training.config import TrialConfig
+    from ccar.training.loop import Training
+
+SECONDS_TO_WARM_UP = 5.0
+SECONDS_TO_MEASURE = 10.0
+
+
+class GpuProbe:
+    """Tries one trial on a GPU of the cluster that Ray is connected to."""
+
+    def __init__(self, trial: TrialConfig, cpus: float, cache_dir: Path) -> None:
+        """Nothing is tried yet.
+
+        Args:
+            trial: what to train.
+            cpus: of each.
+            cache_dir: for decoded images.
+        """
+        self._trial = trial
+        self._cpus = cpus
+        self._cache_dir = cache_dir
+
+    def most(self) -> tuple[str, int]:
+        """By the node that has the fewest CPUs for each of its GPUs."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0)]
+        kinds = {
+            name.removeprefix("accelerator_type:") for node in nodes for name in node if "accelerator_type" in name
+        }
+        most = min((int(node.get("CPU", 0) / node["GPU"] / self._cpus + 1e-9) for node in nodes), default=0)
+        return " and ".join(sorted(kinds)) or "unknown kind", most
+
+    def load(self, count: int) -> Load | None:
+        """See `ccar.cluster.packing.Probe`."""
+        # All of them in one bundle: so they are on the same GPU.
+        group = placement_group([{"CPU": self._cpus * count, "GPU": 1}])
+        try:
+            ray.get(group.ready())
+            actor: Any = ray.remote(num_cpus=self._cpus, num_gpus=1 / count)(_Prober)
+            there = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
+            actors = [actor.options(scheduling_strategy=there).remote() for _ in range(count)]
+            what = self._trial.model_dump_json(), str(self._cache_dir), max(1, int(self._cpus))
+            ray.get([one.load.remote(*what) for one in actors])
+            for seconds in (SECONDS_TO_WARM_UP, SECONDS_TO_MEASURE):
+                loads = ray.get([one.measure.remote(seconds) for one in actors])
+                if None in loads:
+                    return None
+            return Load(sum(speed for speed, _ in loads), max(memory for _, memory in loads))
+        finally:
+            remove_placement_group(group)
+
+
+class _Prober:
+    """One of the trials. What it says of memory is that of the whole GPU, with all that is on it."""
+
+    def load(self, config: str, cache_dir: str, threads: int) -> None:
+        """Load the images."""
+        import torch
+
+        from ccar.data.long_tail import split_long_tailed
+        from ccar.data.sources import load_source
+        from ccar.training.config import TrialConfig
+
+        torch.set_num_threads(threads)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._config = TrialConfig.model_validate_json(config)
+        self._source = load_source(self._config.data, Path(cache_dir), verify=False)
+        self._split = split_long_tailed(self._source.train.labels, self._config.data, self._config.seed)
+
+    def measure(self, seconds: float) -> tuple[float, float] | None:
+        """Train for so long; images per second and the share of the memory in use, or None: out of memory."""
+        import torch
+
+        images = took = 0.0
+        deadline = time.monotonic() + seconds
+        try:
+            while time.monotonic() < deadline:
+                for epoch in self._training().epochs():
+                    images += (epoch.images_per_second or 0.0) * epoch.seconds
+                    took += epoch.seconds
+                    if time.monotonic() >= deadline:
+                        break
+        except torch.OutOfMemoryError:
+            return None
+        return images / took, self._memory_share()
+
+    def _training(self) -> Training:
+        from ccar.training.loop import Training
+
+        return Training(self._config, self._source, self._split, device=self._device)
+
+    def _memory_share(self) -> float:
+        """Of the GPU; 0 where torch sees none and trains on the CPU instead."""
+        import torch
+
+        if self._device.type == "cpu":
+            return 0.0
+        free, total = torch.cuda.mem_get_info(self._device)
+        return 1 - free / total

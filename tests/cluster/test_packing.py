@@ -1,0 +1,199 @@
+"""`gpus: auto`: how many trials share a GPU is measured, noted, and halved when memory runs out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ccar.cluster import gpu_probe
+from ccar.cluster.packing import Load, Packing, trials_per_gpu
+from ccar.cluster.remaining import RemainingTrials
+from ccar.cluster.tune_runner import Place, run_on_ray
+from ccar.errors import UserError
+from ccar.store.gpu_notes import GpuNote
+from ccar.store.trial_store import TrialStore
+from ccar.study.definition import Resources, load_study
+from ccar.study.expansion import load_data
+from ccar.study.search import trial_source
+from tests.cluster.test_trial_worker import Silent
+from tests.tiny_study import write_tiny_study
+
+
+def gpu(*, full_at, memory_of_one):
+    """A GPU that is fully used by so many trials; more only share it."""
+
+    def load(count):
+        memory = count * memory_of_one
+        return None if memory > 1 else Load(1000.0 * min(count, full_at), memory)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("full_at", "memory_of_one", "most", "found"),
+    [
+        (1, 0.1, 16, 1),  # one trial fills it
+        (4, 0.1, 16, 4),  # the fifth would only take from the others
+        (64, 0.01, 6, 4),  # the CPUs beside it cannot feed eight
+        (64, 0.3, 16, 2),  # four would not fit
+        (64, 0.24, 16, 2),  # four would fit by a hair
+        (64, 0.6, 16, 1),
+    ],
+)
+def test_as_many_trials_share_a_gpu_as_pay_and_fit(full_at, memory_of_one, most, found):
+    assert trials_per_gpu(gpu(full_at=full_at, memory_of_one=memory_of_one), most) == found
+
+
+def test_a_trial_that_needs_more_when_it_has_company_is_left_alone():
+    loads = {1: Load(1000.0, 0.1), 2: None}
+    assert trials_per_gpu(loads.__getitem__, 16) == 1
+
+
+def test_a_trial_that_fits_no_gpu_is_refused():
+    with pytest.raises(UserError, match="one trial alone runs out"):
+        trials_per_gpu(gpu(full_at=1, memory_of_one=2.0), 16)
+
+
+class FourFit:
+    """A probe of a GPU for four; counts how often it is asked."""
+
+    asked = 0
+
+    def __init__(self, trial, cpus, kind="A100"):
+        self.kind = kind
+
+    def most(self):
+        return self.kind, 8
+
+    def load(self, count):
+        FourFit.asked += 1
+        return gpu(full_at=4, memory_of_one=0.05)(count)
+
+
+@pytest.fixture
+def study(tmp_path):
+    return load_study(write_tiny_study(tmp_path, more="resources: {cpus: 0.5, gpus: auto}"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return TrialStore(tmp_path / "store")
+
+
+def source_of(study, store):
+    return trial_source(study, load_data(study, Path(os.environ["CCAR_CACHE"])), store.search_log(study.name))
+
+
+def packing_of(study, store, said):
+    return Packing(study.resources, source_of(study, store).known[0].config, store.gpu_notes, said.append)
+
+
+def test_what_was_measured_is_remembered_for_this_kind_of_gpu_and_halved_when_memory_runs_out(study, store):
+    said = []
+    packing = packing_of(study, store, said)
+    assert packing.known.gpus == "auto"
+    assert not packing.back_off()
+    FourFit.asked = 0
+    assert packing.measured(FourFit) == Resources(cpus=0.5, gpus=0.25)
+    assert FourFit.asked == 4  # with 1, 2, 4 and 8
+    assert packing_of(study, store, said).measured(FourFit) == Resources(cpus=0.5, gpus=0.25)
+    assert FourFit.asked == 4
+    packing.measured(lambda trial, cpus: FourFit(trial, cpus, kind="H100"))
+    assert FourFit.asked == 8
+    assert packing.back_off()
+    assert packing.known == Resources(cpus=0.5, gpus=0.5)
+    assert packing.back_off()
+    assert not packing.back_off()  # it is one already
+    assert packing.known == Resources(cpus=0.5, gpus=1)
+    assert said[-1] == "gpus: auto: out of memory; from now on 1 on each GPU"
+
+
+def test_a_number_in_the_study_file_is_taken_as_it_is(tmp_path, store):
+    study = load_study(write_tiny_study(tmp_path, more="resources: {gpus: 0.25}"))
+    packing = packing_of(study, store, [])
+    assert packing.known == packing.measured(FourFit) == study.resources
+    assert not packing.back_off()
+
+
+# A GPU that Ray hands out and torch does not see: trials train on the CPU, and share it as they would a real one.
+ONE_GPU = {"RAY_OVERRIDE_RESOURCES": '{"GPU": 1}'}
+
+
+def run(study, store, said, monkeypatch):
+    for name, value in ONE_GPU.items():
+        monkeypatch.setenv(name, value)
+    cache = Path(os.environ["CCAR_CACHE"])
+    packing = packing_of(study, store, said)
+    place = Place(store_root=store.root, cache_dir=cache, resources=study.resources, packing=packing)
+    source = RemainingTrials(source_of(study, store), store, stopped_is_done=False)
+    return run_on_ray(source, place, None, Silent())
+
+
+@pytest.mark.ray
+def test_a_run_measures_with_trials_of_its_own_and_keeps_nothing_of_them(study, store, monkeypatch):
+    monkeypatch.setattr(gpu_probe, "SECONDS_TO_WARM_UP", 0.1)
+    monkeypatch.setattr(gpu_probe, "SECONDS_TO_MEASURE", 0.5)
+    said = []
+    summary = run(study, store, said, monkeypatch)
+    assert (summary.finished, summary.failures) == (2, [])
+    assert said[0] == "gpus: auto: measuring how many trials share a GPU (unknown kind), at most 4"
+    note = store.gpu_notes.read(source_of(study, store).known[0].config, 0.5)
+    assert note is not None
+    assert note.trials_per_gpu in (1, 2, 4)  # by what else this machine does
+    assert [store.read(key).status for key in store.keys()] == ["finished"] * 2  # noqa: SIM118
+
+
+# Loaded by every process: a trial with omega runs out of memory where it has to share its GPU.
+NEEDS_A_WHOLE_GPU = """
+import importlib.abc, importlib.util, sys
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name != "ccar.training.loop":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+        def exec_module(module):
+            execute(module)
+            train = module.Training._run_epoch
+            def run_epoch(self, epoch):
+                import ray, torch
+                share = ray.get_runtime_context().get_assigned_resources()["GPU"]
+                if self.config.reweighting is not None and share < 1:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                return train(self, epoch)
+            module.Training._run_epoch = run_epoch
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.ray
+def test_trials_that_run_out_of_memory_run_again_with_less_company(study, store, tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NEEDS_A_WHOLE_GPU)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
+    store.gpu_notes.write(source_of(study, store).known[0].config, 0.5, GpuNote("unknown kind", 2))
+    for name, value in ONE_GPU.items():
+        monkeypatch.setenv(name, value)
+
+    def ccar(*words):
+        command = [sys.executable, "-m", "ccar", *words, str(tmp_path / "tiny.yaml"), "--store", str(store.root)]
+        return subprocess.run(command, check=True, capture_output=True, text=True)
+
+    assert "(2 on each GPU, as measured)" in ccar("plan").stdout
+    said = [line for line in ccar("run").stderr.splitlines() if line.startswith("gpus: auto")]
+    assert said == [
+        "gpus: auto: 2 on each GPU",
+        "gpus: auto: out of memory; from now on 1 on each GPU",
+        "gpus: auto: 1 on each GPU",
+    ]
+    assert {store.read(key).status for key in store.keys()} == {"finished"}  # noqa: SIM118
+    assert "(1 on each GPU, as measured)" in ccar("plan").stdout
