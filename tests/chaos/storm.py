@@ -136,8 +136,9 @@ class Storm:
         self.store.root.mkdir()
         self._cleanup.enter_context(variables(_IMPATIENT))
         self._cleanup.callback(self._end)
-        self._start_mlflow()
+        self._bring_mlflow_back()
         self._start_cluster()
+        self._mlflow_comes_back.join()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,6 +170,7 @@ class Storm:
         while self._afterwards:
             self._do_what_is_due()
             time.sleep(0.1)
+        self._mlflow_comes_back.join()
         subprocess.run([*CCAR, "sync", "--store", str(self.store.root)], check=True, env=self._environment())
 
     def _look(self) -> int:
@@ -223,12 +225,14 @@ class Storm:
             case "disk failing":
                 return self._forbid_writing(self._workers())
             case "MLflow killed":
+                self._mlflow_comes_back.join()
                 self._send(signal.SIGKILL, self._mlflow_processes())
-                self._later(A_WHILE, self._start_mlflow)
+                self._later(A_WHILE, self._bring_mlflow_back)
             case "MLflow failing":
+                self._mlflow_comes_back.join()
                 self._mlflow.close()
                 self._mlflow.enter_context(refusing(self._mlflow_port))
-                self._later(A_WHILE, self._start_mlflow)
+                self._later(A_WHILE, self._bring_mlflow_back)
         return True
 
     def _send(self, number: int, processes: Sequence[psutil.Process]) -> bool:
@@ -318,6 +322,11 @@ class Storm:
         uri = default_tracking_uri(self.store.root)
         self._mlflow.enter_context(serve(uri, artifact_root(self.store.root, uri), port=self._mlflow_port))
 
+    def _bring_mlflow_back(self) -> None:
+        """In a thread: it takes seconds, in which the study trains on and can be hit elsewhere."""
+        self._mlflow_comes_back = threading.Thread(target=self._start_mlflow)
+        self._mlflow_comes_back.start()
+
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
@@ -347,6 +356,7 @@ class Storm:
         if self._driver is not None:  # it has ended, unless something went wrong
             self._driver.kill()
             self._driver.wait()
+        self._mlflow_comes_back.join()
         self._mlflow.close()
         if self.outcome.clusters:
             self._end_node()
