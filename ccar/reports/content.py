@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,8 @@ class Content:
     version: str
 
 
-def content_of(results: Results, figures: Sequence[Drawing]) -> Content:
-    """Put a report together."""
+def content_of(results: Results, figures: Iterable[Drawing]) -> Content:
+    """Put a report together; the figures, which may still be in the making, come last."""
     warnings = (finding.no_choice(results), finding.seeds_warning(results), finding.damaged_checkpoints(results))
     return Content(
         study=results.source.study,
@@ -73,9 +73,9 @@ def content_of(results: Results, figures: Sequence[Drawing]) -> Content:
             said for said in (finding.multiplicity(results), finding.claimed_by_test_picking(results)) if said
         ),
         tables=tuple(tables_of(results)),
-        figures=tuple(figures),
         method_note=METHOD_NOTE,
         provenance=tuple(provenance_of(results)),
         study_file=results.source.study_file,
         version=ccar.__version__,
+        figures=tuple(figures),
     )

@@ -63,20 +63,25 @@ def report_files(results: Results, each: Map = map) -> dict[str, bytes]:
         each: draws the figures: `map`, or that of `drawing_processes`.
     """
     drawings = drawings_of(results, each)
-    svgs = {drawing.name: drawing.files["svg"] for drawing in drawings}
-    figures = {
-        f"figures/{drawing.name}.{ending}": content for drawing in drawings for ending, content in drawing.files.items()
+    frames = {  # while others draw, if there are any
+        "best_omega.yaml": render_best_omega(results),
+        "cells.csv": render_csv(results.cells),
+        "trials.csv": render_csv(results.trials),
+        "costs.csv": render_csv(results.source.costs),
     }
     content = content_of(results, drawings)
+    svgs = {drawing.name: drawing.files["svg"] for drawing in content.figures}
+    figures = {
+        f"figures/{drawing.name}.{ending}": file
+        for drawing in content.figures
+        for ending, file in drawing.files.items()
+    }
     texts = {
         "report.md": render_markdown(content),
         "report.html": render_html(content, svgs),
         "report.tex": render_latex(content),
         "report.json": render_json(results, content),
-        "best_omega.yaml": render_best_omega(results),
-        "cells.csv": render_csv(results.cells),
-        "trials.csv": render_csv(results.trials),
-        "costs.csv": render_csv(results.source.costs),
+        **frames,
     }
     return {**{name: text.encode() for name, text in texts.items()}, **figures}
 

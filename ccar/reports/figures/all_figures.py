@@ -40,14 +40,14 @@ def figures_of(results: Results) -> list[ReportFigure]:
     return [figure for name in FIGURES if (figure := resolve_name(name)(results)) is not None]
 
 
-def drawings_of(results: Results, each: Map = map) -> list[Drawing]:
+def drawings_of(results: Results, each: Map = map) -> Iterator[Drawing]:
     """All figures that have something to show.
 
     Args:
         results: the numbers.
-        each: what draws them one by one: `map`, or that of `drawing_processes`.
+        each: what draws them one by one: `map`, or that of `drawing_processes`, which begins at once.
     """
-    return [drawing for drawing in each(partial(_drawn, results), FIGURES) if drawing is not None]
+    return (drawing for drawing in each(partial(_drawn, results), FIGURES) if drawing is not None)
 
 
 @contextmanager

@@ -187,7 +187,7 @@ def test_a_study_that_never_ran_has_no_figure_of_results():
 
 def test_processes_of_their_own_draw_the_same_figures(results):
     with drawing_processes() as each:
-        assert drawings_of(results, each) == drawings_of(results)
+        assert list(drawings_of(results, each)) == list(drawings_of(results))
 
 
 def test_drawing_leaves_the_settings_of_others_alone(results):
