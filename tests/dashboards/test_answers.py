@@ -6,6 +6,8 @@ import base64
 import csv
 import io
 import re
+import time
+import urllib.error
 import urllib.request
 from urllib.parse import quote
 
@@ -90,10 +92,22 @@ def test_the_drawn_gains_are_those_of_the_report(site, results, open_page):
         assert line[1] == pytest.approx(100 * own["test_accuracy_versus_plain_mean"])
 
 
+def summed_up(address, seconds=60):
+    """What is there once its numbers are summed up; until then the answer is to try again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(address) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 def test_the_tables_to_take_away_are_those_of_the_report(site, results):
     for kind, frame in (("cells", results.cells), ("trials", results.trials)):
-        with urllib.request.urlopen(f"{site}/csv/{kind}?study=made-up") as answer:
-            text = answer.read().decode()
+        text = summed_up(f"{site}/csv/{kind}?study=made-up")
         assert text == render_csv(frame)
         assert len(list(csv.DictReader(io.StringIO(text)))) == len(frame)
 
