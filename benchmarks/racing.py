@@ -123,14 +123,19 @@ RULES: dict[str, Rule] = {
 }
 
 
+def stored_grid(folder: Path) -> tuple[Path, Path]:
+    """A study and the store of its trials: those that were asked for, or the demo's, trained into `folder` first."""
+    if len(sys.argv) > 1:
+        return Path(sys.argv[1]), Path(sys.argv[2])
+    store = folder / "store"
+    command = [sys.executable, "-m", "ccar", "run", str(DEMO), "--store", str(store)]
+    subprocess.run(command, check=True, capture_output=True)
+    return DEMO, store
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
-        if len(sys.argv) > 1:
-            study, store = Path(sys.argv[1]), Path(sys.argv[2])
-        else:
-            study, store = DEMO, Path(folder) / "store"
-            command = [sys.executable, "-m", "ccar", "run", str(study), "--store", str(store)]
-            subprocess.run(command, check=True, capture_output=True)
+        study, store = stored_grid(Path(folder))
         races = races_of(study, store)
     num_omegas, num_seeds, num_epochs = races[0].shape
     print("## Racing (`python -m benchmarks.racing`)\n")

@@ -16,8 +16,6 @@ share of that of the full grid.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,11 +26,10 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from benchmarks.racing import pick, race_over_epochs
+from benchmarks.racing import pick, race_over_epochs, stored_grid
 from ccar.cli.places import Places
 from ccar.cli.study_view import StudyView
 
-DEMO = Path(__file__).parents[1] / "studies" / "digits_lt.yaml"
 REPLAYS = 200
 SLOW_REPLAYS = 40  # of the samplers, which take up to half a second for a suggestion
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
@@ -226,12 +223,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
-        if len(sys.argv) > 1:
-            study, store = Path(sys.argv[1]), Path(sys.argv[2])
-        else:
-            study, store = DEMO, Path(folder) / "store"
-            command = [sys.executable, "-m", "ccar", "run", str(study), "--store", str(store)]
-            subprocess.run(command, check=True, capture_output=True)
+        study, store = stored_grid(Path(folder))
         single, together = searches_of(study, store)
     _, num_seeds, num_epochs = single[0].reached.shape
     print("## Search (`python -m benchmarks.search_regret`)\n")

@@ -1,6 +1,6 @@
 """What Prometheus can scrape of a run, beside Ray's own metrics: through Ray's metrics API.
 
-The agent of the driver's node exports them as `ray_ccar_...`, each with the label `study`; cluster/grafana has the
+The agent of the driver's node exports them as `ray_ccar_...`, each with the label `study`; dashboards/cluster has the
 panels.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from ray.util.metrics import Counter, Gauge
 
@@ -17,6 +17,8 @@ from ccar.cluster.events import TrialProgress
 STATES: Final = ("waiting", "running", "finished", "diverged", "stopped", "failed")
 OUTBOX_SECONDS = 15.0  # between two looks at the outbox, at least
 OUTBOX_SHARE = 0.01  # of the driver's time may go into them
+
+_Metric = TypeVar("_Metric", Counter, Gauge)
 
 
 class RunMetrics:
@@ -31,22 +33,12 @@ class RunMetrics:
             num_done: how many of them the store had before.
             outbox_depth: how many trials have something that MLflow does not have yet.
         """
-        self._trials = Gauge("ccar_trials", "Trials by state.", tag_keys=("study", "state"))
-        self._epochs = Counter("ccar_epochs", "Epochs trained.", tag_keys=("study",))
-        self._images = Counter("ccar_images", "Images trained on.", tag_keys=("study",))
-        self._commits = Counter("ccar_store_commits", "Commits to the trial store.", tag_keys=("study",))
-        self._failures = Counter("ccar_failures", "What went wrong, by reason.", tag_keys=("study", "reason"))
-        self._outbox = Gauge("ccar_outbox_depth", "Trials that MLflow does not have all of.", tag_keys=("study",))
-        every: tuple[Counter | Gauge, ...] = (
-            self._trials,
-            self._epochs,
-            self._images,
-            self._commits,
-            self._failures,
-            self._outbox,
-        )
-        for metric in every:
-            metric.set_default_tags({"study": study})
+        self._trials = _of(study, Gauge, "ccar_trials", "Trials by state.", "state")
+        self._epochs = _of(study, Counter, "ccar_epochs", "Epochs trained.")
+        self._images = _of(study, Counter, "ccar_images", "Images trained on.")
+        self._commits = _of(study, Counter, "ccar_store_commits", "Commits to the trial store.")
+        self._failures = _of(study, Counter, "ccar_failures", "What went wrong, by reason.", "reason")
+        self._outbox = _of(study, Gauge, "ccar_outbox_depth", "Trials that MLflow does not have all of.")
         self._counts = {**dict.fromkeys(STATES, 0), "waiting": num_trials - num_done, "finished": num_done}
         self._outbox_depth = outbox_depth
         self._next_look = 0.0
@@ -88,3 +80,9 @@ class RunMetrics:
             self._outbox.set(self._outbox_depth())
             ended = time.monotonic()
             self._next_look = ended + max(OUTBOX_SECONDS, (ended - began) / OUTBOX_SHARE)
+
+
+def _of(study: str, kind: type[_Metric], name: str, description: str, *labels: str) -> _Metric:
+    metric = kind(name, description, tag_keys=("study", *labels))
+    metric.set_default_tags({"study": study})
+    return metric

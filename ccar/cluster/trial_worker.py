@@ -171,7 +171,7 @@ class TrialWorker:
                 last = epoch.epoch == training.num_epochs  # its progress comes with the end, after the test
                 if not last and (every_epoch or now - last_yield >= PROGRESS_SECONDS):
                     last_yield = now
-                    yield _running(key, epoch, training.num_epochs, seconds, news)
+                    yield dataclasses.replace(_running(key, epoch, training.num_epochs, seconds), **news.told())
             test = training.test()
         except Diverged as error:
             claim.diverge(str(error), uncommitted)
@@ -262,7 +262,7 @@ def _let_go(claim: Claim) -> None:
         claim.abandon()
 
 
-def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float, news: _News | None = None) -> TrialProgress:
+def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> TrialProgress:
     return TrialProgress(
         key=key,
         status="running",
@@ -270,7 +270,6 @@ def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float, news
         num_epochs=num_epochs,
         accuracies=accuracies_of(epoch),
         seconds=seconds,
-        **(news.told() if news is not None else {}),
     )
 
 

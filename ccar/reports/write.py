@@ -40,6 +40,11 @@ def write_report(out_dir: Path, results: Results, each: Map = map) -> list[Path]
     stands in costs.csv, in the tables of costs and machines, and under those names in report.json. When the folder
     already holds the report of the same numbers, nothing is written.
 
+    Args:
+        out_dir: made where it is missing.
+        results: the numbers.
+        each: draws the figures: `map`, or that of `drawing_processes`.
+
     Returns:
         The files of the report, as they lie in `out_dir`.
 

@@ -19,6 +19,7 @@ from ccar.store.trial_store import TrialStore
 from ccar.study.definition import Resources, load_study
 from ccar.study.expansion import load_data
 from ccar.study.search import trial_source
+from tests.changed_training import change_training
 from tests.cluster.test_trial_worker import Silent
 from tests.tiny_study import write_tiny_study
 
@@ -147,39 +148,18 @@ def test_a_run_measures_with_trials_of_its_own_and_keeps_nothing_of_them(study, 
     assert [store.read(key).status for key in store.keys()] == ["finished"] * 2  # noqa: SIM118
 
 
-# Loaded by every process: a trial with omega runs out of memory where it has to share its GPU.
-NEEDS_A_WHOLE_GPU = """
-import importlib.abc, importlib.util, sys
-
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != "ccar.training.loop":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
-        def exec_module(module):
-            execute(module)
-            train = module.Training._run_epoch
-            def run_epoch(self, epoch):
-                import ray, torch
-                share = ray.get_runtime_context().get_assigned_resources()["GPU"]
-                if self.config.reweighting is not None and share < 1:
-                    raise torch.OutOfMemoryError("CUDA out of memory")
-                return train(self, epoch)
-            module.Training._run_epoch = run_epoch
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
+# A trial with omega runs out of memory where it has to share its GPU.
+NEEDS_A_WHOLE_GPU = """\
+import ray, torch
+share = ray.get_runtime_context().get_assigned_resources()["GPU"]
+if self.config.reweighting is not None and share < 1:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 """
 
 
 @pytest.mark.ray
 def test_trials_that_run_out_of_memory_run_again_with_less_company(study, store, tmp_path, monkeypatch):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(NEEDS_A_WHOLE_GPU)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
+    change_training(NEEDS_A_WHOLE_GPU, tmp_path, monkeypatch)
     store.gpu_notes.write(source_of(study, store).known[0].config, 0.5, GpuNote("unknown kind", 2))
     for name, value in ONE_GPU.items():
         monkeypatch.setenv(name, value)

@@ -27,6 +27,7 @@ from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from ccar.study.expansion import load_data
 from ccar.study.search import trial_source
+from tests.changed_training import change_training
 from tests.cluster.test_trial_worker import Silent, numbers
 from tests.tiny_study import write_tiny_study
 from tests.trial_processes import trial_processes
@@ -219,35 +220,13 @@ def test_a_search_for_omega_asks_again_only_for_what_is_new(tmp_path, cluster):
 
 
 EXITS = """\
-# Every Python process imports this file; only those that train come to the point.
-import importlib.util, os, sys
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name != "ccar.training.loop":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
-        def exec_module(module):
-            execute(module)
-            train = module.Training._run_epoch
-            def run_epoch(self, epoch):
-                if self.config.reweighting is None and epoch == 2:
-                    os._exit(7)
-                return train(self, epoch)
-            module.Training._run_epoch = run_epoch
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
+if self.config.reweighting is None and epoch == 2:
+    os._exit(7)
 """
 
 
 def test_code_that_ends_its_process_fails_its_own_trial_and_no_other(tmp_path, monkeypatch):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(EXITS)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    change_training(EXITS, tmp_path, monkeypatch)
     monkeypatch.setattr("ccar.cluster.tune_runner.MAX_LOST_WORKERS", 1)
     summary = run(write_tiny_study(tmp_path), TrialStore(tmp_path / "store"), Silent())
     assert summary.finished == 1
