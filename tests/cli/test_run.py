@@ -199,7 +199,6 @@ def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_pat
         assert sum(record["type"] == "claim" for record in records) == 1
 
 
-@pytest.mark.timeout(300)
 def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(tmp_path):
     """SIGKILL of the driver or of a worker at random moments, then the study is run to its end.
 

@@ -26,7 +26,6 @@ EPOCHS, TRIALS = 3, 10
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.service,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's prometheus (make system)"),
 ]
 

@@ -27,7 +27,7 @@ from ccar.study.definition import load_study
 from tests.cli.test_commands import ccar
 from tests.tiny_study import write_tiny_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.service, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.service]
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,6 @@ def test_a_slurm_job_that_is_preempted_keeps_what_it_has_and_goes_back_into_the_
 @needs_hosts
 @pytest.mark.ray
 @pytest.mark.service
-@pytest.mark.timeout(300)
 def test_static_hosts_become_a_cluster_and_are_let_go_again(tmp_path):
     hosts = tmp_path / "hosts.txt"
     hosts.write_text("# the head first\none\ntwo\n")

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.cli.test_commands import CCAR
 from tests.tiny_study import write_tiny_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("mlflow-server")]
+pytestmark = [pytest.mark.ray, pytest.mark.service]
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def test_a_study_is_watched_from_its_start_to_its_end_and_into_mlflow(pages, tmp
     run = subprocess.Popen(
         [str(CCAR), "run", str(study)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    page.get_by_role("link", name="tiny", exact=True).click(timeout=60_000)
-    expect(page.locator("#counts")).to_contain_text("running", timeout=60_000)
-    expect(page.locator(".js-plotly-plot .scatterlayer .point").first).to_be_attached(timeout=60_000)
-    expect(page.locator("#counts")).to_have_text("4 of 4 trials done: 4 finished.", timeout=60_000)
-    assert run.wait(60) == 0
+    page.get_by_role("link", name="tiny", exact=True).click(timeout=120_000)
+    expect(page.locator("#counts")).to_contain_text("running", timeout=120_000)
+    expect(page.locator(".js-plotly-plot .scatterlayer .point").first).to_be_attached(timeout=120_000)
+    expect(page.locator("#counts")).to_have_text("4 of 4 trials done: 4 finished.", timeout=120_000)
+    assert run.wait(120) == 0
     page.locator(".matrix a.cell").first.click()
     page.get_by_role("link", name="run", exact=True).first.click()
     page.wait_for_url("**/#/experiments/*/runs/*")

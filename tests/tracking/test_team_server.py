@@ -24,7 +24,6 @@ from tests.tracking.postgres import connect, free_port, is_installed, postgres
 pytestmark = [
     pytest.mark.service,
     pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not installed: `make system` installs it"),
-    pytest.mark.timeout(240),
 ]
 
 MLFLOW = Path(__file__).parents[2] / "cluster" / "mlflow"
