@@ -97,17 +97,17 @@ class _ApplyToTrueClass(torch.autograd.Function):
         exps = logits if adjust is None else adjust(logits, labels)
         highest = exps.amax(1, keepdim=True)
         exps = exps - highest if exps is logits else exps.sub_(highest)
-        gap = exps.gather(1, true).squeeze(1)
+        gap = exps.gather(1, true).squeeze_(1)
         if scale != 1:
             gap.mul_(scale)
-        gap.clamp_(min=_FARTHEST[logits.dtype])
+        gap.clamp_min_(_FARTHEST[logits.dtype])
         # exp2, not exp: torch hands exp to a library that is four times slower on some CPUs.
         exps.mul_(scale * LOG2_E).exp2_()
         exps.scatter_(1, true, highest.zero_())
         exp_others = exps.sum(1)
         # Now exps / exp_sum is p - e_t, without cancellation where p_t -> 1.
         slope = -exp_others if true_slope is None else -exp_others * true_slope.to(logits.dtype)
-        exps.scatter_(1, true, slope.unsqueeze(1))
+        exps.scatter_(1, true, slope.unsqueeze_(1))
         exp_true = gap.exp()
         exp_sum = exp_true + exp_others
         # -ln p_t from the log-odds; above the threshold softplus(x) is x, which is exact for float64 too.
@@ -122,4 +122,4 @@ class _ApplyToTrueClass(torch.autograd.Function):
         check_first_derivative()
         (grad,) = grads
         exps, length = ctx.saved_tensors
-        return None, exps * (grad * length).unsqueeze(1), None, None, None, None
+        return None, exps * (grad * length).unsqueeze_(1), None, None, None, None

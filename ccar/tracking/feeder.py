@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 2.0
 _MIN_AGE_SECONDS = 10.0  # shorter trials are sent once, when they have ended
 _LONGEST_PAUSE_SECONDS = 60.0
-_REST = 0.5  # seconds per second of work: where many long trials run at once, each look reads their logs again
+_REST = 0.25  # seconds per second of work: where many long trials run at once, each look reads their logs again
 _NICE = 19  # training gets the processor first; Ray runs its workers at 15
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
