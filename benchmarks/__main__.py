@@ -30,6 +30,7 @@ SCRIPTS = (
     "dashboard",
     "tables",
     "growth",
+    "scaling",
     "search_regret",
     "gpu_table2",
     "chaos",
@@ -42,6 +43,7 @@ BY_NAME_ONLY = {  # each takes minutes; together with them `make bench` would ta
     "report",
     "dashboard",
     "tables",
+    "scaling",
     "search_regret",
     "gpu_table2",  # and needs a GPU
     "chaos",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ccar.cluster.events import Listener, RunSummary
-from ccar.cluster.trial_worker import TrialWorker
+from ccar.cluster.worker import Worker
 from ccar.study.search import TrialSource
 
 
-def run_in_process(source: TrialSource, worker: TrialWorker, listener: Listener) -> RunSummary:
+def run_in_process(source: TrialSource, worker: Worker, listener: Listener) -> RunSummary:
     """Train everything that `source` hands out, in this process.
 
     Early stopping needs trials that run side by side; here every trial runs to its end.

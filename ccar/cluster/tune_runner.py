@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray import tune
@@ -32,15 +32,13 @@ from ccar.cluster.ray_session import ray_session, trial_slots
 from ccar.cluster.same_software import check_nodes, check_this_node
 from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.watchdog import HANG_SECONDS
+from ccar.cluster.worker import NewWorker, Worker, Workplace
 from ccar.errors import StoreError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import EarlyStopping, Resources
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
 from ccar.training.config import TrialConfig
-
-if TYPE_CHECKING:
-    from ccar.cluster.trial_worker import TrialWorker
 
 MAX_LOST_WORKERS = 3  # a trial whose process died so often is given up: it is probably the trial's own doing
 BUSY_PAUSE_SECONDS = 2.0  # before asking again for a trial that another driver's worker trains; doubled each time
@@ -58,12 +56,31 @@ class Place:
     address: str | None = None  # of a running Ray cluster; None starts Ray on this machine
 
 
+def trial_worker(workplace: Workplace) -> Worker:
+    """The worker that trains, on the GPU where it is given one."""
+    # Imported here and not above: the driver, which trains nothing, starts without torch.
+    import torch
+
+    from ccar.cluster.trial_worker import TrialWorker
+
+    cuda = workplace.has_gpu and torch.cuda.is_available()
+    return TrialWorker(
+        TrialStore(workplace.store_root),
+        workplace.cache_dir,
+        device=torch.device("cuda" if cuda else "cpu"),
+        threads=max(1, int(workplace.cpus)),
+        hang_seconds=workplace.hang_seconds,
+    )
+
+
 def run_on_ray(
     source: TrialSource,
     place: Place,
     early_stopping: EarlyStopping | None,
     listener: Listener,
     control: RunControl | None = None,
+    *,
+    new_worker: NewWorker = trial_worker,
 ) -> RunSummary:
     """Train everything that `source` hands out.
 
@@ -73,6 +90,7 @@ def run_on_ray(
         early_stopping: compares trials of one imbalance factor; None lets every trial run to its end.
         listener: is told what happens.
         control: is asked how many trials may be under way, and when to end; None: as many as fit, to the end.
+        new_worker: makes the one that trains, in each process.
 
     Raises:
         UserError: the cluster cannot be reached, or no node of it could ever run a trial.
@@ -88,7 +106,7 @@ def run_on_ray(
         devices = resources.gpu_share or resources.cpus
         control.begin(ray.get_runtime_context().gcs_address, slots, devices)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
-        adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener, control)
+        adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener, control, new_worker)
         tuner = tune.Tuner(
             tune.with_resources(_TrialActor, {"cpu": resources.cpus, "gpu": resources.gpu_share}),
             tune_config=tune.TuneConfig(
@@ -117,10 +135,10 @@ def run_on_ray(
 
 
 class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types for Tune
-    """A warm process: one `TrialWorker` that lives through many trials."""
+    """A warm process: one worker that lives through many trials."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._worker: TrialWorker | None = None
+        self._worker: Worker | None = None
         self._progress: Generator[TrialProgress, None, None] | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -148,25 +166,23 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types f
             self._progress = None
 
 
-def _new_worker(config: dict[str, Any]) -> TrialWorker:
+def _new_worker(config: dict[str, Any]) -> Worker:
     check_this_node(config["software"])  # it may have joined since the driver looked
-    # Imported here and not above: the driver, which trains nothing, starts without torch. Called from the first
-    # step and not from setup: until setup returns, Tune may give the process up for another one.
-    import torch
-
-    from ccar.cluster.trial_worker import TrialWorker
-
+    # Called from the first step and not from setup: until setup returns, Tune may give the process up for another one.
+    new_worker: NewWorker = config["new_worker"]
+    worker = new_worker(
+        Workplace(
+            store_root=Path(config["store_root"]),
+            cache_dir=Path(config["cache_dir"]),
+            cpus=config["cpus"],
+            has_gpu=bool(ray.get_gpu_ids()),
+            hang_seconds=config["hang_seconds"],
+        )
+    )
     # All that was imported lives as long as the process. The collections at its exit would look at each of these
     # 400,000 objects several times: 1.2 s, in which the run's last trials are over and the cluster is not free.
     gc.freeze()
-    cuda = torch.cuda.is_available() and bool(ray.get_gpu_ids())
-    return TrialWorker(
-        TrialStore(Path(config["store_root"])),
-        Path(config["cache_dir"]),
-        device=torch.device("cuda" if cuda else "cpu"),
-        threads=max(1, int(config["cpus"])),
-        hang_seconds=config["hang_seconds"],
-    )
+    return worker
 
 
 class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for Tune
@@ -180,6 +196,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         slots: int,
         listener: Listener,
         control: RunControl,
+        new_worker: NewWorker = trial_worker,
     ) -> None:
         super().__init__(metric="objective", mode="max")
         self._source = source
@@ -192,6 +209,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             "every_epoch": every_epoch,
             "hang_seconds": HANG_SECONDS,
             "software": dict(software()),
+            "new_worker": new_worker,
         }
         self._slots = slots
         self._num_started = 0
