@@ -8,7 +8,7 @@ READY := .venv/.ready
 
 help:
 	@echo "make demo    run the main job on embedded data (sets up .venv first)"
-	@echo "make test    run the tests, but for those that start clusters of several nodes, hosts, servers and browsers"
+	@echo "make test    run the tests, but for the long ones: clusters of several nodes, servers, browsers, studies that are killed"
 	@echo "make check   format, lint, types, import layers, every test"
 	@echo "make system  install Debian's packages that some tests need, as root; those tests are skipped without"
 	@echo "make bench   measure again what of benchmarks/RESULTS.md takes ten minutes in all"
@@ -41,7 +41,7 @@ demo: $(READY)
 	$(BIN)/ccar run studies/digits_lt.yaml
 
 test: $(READY)
-	$(BIN)/pytest -m "not service"
+	$(BIN)/pytest -m "not long"
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -62,6 +62,7 @@ def test_a_pack_has_the_pixels_of_every_image_that_a_trial_sees_and_the_most_wan
     assert (pack.source.test.pixels == whole.test.pixels).all()
 
 
+@pytest.mark.long
 def test_trials_that_were_trained_elsewhere_are_not_trained_again(study, tmp_path):
     gpu_table2("pack", study, "pack.npz", cwd=tmp_path)
     options = ("--seconds", 1000, "--measuring", 3, "--device", "cpu")

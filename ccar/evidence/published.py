@@ -74,23 +74,23 @@ def beside_measured(cells: pd.DataFrame) -> pd.DataFrame:
         `BESIDE_DTYPES`: one row per published row and cell like it, in the order of the study's settings, then of
         `published_rows()`. A published row that no finished cell is like has one row without measured values.
     """
-    settings = cells.drop_duplicates(["data", "imbalance_factor", "model"])
     rows = [
         pair
-        for setting in rows_of(settings)
-        for index, row in enumerate(published_rows())
-        if row.setting == (_BENCHMARK_OF.get(setting.data, setting.data), setting.imbalance_factor, setting.model)
-        for pair in _pairs(row, index, setting, cells)
+        for (data, factor, model), here in cells.groupby(["data", "imbalance_factor", "model"], sort=False)
+        if (published := _published_at(_BENCHMARK_OF.get(str(data), str(data)), factor, model))
+        for tested in [rows_of(here[here["test_accuracy_n"] > 0])]
+        for index, row in published
+        for pair in _pairs(row, {"data": data, "imbalance_factor": factor, "row": index}, tested)
     ]
     return typed_frame(rows, BESIDE_DTYPES)
 
 
-def _pairs(row: ResultRow, index: int, setting: Any, cells: pd.DataFrame) -> Iterator[dict[str, Any]]:  # noqa: ANN401
-    here = (
-        cells[["data", "imbalance_factor", "model"]] == [setting.data, setting.imbalance_factor, setting.model]
-    ).all(axis="columns")
-    common = {"data": setting.data, "imbalance_factor": setting.imbalance_factor, "row": index}
-    alike = [cell for cell in rows_of(cells[here & (cells["test_accuracy_n"] > 0)]) if _is_like(cell, row)]
+def _published_at(*setting: object) -> list[tuple[int, ResultRow]]:
+    return [(index, row) for index, row in enumerate(published_rows()) if row.setting == setting]
+
+
+def _pairs(row: ResultRow, common: dict[str, Any], tested: list[Any]) -> Iterator[dict[str, Any]]:
+    alike = [cell for cell in tested if _is_like(cell, row)]
     if not alike:
         yield {**common, "n": 0}
     for cell in alike:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ccar.data.image_set import ImageSet, SourceData
@@ -18,6 +20,7 @@ from ccar.data.long_tail import Split
 from ccar.data.statistics import statistics_of
 from ccar.errors import Diverged, UserError
 from ccar.metrics.accuracy import Evaluation, evaluate_predictions
+from ccar.metrics.confusion import most_confused
 from ccar.training.config import TrialConfig
 from ccar.training.procedures import WithoutTraining, build_procedure
 from ccar.training.randomness import deterministic, epoch_generator
@@ -37,6 +40,16 @@ class _Best:
     epoch: int
     balanced_accuracy: float
     weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Predictions:
+    """What a network makes of one part of the data."""
+
+    predicted: NDArray[np.integer[Any]]  # (N,) classes
+    labels: NDArray[np.integer[Any]]  # (N,) true classes
+    confidences: NDArray[np.floating[Any]]  # (N,) probability of the predicted class
+    loss: float  # mean cross-entropy, in nats
 
 
 class Training:
@@ -125,16 +138,17 @@ class Training:
         if self.epoch < self.num_epochs:
             raise RuntimeError(f"test() comes after epoch {self.num_epochs}; finished are {self.epoch}")
         test = on_device(self._source.test, self._device)
-        last = self._evaluate(test, "test")
+        predictions = self._predict(test, "test")
+        last, confusions = self._evaluate(predictions), most_confused(predictions.predicted, predictions.labels)
         if self._best is None:
-            return TestResult(last_epoch=last, best_epoch=None, best_epoch_index=None)
+            return TestResult(last_epoch=last, best_epoch=None, best_epoch_index=None, confusions=confusions)
         if self._best.epoch == self.epoch:
-            return TestResult(last_epoch=last, best_epoch=last, best_epoch_index=self.epoch)
+            return TestResult(last_epoch=last, best_epoch=last, best_epoch_index=self.epoch, confusions=confusions)
         last_weights = copy.deepcopy(self._procedure.model.state_dict())
         self._procedure.model.load_state_dict(self._best.weights)
-        best = self._evaluate(test, "test")
+        best = self._evaluate(self._predict(test, "test"))
         self._procedure.model.load_state_dict(last_weights)
-        return TestResult(last_epoch=last, best_epoch=best, best_epoch_index=self._best.epoch)
+        return TestResult(last_epoch=last, best_epoch=best, best_epoch_index=self._best.epoch, confusions=confusions)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a `Training` of the same configuration, source and split needs to go on from here.
@@ -179,7 +193,9 @@ class Training:
             )
             train_loss, num_images = self._train_epoch(epoch, rate)
             images_per_second = num_images / (time.perf_counter() - started)
-        validation = None if self._validation is None else self._evaluate(self._validation, "validation")
+        validation = None
+        if self._validation is not None:
+            validation = self._evaluate(self._predict(self._validation, "validation"))
         if validation is not None:
             self._remember_if_best(epoch, validation.balanced_accuracy)
         self.epoch = epoch
@@ -239,7 +255,7 @@ class Training:
             yield self._normalisation(part.plain(batch)), part.labels[batch]
 
     @torch.no_grad()
-    def _evaluate(self, part: ResidentImages | StreamedImages, name: str) -> Evaluation:
+    def _predict(self, part: ResidentImages | StreamedImages, name: str) -> _Predictions:
         self._procedure.model.eval()
         predicted, confidences, losses = [], [], []
         with deterministic(self._device):
@@ -251,13 +267,13 @@ class Training:
         loss = torch.cat(losses).double().mean().item()
         if not math.isfinite(loss):
             raise Diverged(f"epoch {self.epoch + 1}: the loss on the {name} images is {loss}")
+        return _Predictions(
+            torch.cat(predicted).cpu().numpy(), part.labels.cpu().numpy(), torch.cat(confidences).cpu().numpy(), loss
+        )
+
+    def _evaluate(self, made: _Predictions) -> Evaluation:
         return evaluate_predictions(
-            torch.cat(predicted).cpu().numpy(),
-            part.labels.cpu().numpy(),
-            torch.cat(confidences).cpu().numpy(),
-            loss,
-            self._class_counts,
-            len(self._class_counts),
+            made.predicted, made.labels, made.confidences, made.loss, self._class_counts, len(self._class_counts)
         )
 
     def _remember_if_best(self, epoch: int, balanced_accuracy: float) -> None:

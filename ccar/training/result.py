@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ccar.metrics.accuracy import Evaluation
+from ccar.metrics.confusion import Confusions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +34,4 @@ class TestResult:
     last_epoch: Evaluation
     best_epoch: Evaluation | None  # weights of the best validation epoch; None without a validation part
     best_epoch_index: int | None
+    confusions: Confusions | None = None  # of the last epoch; None in records of versions that did not keep them

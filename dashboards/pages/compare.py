@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from dash import html
 
 from ccar.evidence.cells import PRIMARY
+from ccar.evidence.confusion import mean_confusions
 from ccar.evidence.frames import rows_of
 from ccar.evidence.importance import MIN_TRIALS, Importance
 from ccar.evidence.paired import difference_matrix, paired_differences
@@ -18,6 +19,7 @@ from ccar.evidence.reliability import pooled_reliability
 from ccar.evidence.selection import CRITERION
 from ccar.evidence.significance import MIN_SEEDS
 from ccar.evidence.trade_off import GROUPS, undominated
+from ccar.metrics.confusion import MOST_PAIRS
 from ccar.reports.colours import NEUTRAL
 from ccar.reports.neutralise import one_line
 from ccar.reports.results import Results, Setting, setting_label
@@ -31,6 +33,7 @@ from dashboards.elements import Content, choice, link, note, plot, section, show
 Fields = Mapping[str, str]
 MOST_CELLS = 7  # more cannot be told apart
 MOST_OFFERED = 400
+MOST_PAIRS_SHOWN = 12
 _MEASURES = {
     "test_accuracy": "accuracy",
     "test_balanced_accuracy": "balanced",
@@ -99,11 +102,11 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         _measures(cells, state.name),
         *_differences(found, cells),
         *_classes(desk, found, cells),
+        *_confusions(desk, found, cells),
         *_calibration(found, cells),
         section("Parallel coordinates", plot("parallel", _parallel(cells), _PARALLEL_WORDS)),
         *_trade_off(found, setting, picked),
         section("What explains validation accuracy?", *_importance(desk, found, setting, fields)),
-        note("Which classes are taken for which others is not kept in the store."),
     ]
 
 
@@ -224,6 +227,39 @@ def _classes(desk: Desk, found: Results, cells: pd.DataFrame) -> Iterator[Conten
     if figure.data:
         words = "Test accuracy of each class, mean over the seeds, against its training images."
         yield section("Classes", plot("classes", figure, words))
+
+
+def _confusions(desk: Desk, found: Results, cells: pd.DataFrame) -> Iterator[Content]:
+    """The pairs of classes that any of the cells confuses most, and how often each cell does."""
+    finished = found.trials[found.trials["status"] == "finished"]
+    keys_of = {cell: list(finished.loc[finished["cell"] == cell, "key"]) for cell in cells["cell"]}
+    tests = {cell: [test for key in keys if (test := desk.test(key))] for cell, keys in keys_of.items()}
+    kept = [(cell, [test.confusions for test in own if test.confusions]) for cell, own in tests.items()]
+    most = mean_confusions(kept, MOST_PAIRS_SHOWN)
+    record = None if most.empty else desk.record(keys_of[most.columns[0]][0])
+    if record is None:
+        return
+    names = [f"{a} ({record.class_counts[a]}) → {b} ({record.class_counts[b]})" for a, b in most.index]
+    figure = look.figure(
+        height=140 + 26 * len(names),
+        xaxis={"title": "test images of the first class taken for the second", "rangemode": "tozero"},
+        yaxis={"autorange": "reversed", "type": "category", "categoryarray": names},
+    )
+    for index, (cell, method) in enumerate(zip(cells["cell"], cells["method"], strict=True)):
+        if cell in most:
+            figure.add_scatter(
+                x=most[cell],
+                y=names,
+                name=shown(method),
+                mode="markers",
+                marker=look.marker(index, size=9, opacity=0.85),
+                hovertemplate="%{y}: %{x:.1f} images<extra></extra>",
+            )
+    words = (
+        "The pairs of classes that are most often confused, in images per seed; in brackets the training images of "
+        f"each class. Of every trial the {MOST_PAIRS} largest pairs are kept: a cell without a mark has fewer."
+    )
+    yield section("Most confused classes", plot("confusions", figure, words))
 
 
 def _calibration(found: Results, cells: pd.DataFrame) -> Iterator[Content]:

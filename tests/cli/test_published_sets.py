@@ -82,6 +82,7 @@ def finished(folder) -> tuple[Path, str]:
     return folder, err
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_run_packs_the_images_and_trains_on_them(finished):
     folder, err = finished
@@ -94,6 +95,7 @@ def test_a_run_packs_the_images_and_trains_on_them(finished):
     assert plan["images"]["num_bytes"] == sum(file.stat().st_size for file in (folder / "cache").rglob("*.bin"))
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_the_report_of_other_lists_is_not_set_beside_published_numbers(finished):
     folder, _ = finished

@@ -180,6 +180,7 @@ def test_trials_that_fail_are_told_and_give_exit_code_1_while_the_others_finish(
     assert "no batch" in err
 
 
+@pytest.mark.long
 def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_path):
     path = write_tiny_study(tmp_path, epochs=4, seeds="[0, 1, 2]")
     command = [str(CCAR), "run", str(path)]
@@ -199,6 +200,7 @@ def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_pat
         assert sum(record["type"] == "claim" for record in records) == 1
 
 
+@pytest.mark.long
 def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(tmp_path):
     """SIGKILL of the driver or of a worker at random moments, then the study is run to its end.
 
@@ -243,6 +245,7 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
     assert points == distinct == counts(calm)[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signals", [1, 2])
 def test_one_signal_ends_a_run_in_order_and_a_second_one_at_once(tmp_path, signals):
     driver = subprocess.Popen(

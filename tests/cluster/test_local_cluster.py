@@ -35,7 +35,7 @@ def ccar(*arguments, **environment):
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_what_was_started_is_gone_after_stop_even_when_half_of_it_was_killed(tmp_path):
     folder, home = tmp_path / "folder", tmp_path / "home"
     home.mkdir()
@@ -75,7 +75,7 @@ def test_what_was_started_is_gone_after_stop_even_when_half_of_it_was_killed(tmp
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_every_process_of_a_cluster_listens_on_loopback_only(local_cluster):
     listening = {
         connection.laddr.ip
@@ -87,7 +87,7 @@ def test_every_process_of_a_cluster_listens_on_loopback_only(local_cluster):
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("0" * 64, 403)])
 def test_who_has_not_the_token_gets_no_answer(local_cluster, token, status):
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -99,7 +99,7 @@ def test_who_has_not_the_token_gets_no_answer(local_cluster, token, status):
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_the_token_is_in_no_command_line_and_in_no_log(local_cluster):
     token = local_cluster.token
     lines = [" ".join(process.cmdline()) for process in processes_of(local_cluster.nodes, local_cluster.ray_dir)]
@@ -112,7 +112,7 @@ def test_the_token_is_in_no_command_line_and_in_no_log(local_cluster):
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_a_second_cluster_in_the_same_folder_is_refused(local_cluster):
     with pytest.raises(UserError, match="started here before"):
         start_cluster(local_cluster.folder, num_nodes=1, cpus_per_node=1)
@@ -176,7 +176,7 @@ def test_an_orphan_is_known_by_where_it_works(tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_the_doctor_looks_at_every_node_and_leaves_nothing_in_the_store(local_cluster, tmp_path):
     seen = ccar("doctor", "--address", local_cluster.address, "--store", tmp_path / "store", "--json")
     checks = json.loads(seen.stdout)
@@ -191,7 +191,7 @@ def test_the_doctor_looks_at_every_node_and_leaves_nothing_in_the_store(local_cl
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_the_doctor_looks_at_every_node_from_outside_too(local_cluster, tmp_path):
     seen = ccar("doctor", "--address", local_cluster.dashboard, "--store", tmp_path / "store", "--json")
     checks = json.loads(seen.stdout)
@@ -209,7 +209,7 @@ def test_a_cluster_that_does_not_answer_is_a_finding(tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 @pytest.mark.parametrize("token", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_TOKEN_PATH": "/nowhere"}])
 def test_a_driver_with_no_token_or_a_wrong_one_is_refused_with_the_remedy(local_cluster, tmp_path, token):
     begun = time.monotonic()
@@ -258,7 +258,7 @@ def test_what_a_run_has_told_ray_about_loopback_does_not_outlast_it(monkeypatch)
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_a_node_with_other_libraries_is_named_and_nothing_is_trained(local_cluster, tmp_path):
     (tmp_path / "site" / "torch-0.0.1.dist-info").mkdir(parents=True)
     (tmp_path / "site" / "torch-0.0.1.dist-info" / "METADATA").write_text("Name: torch\nVersion: 0.0.1\n")

@@ -25,7 +25,7 @@ EPOCHS, TRIALS = 3, 10
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.service,
+    pytest.mark.long,
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's prometheus (make system)"),
 ]
 

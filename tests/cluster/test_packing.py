@@ -134,6 +134,7 @@ def run(study, store, said, monkeypatch):
     return run_on_ray(source, place, None, Silent())
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_run_measures_with_trials_of_its_own_and_keeps_nothing_of_them(study, store, monkeypatch):
     monkeypatch.setattr(gpu_probe, "SECONDS_TO_WARM_UP", 0.1)
@@ -157,6 +158,7 @@ if self.config.reweighting is not None and share < 1:
 """
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_trials_that_run_out_of_memory_run_again_with_less_company(study, store, tmp_path, monkeypatch):
     change_training(NEEDS_A_WHOLE_GPU, tmp_path, monkeypatch)

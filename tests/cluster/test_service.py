@@ -27,7 +27,7 @@ from ccar.study.definition import load_study
 from tests.cli.test_commands import ccar
 from tests.tiny_study import write_tiny_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.service]
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,7 @@ def test_a_trial_whose_process_is_killed_goes_on_and_ends_with_the_same_bits(tmp
         assert disturbed.read_test(key) == undisturbed.read_test(key)
 
 
+@pytest.mark.long
 def test_early_stopping_stops_what_falls_behind_but_never_the_baseline(tmp_path, cluster):
     path = write_tiny_study(
         tmp_path,
@@ -155,6 +156,7 @@ def test_early_stopping_stops_what_falls_behind_but_never_the_baseline(tmp_path,
     assert {key: store.read(key).num_records for key in records} == records
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, number):
     path = write_tiny_study(tmp_path, epochs=400, seeds="[0, 1]")
@@ -203,6 +205,7 @@ def test_a_trial_held_by_another_driver_is_waited_for(tmp_path, cluster):
     assert [e.epoch for e in store.read(trial.key).epochs] == [1, 2]
 
 
+@pytest.mark.long
 def test_a_search_for_omega_asks_again_only_for_what_is_new(tmp_path, cluster):
     search = "search: {{algorithm: tpe, num_samples: {}, omega: [0.1, 1.0], max_concurrent: 1}}"
     store = TrialStore(tmp_path / "store")
@@ -225,6 +228,7 @@ if self.config.reweighting is None and epoch == 2:
 """
 
 
+@pytest.mark.long
 def test_code_that_ends_its_process_fails_its_own_trial_and_no_other(tmp_path, monkeypatch):
     change_training(EXITS, tmp_path, monkeypatch)
     monkeypatch.setattr("ccar.cluster.tune_runner.MAX_LOST_WORKERS", 1)

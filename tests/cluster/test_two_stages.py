@@ -120,6 +120,7 @@ def test_stage_two_fails_with_the_reason_when_stage_one_diverged_and_trains_noth
     assert {record.epochs for record in records.values()} == {()}
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_on_ray_a_two_stage_study_finishes_and_says_what_its_trials_share(tmp_path):
     path = tmp_path / "stages.yaml"

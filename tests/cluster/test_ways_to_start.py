@@ -37,7 +37,7 @@ def test_scripts_are_in_order(name):
 
 @needs_hosts
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_a_slurm_job_that_is_preempted_keeps_what_it_has_and_goes_back_into_the_queue(tmp_path):
     study = write_tiny_study(tmp_path, epochs=2000, omegas="[0.5]")
@@ -66,7 +66,7 @@ def test_a_slurm_job_that_is_preempted_keeps_what_it_has_and_goes_back_into_the_
 
 @needs_hosts
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_static_hosts_become_a_cluster_and_are_let_go_again(tmp_path):
     hosts = tmp_path / "hosts.txt"
     hosts.write_text("# the head first\none\ntwo\n")

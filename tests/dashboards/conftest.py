@@ -50,10 +50,10 @@ def served(store: TrialStore, *, token: str | None = None, mlflow: str = "") -> 
 
 
 def pytest_collection_modifyitems(items):
-    """All tests that look at pages in a browser are tests of a service."""
+    """All tests that look at pages in a browser take long."""
     for item in items:
         if "open_page" in getattr(item, "fixturenames", ()):
-            item.add_marker("service")
+            item.add_marker("long")
 
 
 @pytest.fixture(scope="session")

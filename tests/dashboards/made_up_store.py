@@ -8,6 +8,7 @@ import numpy as np
 
 from ccar.metrics.accuracy import Evaluation
 from ccar.metrics.calibration import Reliability
+from ccar.metrics.confusion import Confusions
 from ccar.store.key import digest_of_parts, key_parts
 from ccar.store.records import StudyRecord, StudyTrial
 from ccar.store.trial_store import Claim, TrialStore
@@ -95,10 +96,15 @@ def finish(store: TrialStore, trial: PlannedTrial, epochs: int = 3) -> None:
     claim = begin(store, trial, epochs=0)
     test = _evaluation(trial, 1.0, shift=0.01)
     claim.finish(
-        TestResult(last_epoch=test, best_epoch=test, best_epoch_index=epochs),
+        TestResult(last_epoch=test, best_epoch=test, best_epoch_index=epochs, confusions=confusions(trial)),
         b"weights",
         [epoch(trial, number, of=epochs) for number in range(1, epochs + 1)],
     )
+
+
+def confusions(trial: PlannedTrial) -> Confusions:
+    """A rare class is taken for a frequent one, the more often the higher the seed."""
+    return Confusions(labels=(9, 8), predicted=(0, 1), counts=(7 + trial.seed, 3))
 
 
 def epoch(trial: PlannedTrial, number: int, of: int = 3) -> EpochResult:

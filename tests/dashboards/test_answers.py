@@ -29,7 +29,7 @@ from ccar.store.trial_store import TrialStore
 from dashboards.pages.losses import _P
 from dashboards.stored_study import StoredStudy
 from tests.dashboards.conftest import served
-from tests.dashboards.made_up_store import finish, put_study
+from tests.dashboards.made_up_store import CLASS_COUNTS, finish, put_study
 
 CELL = "if15/ldam+ccar(omega=0.75)"
 
@@ -182,6 +182,14 @@ def test_the_cells_that_are_compared_stand_in_the_address(site, results, open_pa
     differences = results.cells.set_index("cell").loc["if15/ldam"]
     said = f"{100 * differences['test_accuracy_difference_mean']:+.2f}"
     expect(page.locator("#paired")).to_contain_text(said)
+
+
+def test_the_most_confused_classes_stand_with_their_training_images(site, open_page):
+    page = open_page(f"{site}/compare?study=made-up&cells=if15/cross_entropy%0Aif15/ldam")
+    figure = page.get_by_role("group", name="The pairs of classes that are most often confused")
+    said = [f"{true} ({CLASS_COUNTS[true]}) → {taken} ({CLASS_COUNTS[taken]})" for true, taken in ((8, 1), (9, 0))]
+    expect(figure.locator(".ytick")).to_have_text(said)
+    expect(figure.locator(".trace.scatter")).to_have_count(2)
 
 
 def test_what_explains_validation_accuracy_is_estimated_for_who_asks(site, results, open_page):

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.cli.test_commands import CCAR
 from tests.tiny_study import write_tiny_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.service]
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_a_server_that_is_away_does_not_hold_the_driver_up(store, uri, database)
 
 def test_pauses_grow_with_failures_and_with_work_but_not_for_ever():
     assert [_pause(failures, 0.0) for failures in (0, 1, 2, 50)] == [2, 4, 8, 60]
-    assert [_pause(0, cpu_seconds) for cpu_seconds in (0.1, 20.0, 500.0)] == [2, 10, 60]
+    assert [_pause(0, cpu_seconds) for cpu_seconds in (0.1, 40.0, 500.0)] == [2, 10, 60]
 
 
 def test_a_feeder_that_does_not_get_done_is_ended(store, uri):

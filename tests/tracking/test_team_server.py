@@ -22,7 +22,7 @@ from tests.tiny_study import write_tiny_study
 from tests.tracking.postgres import connect, free_port, is_installed, postgres
 
 pytestmark = [
-    pytest.mark.service,
+    pytest.mark.long,
     pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not installed: `make system` installs it"),
 ]
 

@@ -21,7 +21,7 @@ from ccar.tracking.ui import serve
 from ccar.tracking.web_server import Server
 from tests.tracking.examples import ALL_POINTS, finished_study, key_of, num_points_in, put_study, train
 
-pytestmark = pytest.mark.service
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
