@@ -34,7 +34,7 @@ def test_a_pause_is_from_the_end_of_a_trial_to_the_next_claim_of_the_same_worker
 
 
 @pytest.mark.ray
-@pytest.mark.service
+@pytest.mark.long
 def test_a_small_simulation_trains_nothing_and_finishes_every_trial(tmp_path):
     command = [sys.executable, "-m", "benchmarks.scaling", "--nodes", "2", "--gpus-per-node", "1", "--seconds", "0.1"]
     command += ["--run", "10", "--stored", "10", "--json", str(tmp_path / "figures.json")]

@@ -105,6 +105,7 @@ def test_ray_and_the_in_process_twin_give_the_same_bits(tmp_path):
     assert len({on_ray.read(trial.key).worker["pid"] for trial in trials_of(path, on_ray)}) <= 2
 
 
+@pytest.mark.long
 def test_a_trial_whose_process_is_killed_goes_on_and_ends_with_the_same_bits(tmp_path, cluster):
     path = write_tiny_study(tmp_path, epochs=60, omegas="[0.5]")
     undisturbed, disturbed = TrialStore(tmp_path / "undisturbed"), TrialStore(tmp_path / "disturbed")
@@ -189,6 +190,7 @@ def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, numb
     assert trial_processes(training) == []
 
 
+@pytest.mark.long
 def test_a_trial_held_by_another_driver_is_waited_for(tmp_path, cluster):
     path = write_tiny_study(tmp_path, epochs=2)
     store = TrialStore(tmp_path / "store")
@@ -239,6 +241,7 @@ def test_code_that_ends_its_process_fails_its_own_trial_and_no_other(tmp_path, m
     assert error == "the process that trained it died, or could not be started, 2 times"
 
 
+@pytest.mark.long
 def test_more_than_any_node_has_is_refused_and_not_waited_for(tmp_path, cluster):
     path = write_tiny_study(tmp_path, more="resources: {cpus: 4096}")
     with pytest.raises(UserError, match="no node has the 4096 CPUs"):
