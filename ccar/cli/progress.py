@@ -36,7 +36,8 @@ class ProgressDisplay:
         self._failed = 0
         self._running: set[str] = set()
         self._best: dict[str, tuple[float, str]] = {}  # imbalance factor -> balanced accuracy, method
-        self._begun = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
+        self._first_end = 0.0  # when the first trial had ended, and Ray and its workers had started
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
@@ -75,6 +76,7 @@ class ProgressDisplay:
             self._running.discard(trial.key)
             if progress.status in ("finished", "stopped", "diverged"):
                 self._done += 1
+                self._first_end = self._first_end or time.monotonic()
             elif progress.status == "failed":
                 self._failed += 1
                 self._console.print(_failure_line(trial, progress), style="red", markup=False, highlight=False)
@@ -98,10 +100,10 @@ class ProgressDisplay:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _time_left(self) -> str:
-        newly_done = self._done - self._done_before
-        if newly_done == 0:
+        since_first = self._done - self._done_before - 1
+        if since_first < max(len(self._running), 1):  # those that run side by side end side by side
             return ""
-        seconds = (time.monotonic() - self._begun) / newly_done * (self._total - self._done)
+        seconds = (time.monotonic() - self._first_end) / since_first * (self._total - self._done)
         return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
 
 
