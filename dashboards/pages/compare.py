@@ -169,14 +169,6 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     figure.add_vline(0, line={"color": look.INK, "width": 1})
     for index, (cell, row) in enumerate(zip(rows_of(judged.reset_index(names="cell")), by_seed, strict=True)):
         name = shown(names[cell.cell])
-        figure.add_scatter(
-            x=100 * row,
-            y=[name] * len(row),
-            mode="markers",
-            marker=look.marker(index + 1, size=7, opacity=0.55),
-            text=[f"seed {seed}" for seed in seeds],
-            hovertemplate="%{text}: %{x:.2f} points<extra></extra>",
-        )
         half_width = 100 * (cell.high - cell.mean)
         figure.add_scatter(
             x=[100 * cell.mean],
@@ -185,6 +177,14 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
             marker={"color": look.INK, "symbol": "line-ns-open", "size": 14, "line": {"width": 3}},
             error_x={"array": [half_width if cell.n >= MIN_SEEDS else 0.0], "color": look.INK},
             hovertemplate="mean: %{x:.2f} points<extra></extra>",
+        )
+        figure.add_scatter(
+            x=100 * row,
+            y=[name] * len(row),
+            mode="markers",
+            marker=look.marker(index + 1, size=9, opacity=0.8),
+            text=[f"seed {seed}" for seed in seeds],
+            hovertemplate="%{text}: %{x:.2f} points<extra></extra>",
         )
     rows = [
         [
@@ -199,7 +199,7 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     ]
     headings = ["Cell", "difference (points) #", "95 % interval #", "seeds #", "p after correction #", "verdict"]
     caption = f"Difference to {one_line(first)}, paired by seed; verdicts corrected for the comparisons of this table"
-    words = "Difference in test accuracy of each seed (light), their mean (bar) and its 95 % interval."
+    words = "Difference in test accuracy of each seed, their mean (bar) and its 95 % interval."
     yield section("Paired differences", plot("differences", figure, words), table("paired", caption, headings, rows))
 
 
@@ -242,7 +242,7 @@ def _confusions(desk: Desk, found: Results, cells: pd.DataFrame) -> Iterator[Con
     names = [f"{a} ({record.class_counts[a]}) → {b} ({record.class_counts[b]})" for a, b in most.index]
     figure = look.figure(
         height=140 + 26 * len(names),
-        xaxis={"title": "test images of the first class taken for the second", "rangemode": "tozero"},
+        xaxis={"title": "images per seed", "rangemode": "tozero"},
         yaxis={"autorange": "reversed", "type": "category", "categoryarray": names},
     )
     for index, (cell, method) in enumerate(zip(cells["cell"], cells["method"], strict=True)):
@@ -256,8 +256,8 @@ def _confusions(desk: Desk, found: Results, cells: pd.DataFrame) -> Iterator[Con
                 hovertemplate="%{y}: %{x:.1f} images<extra></extra>",
             )
     words = (
-        "The pairs of classes that are most often confused, in images per seed; in brackets the training images of "
-        f"each class. Of every trial the {MOST_PAIRS} largest pairs are kept: a cell without a mark has fewer."
+        "The pairs of classes that are most often confused: test images of the first that are taken for the second, "
+        f"mean over the seeds; in brackets their training images. Of a trial the {MOST_PAIRS} largest pairs are kept."
     )
     yield section("Most confused classes", plot("confusions", figure, words))
 
