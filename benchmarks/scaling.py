@@ -14,6 +14,7 @@ docs/scaling.md says what comes of it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -76,17 +77,13 @@ class Run:
     trial_seconds: float
     command_seconds: float
     ideal_seconds: float  # with every slot at work without a pause
+    full_seconds: float  # from the command until every worker has claimed a trial: processes start, and import Tune
     between_ms: float  # from the end of a worker's trial to its claim of the next, median
     between_p95_ms: float
     longer_ms: float  # how much longer a trial took than it slept, median
     driver_cpu_ms: float  # per trial, between the first and the last end
     driver_peak_mb: float  # the report at the end included
     driver_growth_kb: float | None  # per trial, from a tenth of the ends to the last; None where too few for that
-
-    @property
-    def over_ms(self) -> float:
-        """Wall-clock time per trial beyond the ideal, all that is needed once included."""
-        return 1e3 * (self.command_seconds - self.ideal_seconds) / self.trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,18 +215,20 @@ def measured_run(num_trials: int, seconds: float, cluster: Cluster, folder: Path
     study, store = write_study(num_trials, folder, epochs=NUM_EPOCHS, gpus=1), folder / f"store-{num_trials}"
     command = [sys.executable, "-m", "benchmarks.scaling", "--drive", study, store, cluster.address, seconds]
     samples = []  # Unix time, bytes, processor seconds
-    began = time.perf_counter()
+    began, began_at = time.perf_counter(), time.time()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             list(map(str, command)), stdout=output, stderr=output, env={**os.environ, **cluster.environment}
         )
         driver = psutil.Process(process.pid)
-        while process.poll() is None:
-            try:
-                samples.append((time.time(), driver.memory_info().rss, processor_seconds(driver)))
-            except psutil.NoSuchProcess:
-                break
-            time.sleep(SAMPLE_SECONDS)
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    samples.append((time.time(), driver.memory_info().rss, processor_seconds(driver)))
+                time.sleep(SAMPLE_SECONDS)
+        finally:  # Ctrl-C: the driver ends its trials and its feeder, as it would for a user
+            process.terminate()
+            process.wait()
         command_seconds = time.perf_counter() - began
         if process.wait() != 0:
             output.seek(0)
@@ -247,6 +246,7 @@ def measured_run(num_trials: int, seconds: float, cluster: Cluster, folder: Path
         trial_seconds=seconds,
         command_seconds=command_seconds,
         ideal_seconds=-(-num_trials // cluster.gpus) * seconds,
+        full_seconds=max(first_claims(records)) - began_at,
         between_ms=1e3 * float(np.median(between)) if between else float("nan"),
         between_p95_ms=1e3 * float(np.quantile(between, 0.95)) if between else float("nan"),
         longer_ms=1e3 * statistics.median((record.ended_at or 0.0) - record.started_at - seconds for record in records),
@@ -256,6 +256,15 @@ def measured_run(num_trials: int, seconds: float, cluster: Cluster, folder: Path
         if num_trials > 10 * cluster.gpus
         else None,
     )
+
+
+def first_claims(records: list[TrialRecord]) -> list[float]:
+    """When each worker has claimed its first trial, Unix time."""
+    claims: dict[int, float] = {}
+    for record in records:
+        pid = record.worker["pid"]
+        claims[pid] = min(claims.get(pid, np.inf), record.started_at or 0.0)
+    return list(claims.values())
 
 
 def pauses(records: list[TrialRecord]) -> list[float]:
@@ -350,15 +359,15 @@ def print_run(run: Run, *, first: bool) -> None:
     """One row of the table, below its head if it is the first."""
     if first:
         print(
-            f"| trials of {run.trial_seconds:g} s, {run.slots} at once | whole command, s | ideal, s | beyond it, ms a "
-            "trial | worker idle between two trials, ms (p95) | trial longer than its sleep, ms "
+            f"| trials of {run.trial_seconds:g} s, {run.slots} at once | whole command, s | until all are at work, s "
+            "| ideal, s | worker idle between two trials, ms (p95) | trial longer than its sleep, ms "
             "| driver CPU, ms a trial | driver memory at most, MB | growth, kB a trial |"
         )
         print("|---|---|---|---|---|---|---|---|---|")
     growth = "" if run.driver_growth_kb is None else f"{run.driver_growth_kb:.1f}"
     between = "" if np.isnan(run.between_ms) else f"{run.between_ms:.0f} ({run.between_p95_ms:.0f})"
     print(
-        f"| {run.trials:,} | {run.command_seconds:.0f} | {run.ideal_seconds:.0f} | {run.over_ms:.0f} | {between} "
+        f"| {run.trials:,} | {run.command_seconds:.0f} | {run.full_seconds:.0f} | {run.ideal_seconds:.0f} | {between} "
         f"| {run.longer_ms:.0f} | {run.driver_cpu_ms:.1f} | {run.driver_peak_mb:.0f} | {growth} |",
         flush=True,
     )
