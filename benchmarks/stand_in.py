@@ -36,7 +36,7 @@ class StandIn:
             workplace: where the store and the data are.
             seconds: that each trial takes.
         """
-        self._store = TrialStore(workplace.store_root)
+        self._store = TrialStore(workplace.store)
         self._cache_dir = workplace.cache_dir
         self._seconds = seconds
         self._sources: dict[str, SourceData] = {}

@@ -54,6 +54,10 @@ class StoreError(CcarError):
     """The trial store cannot be read or written."""
 
 
+class StoreUnreachable(StoreError, UserError):
+    """There is no store at the address that was given, or none that lets us in."""
+
+
 class TrialBusy(StoreError):
     """Somebody else, still alive, holds the claim on this trial."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from pathlib import Path
 
 import waitress
 
@@ -25,7 +24,7 @@ _NICENESS = 10  # trials on the same machine go first
 def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(prog="python -m dashboards", description=__doc__)
-    parser.add_argument("--store", type=Path, required=True, help="folder of trials")
+    parser.add_argument("--store", required=True, help="folder of trials, or s3://BUCKET/PREFIX")
     parser.add_argument("--host", default=LOOPBACK, help="IP address to listen on")
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()

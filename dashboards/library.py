@@ -38,7 +38,7 @@ class Library:
         self.version = 0
         self.problem = ""  # why the store cannot be read
         self.unreadable: dict[str, str] = {}  # studies, and why
-        self._versions: dict[str, tuple[int, int]] = {}
+        self._versions: dict[str, str] = {}
         self._studies: dict[str, StoredStudy] = {}
         self._sums: dict[str, _Sums] = {}
         self._done: dict[str, Results] = {}
@@ -105,7 +105,7 @@ class Library:
                 self.version += 1
         self.version = max(self.version, 1)  # from now on an empty store is known to be empty
 
-    def _open(self, name: str, version: tuple[int, int]) -> None:
+    def _open(self, name: str, version: str) -> None:
         self._versions[name] = version
         self.version += 1
         self.unreadable.pop(name, None)

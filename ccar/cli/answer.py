@@ -38,7 +38,7 @@ def _places() -> Places:
             "the cluster does not say where its store is",
             hint="start its head with CCAR_STORE=FOLDER, or give --store FOLDER",
         )
-    return Places.of(Path(store), os.environ.get("MLFLOW_TRACKING_URI"))
+    return Places.of(store, os.environ.get("MLFLOW_TRACKING_URI"))
 
 
 def _runs(places: Places, words: Sequence[str]) -> object:
@@ -80,7 +80,7 @@ def _study(places: Places, words: Sequence[str]) -> StudyRecord:
     record = places.store.study(name)
     if record is None:
         raise UserError(
-            f"the store {places.store.root} has no study {name!r} yet",
+            f"the store {places.store.address} has no study {name!r} yet",
             hint=f"`ccar status {name}` says whether it has begun",
         )
     return record

@@ -147,7 +147,7 @@ def schema(
 def list_(
     kind: Annotated[str, typer.Argument(help="methods, datasets, studies or runs.", show_default=False)],
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Folder of trials; default: CCAR_STORE, here or of the cluster.", show_default=False),
     ] = None,
     studies: Annotated[Path, typer.Option(help="Folder of study files.")] = Path("studies"),
@@ -167,7 +167,7 @@ def list_(
     if address is not None:
         rows = listing_of_cluster(known, address, store)
     else:
-        rows = listing(known, _places(store or Path(os.environ.get("CCAR_STORE") or DEFAULT_STORE)).store, studies)
+        rows = listing(known, _places(store or os.environ.get("CCAR_STORE") or DEFAULT_STORE).store, studies)
     if as_json:
         print(json.dumps(rows, indent=2))
     elif rows:
@@ -260,7 +260,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="B: the same.", show_default=False)],
     store: Store = DEFAULT_STORE,
     other_store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Folder of trials for B, where it is a study file; default: that of A.", show_default=False),
     ] = None,
     as_json: Json = False,
@@ -379,7 +379,7 @@ def doctor(
         ),
     ] = None,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             envvar="CCAR_STORE",
             help="Folder of trials; default: the one that the cluster names, or ccar-store.",
@@ -393,7 +393,7 @@ def doctor(
     from ccar.cli.doctor import checks_json, checks_text, examine_cluster, examine_from_outside, examine_machine
 
     if address is not None and "://" in address:
-        checks = examine_from_outside(address, None if store is None else str(store))
+        checks = examine_from_outside(address, store)
     else:
         places = _places(store or DEFAULT_STORE, tracking_uri)
         checks = examine_machine(places) if address is None else examine_cluster(places, address)
@@ -428,7 +428,7 @@ def main() -> None:
             gc.freeze()
 
 
-def _places(store: Path, tracking_uri: str | None = None) -> Places:
+def _places(store: str, tracking_uri: str | None = None) -> Places:
     from ccar.cli.places import Places
 
     return Places.of(store, tracking_uri)
@@ -463,7 +463,7 @@ def _closing(outcome: RunOutcome) -> None:
     lines = [
         f"report   {outcome.report_dir / 'report.html'}",
         f"tables   {outcome.report_dir / 'cells.csv'}, {outcome.report_dir / 'trials.csv'}",
-        f"runs     ccar ui --store {outcome.view.places.store.root}",
+        f"runs     ccar ui --store {outcome.view.places.store.address}",
     ]
     talk.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

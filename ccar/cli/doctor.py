@@ -20,8 +20,12 @@ from ccar.tracking.address import check_tracking, shown
 
 def examine_machine(places: Places) -> list[Check]:
     """Look at everything that a run on this machine would need."""
-    with probe_folder(places.store.root) as probes:
-        return [*_token_file(), _tracking(places.tracking_uri, THIS_MACHINE), *checks_of_machine(machine_facts(probes))]
+    with probe_folder(places.store.address) as probes:
+        return [
+            *_token_file(),
+            _tracking(places.tracking_uri, THIS_MACHINE),
+            *checks_of_machine(machine_facts(str(probes))),
+        ]
 
 
 def examine_cluster(places: Places, address: str) -> list[Check]:
@@ -55,7 +59,7 @@ def cluster_checks(places: Places, address: str) -> list[Check]:
     check_address(address)
     from ccar.cluster.survey import survey_cluster  # Ray takes a second to import
 
-    checks = checks_of_survey(survey_cluster(address, places.store.root))
+    checks = checks_of_survey(survey_cluster(address, places.store.address))
     return [_tracking(places.tracking_uri, THIS_MACHINE if address != "auto" else "head"), *checks]
 
 

@@ -54,7 +54,7 @@ def listing(kind: Kind, store: TrialStore, studies: Path) -> list[Mapping[str, o
             return [_run(store, name) for name in sorted(record.name for record in store.studies())]
 
 
-def listing_of_cluster(kind: Kind, address: str, store: Path | None) -> list[Mapping[str, object]]:
+def listing_of_cluster(kind: Kind, address: str, store: str | None) -> list[Mapping[str, object]]:
     """The rows for a cluster.
 
     Args:
@@ -70,7 +70,7 @@ def listing_of_cluster(kind: Kind, address: str, store: Path | None) -> list[Map
 
     if kind != "runs":
         raise UserError(f"--address goes with runs: found {kind}", hint="the same ccar lists the same everywhere")
-    rows: list[Mapping[str, object]] = ask(JobServer.connect(address), str(store) if store else None, ["runs"])
+    rows: list[Mapping[str, object]] = ask(JobServer.connect(address), store, ["runs"])
     return rows
 
 

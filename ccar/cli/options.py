@@ -10,7 +10,13 @@ from rich.console import Console
 
 File = Annotated[Path, typer.Argument(help="A study file, e.g. studies/digits_lt.yaml.", show_default=False)]
 Store = Annotated[
-    Path, typer.Option("--store", envvar="CCAR_STORE", help="Folder of trials; shared by studies and people.")
+    str,
+    typer.Option(
+        "--store",
+        envvar="CCAR_STORE",
+        metavar="DIR",
+        help="Folder of trials, or s3://BUCKET/PREFIX; shared by studies and people.",
+    ),
 ]
 TrackingUri = Annotated[
     str | None,
@@ -38,6 +44,6 @@ TrialsAtOnce = Annotated[
     typer.Option(help="Most trials of the study at once; default: as many as fit.", min=1, show_default=False),
 ]
 
-DEFAULT_STORE = Path("ccar-store")
+DEFAULT_STORE = "ccar-store"
 
 talk = Console(stderr=True)

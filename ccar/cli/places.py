@@ -20,14 +20,19 @@ class Places:
     tracking_uri: str
 
     @classmethod
-    def of(cls, store: Path, tracking_uri: str | None) -> Places:
-        """Resolve what the user gave; CCAR_CACHE says where decoded images are kept (default ~/.cache/ccar)."""
-        root = store.expanduser().absolute()
+    def of(cls, store: str | Path, tracking_uri: str | None) -> Places:
+        """Resolve what the user gave; CCAR_CACHE says where decoded images are kept (default ~/.cache/ccar).
+
+        Raises:
+            UserError: the store can be none.
+        """
+        trials = TrialStore(store)
+        root = trials.root
         if root.exists() and not root.is_dir():
             raise UserError(f"the store {root} is not a folder", hint="choose another one: --store DIR")
         cache = os.environ.get("CCAR_CACHE")
         return cls(
-            store=TrialStore(root),
+            store=trials,
             cache_dir=Path(cache).expanduser().absolute() if cache else Path.home() / ".cache" / "ccar",
             tracking_uri=absolute(tracking_uri) if tracking_uri else default_tracking_uri(root),
         )
@@ -35,7 +40,7 @@ class Places:
     @property
     def tracks_in_store(self) -> bool:
         """Whether MLflow's database is the store's own, and so can be written if the store can."""
-        return self.tracking_uri == default_tracking_uri(self.store.root)
+        return self.store.address == str(self.store.root) and self.tracking_uri == default_tracking_uri(self.store.root)
 
     @property
     def artifacts(self) -> str | None:
@@ -43,5 +48,5 @@ class Places:
         return artifact_root(self.store.root, self.tracking_uri)
 
     def report_dir(self, study: str) -> Path:
-        """Where the report of a study goes when nobody says otherwise."""
+        """Where the report of a study goes when nobody says otherwise: a folder of this machine."""
         return self.store.root / "reports" / study

@@ -138,7 +138,7 @@ def _train(
     source: TrialSource = view.source() if shows_all else remaining
     num_done = 0 if shows_all else remaining.num_done
     place = Place(
-        store_root=view.places.store.root,
+        store=view.places.store.address,
         cache_dir=view.places.cache_dir,
         resources=view.study.resources,
         packing=view.packing(source.known, lambda text: talk.print(text, markup=False, highlight=False)),

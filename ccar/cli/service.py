@@ -28,7 +28,7 @@ ClusterStore = Annotated[
     str | None,
     typer.Option(
         "--store",
-        help="Folder of trials, as the cluster's nodes see it; default: CCAR_STORE of its head.",
+        help="Folder of trials or s3://BUCKET/PREFIX, as the cluster's nodes see it; default: CCAR_STORE of its head.",
         show_default=False,
     ),
 ]
@@ -55,7 +55,7 @@ def submit(
     from ccar.cli.submit import submit_study
     from ccar.cluster.allowance import Limits
 
-    here = Places.of(Path(store or os.environ.get("CCAR_STORE") or DEFAULT_STORE), None)
+    here = Places.of(store or os.environ.get("CCAR_STORE") or DEFAULT_STORE, None)
     limits = Limits(max_device_hours=max_device_hours, trials_at_once=trials_at_once, priority=priority)
     submission, is_new, plan = submit_study(file, here, address, store, limits)
     print(submission.id)

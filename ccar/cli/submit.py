@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ccar.cli.places import Places
@@ -12,6 +12,8 @@ from ccar.cli.study_view import StudyView
 from ccar.cluster.allowance import Limits
 from ccar.cluster.jobs import JobServer
 from ccar.cluster.submissions import Request, Submission, submit
+from ccar.errors import StoreUnreachable
+from ccar.store.trial_store import TrialStore
 from ccar.study.definition import Study, load_study
 from ccar.study.expansion import cells_of, load_data, open_cells_of, plan_cells
 from ccar.study.plan import Capacity, Plan, plan_of
@@ -47,6 +49,13 @@ def submit_study(
 
 def plan_here(study: Study, places: Places) -> Plan:
     """What running the study takes, as far as this machine can tell: it need not have the images or the store."""
+    try:
+        return _plan(study, places)
+    except StoreUnreachable:  # a bucket that the cluster sees, and this machine does not
+        return _plan(study, replace(places, store=TrialStore(places.store.root)))
+
+
+def _plan(study: Study, places: Places) -> Plan:
     if study.data.root is None or study.data.root.is_dir():
         return plan_of_view(StudyView(study, load_data(study, places.cache_dir, pack=False), places))
     unseen = {(factor, seed): "" for factor in study.data.imbalance_factors for seed in study.seeds}

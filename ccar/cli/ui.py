@@ -40,7 +40,7 @@ def serve_pages(places: Places, host: str, port: int | None) -> Iterator[Server]
         "-m",
         "dashboards",
         "--store",
-        str(places.store.root),
+        places.store.address,
         "--host",
         host,
         "--port",

@@ -120,22 +120,26 @@ def _gpus(node: NodeFacts, promised: float | None) -> Check:
 
 
 def _store(node: NodeFacts, *, written: bool) -> Check:
-    remedy = "give all nodes the same folder, writable, with hard links and fsync (NFS 4): --store"
+    remedy = (
+        "give all nodes the same folder, writable, with hard links and fsync (NFS 4), "
+        "or the same bucket with the variables that lead to it: --store"
+    )
     if node.store_error is not None:
         return Check(where=node.name, what="store", found=node.store_error, remedy=remedy)
     if not (node.sees_store_of_driver and written):
-        found = "its folder is another one than the driver's, under the same name"
+        found = "it is another one than the driver's, under the same name"
         return Check(where=node.name, what="store", found=found, remedy=remedy)
     return Check(where=node.name, what="store", found="writable")
 
 
 def _space(node: NodeFacts) -> Iterator[Check]:
-    disk = min(node.free_store_bytes, node.free_temporary_bytes)
+    places = {"the store": node.free_store_bytes, "/tmp": node.free_temporary_bytes}
+    free = {place: num_bytes for place, num_bytes in places.items() if num_bytes is not None}
     yield Check(
         where=node.name,
         what="disk",
-        found=f"{_gib(node.free_store_bytes)} free in the store, {_gib(node.free_temporary_bytes)} in /tmp",
-        remedy=None if disk >= MIN_FREE_BYTES else f"make room: at least {_gib(MIN_FREE_BYTES)} each",
+        found=", ".join(f"{_gib(num_bytes)} free in {place}" for place, num_bytes in free.items()),
+        remedy=None if min(free.values()) >= MIN_FREE_BYTES else f"make room: at least {_gib(MIN_FREE_BYTES)} each",
     )
     shared = node.free_shared_memory_bytes
     if shared is not None:

@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccar.errors import CcarError
-from ccar.store.files import create_exclusively
+from ccar.errors import CcarError, StoreError
+from ccar.store.address import folder_at
+from ccar.store.folder import Folder
 from ccar.store.key import code_digest
 
 DRIVER_PROBE = "driver"
@@ -43,20 +44,21 @@ class NodeFacts:
     gpu_error: str | None
     store_error: str | None  # why the store cannot be written; None when it can
     sees_store_of_driver: bool  # whether the driver's probe file is there: the folder is one and the same
-    free_store_bytes: int
+    free_store_bytes: int | None  # None: in a bucket nobody counts
     free_temporary_bytes: int
     free_shared_memory_bytes: int | None  # None: there is no /dev/shm
 
 
-def gather_facts(name: str, probe_folder: Path, *, has_gpus: bool) -> NodeFacts:
+def gather_facts(name: str, probes: str, *, has_gpus: bool) -> NodeFacts:
     """Look at this machine, and write a probe file called `name` into the folder.
 
     Args:
         name: of the node, fit for a file name.
-        probe_folder: in the store; made by the driver, with a file `DRIVER_PROBE` in it.
+        probes: address of a folder in the store; made by the driver, with a file `DRIVER_PROBE` in it.
         has_gpus: whether to ask torch for them, which takes seconds.
     """
     gpus, gpu_error = _gpus() if has_gpus else ((), None)
+    sees_store, store_error, free_store_bytes = _store_facts(name, probes)
     return NodeFacts(
         name=name,
         python=platform.python_version(),
@@ -64,36 +66,33 @@ def gather_facts(name: str, probe_folder: Path, *, has_gpus: bool) -> NodeFacts:
         code=code_digest(),
         gpus=gpus,
         gpu_error=gpu_error,
-        sees_store_of_driver=(probe_folder / DRIVER_PROBE).exists(),
-        store_error=_store_error(probe_folder / name),
-        free_store_bytes=_free_bytes(probe_folder),
+        sees_store_of_driver=sees_store,
+        store_error=store_error,
+        free_store_bytes=free_store_bytes,
         free_temporary_bytes=_free_bytes(Path(tempfile.gettempdir())),
         free_shared_memory_bytes=_free_bytes(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None,
     )
 
 
-def machine_facts(probes: Path) -> NodeFacts:
+def machine_facts(probes: str) -> NodeFacts:
     """The facts of the machine that this process runs on."""
     return gather_facts(THIS_MACHINE, probes, has_gpus=may_have_gpus())
 
 
 @contextmanager
-def probe_folder(store_root: Path) -> Iterator[Path]:
+def probe_folder(store: str) -> Iterator[Folder]:
     """A folder in the store, or where the store would be made, that nobody else has; gone after the block.
 
-    If it cannot be made, the block sees a path without a folder, and the checks of the store will say so.
+    If it cannot be made, the block sees a folder that does not exist, and the checks of the store will say so.
     """
-    existing = store_root
-    while not existing.exists():
-        existing = existing.parent
-    folder = existing / f".ccar-doctor.{uuid.uuid4().hex}"
-    with suppress(OSError):
-        folder.mkdir(mode=0o777)
-        (folder / DRIVER_PROBE).touch()
+    folder = folder_at(store).nearest().folder(f".ccar-doctor.{uuid.uuid4().hex}")
+    with suppress(StoreError):
+        folder.replace(DRIVER_PROBE, b"")
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(StoreError):
+            folder.clear()
 
 
 def may_have_gpus() -> bool:
@@ -135,14 +134,19 @@ def _gpus() -> tuple[tuple[str, ...] | None, str | None]:
     return tuple(json.loads(done.stdout.splitlines()[-1])), None
 
 
-def _store_error(probe: Path) -> str | None:
+def _store_facts(name: str, probes: str) -> tuple[bool, str | None, int | None]:
+    """Whether the driver's probe is there, why the store cannot be written, and what fits in yet."""
+    sees_store, free = False, None
     try:
-        if not probe.parent.is_dir():
-            return f"the folder {probe.parent.parent} cannot be written by the driver, or is not the same one here"
-        create_exclusively(probe, b"")  # as trials are committed: with fsync and hard link
+        folder = folder_at(probes)
+        free = folder.free_bytes()
+        sees_store = folder.exists(DRIVER_PROBE)
+        if not sees_store:
+            return False, f"{folder} is not here: the driver cannot write it, or this is another store", free
+        folder.create(name, b"")  # as trials are committed
     except CcarError as error:
-        return str(error)
-    return None
+        return sees_store, str(error), free
+    return sees_store, None, free
 
 
 def _free_bytes(folder: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,24 +13,25 @@ from ccar.cluster.diagnosis import Survey
 from ccar.cluster.node_facts import NodeFacts, gather_facts, machine_facts, may_have_gpus, probe_folder
 from ccar.cluster.ray_session import ray_session
 from ccar.errors import ClusterError
+from ccar.store.folder import Folder
 
 SECONDS_TO_ANSWER = 90.0  # a process is started on every node; torch is asked only where there may be GPUs
 
 _SECONDS_TO_APPEAR = 10.0  # network file systems may show a folder as it was some seconds ago
 
 
-def survey_cluster(address: str, store_root: Path) -> Survey:
+def survey_cluster(address: str, store: str) -> Survey:
     """Ask every living node, all at once.
 
     Args:
         address: `auto`, or HOST:PORT of the head.
-        store_root: folder of trials, the same for all; need not exist yet.
+        store: address of the store, the same for all; a folder need not exist yet.
 
     Raises:
         UserError: nobody answers at the address, or not to this token.
         ClusterError: some node did not answer.
     """
-    with ray_session(address), probe_folder(store_root) as probes:
+    with ray_session(address), probe_folder(store) as probes:
         nodes = living_nodes()
         inspector: Any = ray.remote(num_cpus=0)(_Inspector)  # waits for no trial to end
         actors = [inspector.options(scheduling_strategy=on_node(node)).remote() for node in nodes]
@@ -40,11 +40,11 @@ def survey_cluster(address: str, store_root: Path) -> Survey:
             [actor.facts.remote(name, str(probes)) for actor, name in zip(actors, names, strict=True)], names
         )
         return Survey(
-            driver=machine_facts(probes),
+            driver=machine_facts(str(probes)),
             nodes=facts,
             promised_gpus=[node["Resources"].get("GPU", 0.0) for node in nodes],
             clock_seconds=[_clock_difference(actor, name) for actor, name in zip(actors, names, strict=True)],
-            written=[not fact.store_error and _appears(probes / fact.name) for fact in facts],
+            written=[not fact.store_error and _appears(probes, fact.name) for fact in facts],
             asks_for_token=all(answers([actor.asks_for_token.remote() for actor in actors], names)),
         )
 
@@ -66,7 +66,7 @@ class _Inspector:
     """Lives on one node for the time of a survey."""
 
     def facts(self, name: str, probes: str) -> NodeFacts:
-        return gather_facts(name, Path(probes), has_gpus=may_have_gpus())
+        return gather_facts(name, probes, has_gpus=may_have_gpus())
 
     def time(self) -> float:
         return time.time()
@@ -112,9 +112,9 @@ def name_of(node: dict[str, Any], number: int) -> str:
     return f"{kind} {node['NodeManagerAddress']}"
 
 
-def _appears(file: Path) -> bool:
+def _appears(folder: Folder, name: str) -> bool:
     deadline = time.monotonic() + _SECONDS_TO_APPEAR
-    while not file.exists():
+    while not folder.exists(name):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)

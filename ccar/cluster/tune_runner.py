@@ -49,7 +49,7 @@ LONGEST_BUSY_PAUSE_SECONDS = 30.0
 class Place:
     """Where trials run, and where workers find the store and may keep decoded images."""
 
-    store_root: Path
+    store: str  # its address
     cache_dir: Path
     resources: Resources
     packing: Packing | None = None  # says what each trial gets, where `resources` leave that to measurement
@@ -65,7 +65,7 @@ def trial_worker(workplace: Workplace) -> Worker:
 
     cuda = workplace.has_gpu and torch.cuda.is_available()
     return TrialWorker(
-        TrialStore(workplace.store_root),
+        TrialStore(workplace.store),
         workplace.cache_dir,
         device=torch.device("cuda" if cuda else "cpu"),
         threads=max(1, int(workplace.cpus)),
@@ -172,7 +172,7 @@ def _new_worker(config: dict[str, Any]) -> Worker:
     new_worker: NewWorker = config["new_worker"]
     worker = new_worker(
         Workplace(
-            store_root=Path(config["store_root"]),
+            store=config["store"],
             cache_dir=Path(config["cache_dir"]),
             cpus=config["cpus"],
             has_gpu=bool(ray.get_gpu_ids()),
@@ -201,9 +201,9 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         super().__init__(metric="objective", mode="max")
         self._source = source
         self._packing = place.packing
-        self._store = TrialStore(place.store_root)
+        self._store = TrialStore(place.store)
         self._constants = {
-            "store_root": str(place.store_root),
+            "store": place.store,
             "cache_dir": str(place.cache_dir),
             "cpus": place.resources.cpus,
             "every_epoch": every_epoch,

@@ -22,7 +22,7 @@ class Worker(Protocol):
 class Workplace:
     """What a worker finds in its own process."""
 
-    store_root: Path
+    store: str  # its address
     cache_dir: Path
     cpus: float  # its share of the node's
     has_gpu: bool  # whether a GPU, or a part of one, is given to it

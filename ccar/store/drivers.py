@@ -7,18 +7,20 @@ drivers/ID.json     what the driver says of itself; rewritten as long as it live
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ccar.errors import StoreError, UserError
-from ccar.store.files import replace_atomically, sealed, unseal
+from ccar.store.folder import Folder
 from ccar.store.liveness import is_alive, this_process
+from ccar.store.seal import sealed, unseal
+
+_NOTE = ".json"
 
 
 class Drivers:
     """Reads and writes these notes; many processes on many hosts may use the same folder at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def note(self, driver: str, content: Mapping[str, Any]) -> None:
@@ -27,26 +29,26 @@ class Drivers:
         Raises:
             StoreError: the store cannot be written.
         """
-        replace_atomically(self._file(driver), sealed({"process": this_process(), "content": dict(content)}))
+        self._folder.replace(_note(driver), sealed({"process": this_process(), "content": dict(content)}))
 
     def forget_dead(self) -> None:
         """Remove the notes of drivers that were killed; one that was only taken for dead writes its note anew."""
-        for file in self._folder.glob("*.json"):
-            if self._entry(file.stem) is None:
-                self.leave(file.stem)
+        for driver in self._names():
+            if self._entry(driver) is None:
+                self.leave(driver)
 
     def leave(self, driver: str) -> None:
         """It is not a driver any more."""
-        self._file(driver).unlink(missing_ok=True)
-        self._wish(driver).unlink(missing_ok=True)
+        self._folder.delete(_note(driver))
+        self._folder.delete(_wish(driver))
 
     def alive(self) -> Mapping[str, Mapping[str, Any]]:
         """What every driver that lives says of itself, by its name."""
         found = {}
-        for file in sorted(self._folder.glob("*.json")):
-            entry = self._entry(file.stem)
+        for driver in self._names():
+            entry = self._entry(driver)
             if entry is not None:
-                found[file.stem] = entry["content"]
+                found[driver] = entry["content"]
         return found
 
     def pause(self, driver: str) -> None:
@@ -56,7 +58,7 @@ class Drivers:
             UserError: no such driver lives.
             StoreError: the store cannot be written.
         """
-        replace_atomically(self._wish(driver), sealed(self._living(driver)["process"]))
+        self._folder.replace(_wish(driver), sealed(self._living(driver)["process"]))
 
     def resume(self, driver: str) -> None:
         """Ask a driver to go on.
@@ -65,11 +67,11 @@ class Drivers:
             UserError: no such driver lives.
         """
         self._living(driver)
-        self._wish(driver).unlink(missing_ok=True)
+        self._folder.delete(_wish(driver))
 
     def is_to_pause(self, driver: str) -> bool:
         """Whether somebody has asked this process to pause; what a former one of the same name was asked is past."""
-        wish = self._read(self._wish(driver))
+        wish = self._read(_wish(driver))
         return (
             wish is not None and wish["pid"] == this_process()["pid"] and wish["machine"] == this_process()["machine"]
         )
@@ -81,17 +83,22 @@ class Drivers:
         return entry
 
     def _entry(self, driver: str) -> Mapping[str, Any] | None:
-        entry = self._read(self._file(driver))
-        return entry if entry is not None and is_alive(entry["process"], self._file(driver)) else None
+        entry = self._read(_note(driver))
+        return entry if entry is not None and is_alive(entry["process"], self._folder, _note(driver)) else None
 
-    def _read(self, file: Path) -> dict[str, Any] | None:
+    def _names(self) -> list[str]:
+        return sorted(name.removesuffix(_NOTE) for name in self._folder.names() if name.endswith(_NOTE))
+
+    def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            return unseal(file)
+            return unseal(self._folder, name)
         except (FileNotFoundError, StoreError):  # gone meanwhile; or damaged, which its next note heals
             return None
 
-    def _file(self, driver: str) -> Path:
-        return self._folder / f"{driver}.json"
 
-    def _wish(self, driver: str) -> Path:
-        return self._folder / f"{driver}.pause"
+def _note(driver: str) -> str:
+    return f"{driver}{_NOTE}"
+
+
+def _wish(driver: str) -> str:
+    return f"{driver}.pause"

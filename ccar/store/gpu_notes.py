@@ -6,11 +6,11 @@ gpus/DIGEST.json    the kind of GPU, and the number
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from ccar.errors import StoreError
-from ccar.store.files import replace_atomically, sealed, unseal
+from ccar.store.folder import Folder
 from ccar.store.key import digest_of_parts
+from ccar.store.seal import sealed, unseal
 from ccar.training.config import TrialConfig
 
 
@@ -25,13 +25,13 @@ class GpuNote:
 class GpuNotes:
     """Reads and writes these notes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def read(self, trial: TrialConfig, cpus: float) -> GpuNote | None:
         """What was measured for such a trial on so many CPUs; None: nothing yet."""
         try:
-            return GpuNote(**unseal(self._file(trial, cpus)))
+            return GpuNote(**unseal(self._folder, _name(trial, cpus)))
         except (FileNotFoundError, StoreError):  # a damaged one is measured again
             return None
 
@@ -41,8 +41,9 @@ class GpuNotes:
         Raises:
             StoreError: the store cannot be written.
         """
-        replace_atomically(self._file(trial, cpus), sealed(asdict(note)))
+        self._folder.replace(_name(trial, cpus), sealed(asdict(note)))
 
-    def _file(self, trial: TrialConfig, cpus: float) -> Path:
-        digest = digest_of_parts({"trial": trial.model_dump(mode="json"), "cpus": cpus})
-        return self._folder / f"{digest[:32]}.json"
+
+def _name(trial: TrialConfig, cpus: float) -> str:
+    digest = digest_of_parts({"trial": trial.model_dump(mode="json"), "cpus": cpus})
+    return f"{digest[:32]}.json"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import threading
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from ccar.errors import StoreError
+from ccar.store.folder import Folder
 
 # A worker that was silent for so long has lost its claim. All processes of a store must agree.
 LEASE_SECONDS = float(os.environ.get("CCAR_LEASE_SECONDS", "60"))
@@ -17,11 +22,11 @@ HEARTBEAT_SECONDS = LEASE_SECONDS / 12
 
 
 class Heartbeat:
-    """Renews a file's modification time from a thread, until stopped."""
+    """Touches a file from a thread, until stopped."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._path.touch()
+    def __init__(self, folder: Folder, name: str) -> None:
+        self._folder, self._name = folder, name
+        folder.touch(name)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="ccar-heartbeat", daemon=True)
         self._thread.start()
@@ -29,14 +34,20 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             try:
-                self._path.touch()
-            except OSError:  # a full or vanished disk shows at the next commit, with a better message
+                self._folder.touch(self._name)
+            except (OSError, StoreError):  # a full or vanished disk shows at the next commit, with a better message
                 continue
 
     def stop(self) -> None:
         """End the thread; returns once no further beat can come."""
         self._stop.set()
         self._thread.join()
+
+    def end(self) -> None:
+        """Stop, and remove the file: whoever looks for it takes us for dead at once, and not after the lease."""
+        self.stop()
+        with contextlib.suppress(OSError, StoreError):
+            self._folder.delete(self._name)
 
 
 def this_process() -> dict[str, Any]:
@@ -49,7 +60,7 @@ def this_process() -> dict[str, Any]:
     }
 
 
-def is_alive(process: Mapping[str, Any], heartbeat: Path, *, now: float | None = None) -> bool:
+def is_alive(process: Mapping[str, Any], folder: Folder, heartbeat: str, *, now: float | None = None) -> bool:
     """Whether the process that these facts name may still be working.
 
     On the same machine a process that is gone is dead at once; anywhere, one whose heartbeat is older than
@@ -57,14 +68,15 @@ def is_alive(process: Mapping[str, Any], heartbeat: Path, *, now: float | None =
 
     Args:
         process: from `this_process`.
-        heartbeat: the file that it renews.
-        now: Unix time; None: what the clock of the file system says, which takes a file there to ask.
+        folder: where its heartbeat is.
+        heartbeat: the file that it touches.
+        now: Unix time; None: what the clock of that place says, which takes a file there to ask.
     """
     if process["machine"] == _machine() and not _is_running(process["pid"], process["process_started"]):
         return False
     try:
-        clock = _file_system_time(heartbeat.parent) if now is None else now
-        return clock - heartbeat.stat().st_mtime < LEASE_SECONDS
+        clock = _time_in(folder) if now is None else now
+        return clock - folder.touched_at(heartbeat) < LEASE_SECONDS
     except FileNotFoundError:
         return False
 
@@ -77,14 +89,14 @@ def _is_running(pid: int, started: float) -> bool:
         return False
 
 
-def _file_system_time(folder: Path) -> float:
-    """The clock that stamps files in `folder`: on a network file system it is the server's, not ours."""
-    probe = folder / f".clock.{os.getpid()}.{threading.get_ident()}"
-    probe.touch()
+def _time_in(folder: Folder) -> float:
+    """The clock that stamps files in `folder`: where it is reached by network it is the server's, not ours."""
+    probe = f".clock.{uuid.uuid4().hex}"  # nobody else may remove it meanwhile
+    folder.touch(probe)
     try:
-        return probe.stat().st_mtime
+        return folder.touched_at(probe)
     finally:
-        probe.unlink(missing_ok=True)
+        folder.delete(probe)
 
 
 def _machine() -> str:

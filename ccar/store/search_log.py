@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from ccar.errors import Fenced
-from ccar.store.files import create_exclusively, sealed, unseal
+from ccar.store.folder import Folder
+from ccar.store.seal import sealed, unseal
 
 
 class StoredSearchLog:
     """Suggestions per group (base loss, imbalance factor, fixed switches), numbered from 0."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def asked(self, group: str) -> list[dict[str, float]]:
@@ -23,7 +23,7 @@ class StoredSearchLog:
             StoreError: a file was altered after it was written.
         """
         folder = self._group(group)
-        return [unseal(path)["params"] for path in sorted(folder.glob("*.jsonl"))]
+        return [unseal(folder, name)["params"] for name in sorted(folder.names()) if name.endswith(".jsonl")]
 
     def record(self, group: str, index: int, params: Mapping[str, float]) -> None:
         """Remember suggestion `index`, durably.
@@ -32,9 +32,9 @@ class StoredSearchLog:
             Fenced: another driver of the same study has recorded this index.
             StoreError: the store cannot be written.
         """
-        path = self._group(group) / f"{index:06d}.jsonl"
-        if not create_exclusively(path, sealed({"group": group, "params": dict(params)})):
+        content = sealed({"group": group, "params": dict(params)})
+        if not self._group(group).create(f"{index:06d}.jsonl", content):
             raise Fenced(f"suggestion {index} of {group} was made by another driver of this study")
 
-    def _group(self, group: str) -> Path:
-        return self._folder / hashlib.sha256(group.encode()).hexdigest()[:16]
+    def _group(self, group: str) -> Folder:
+        return self._folder.folder(hashlib.sha256(group.encode()).hexdigest()[:16])

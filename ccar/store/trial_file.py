@@ -16,9 +16,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ccar.errors import StoreError, UserError
-from ccar.store.files import replace_atomically, sealed, unseal
+from ccar.store.disk_folder import DiskFolder
+from ccar.store.files import replace_atomically
 from ccar.store.key import digest_of_parts, key_parts
 from ccar.store.records import without_unneeded_classes
+from ccar.store.seal import sealed, unseal
 from ccar.training.config import TrialConfig
 from ccar.training.result import EpochResult, TestResult
 
@@ -78,7 +80,7 @@ def _parsed(path: Path) -> list[TrainedTrial]:
         if not is_ours:
             hint = "`python -m benchmarks.gpu_table2` writes such files"
             raise UserError(f"{path} is not a file of trials", hint=hint)
-        return _TRIALS.validate_python(unseal(path)["trials"])
+        return _TRIALS.validate_python(unseal(DiskFolder(path.parent), path.name)["trials"])
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except StoreError as error:

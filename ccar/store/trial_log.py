@@ -6,14 +6,13 @@ a former worker that wakes up finds its next number taken and can write nothing:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from ccar.errors import Fenced
-from ccar.store.files import create_exclusively, sealed, unseal
+from ccar.store.folder import Folder
+from ccar.store.seal import sealed, unseal
 
 RecordType = Literal["claim", "commit", "released", "finished", "diverged", "failed", "stopped"]
 ENDS: frozenset[str] = frozenset({"finished", "diverged", "failed", "stopped"})
@@ -32,17 +31,12 @@ class LogRecord:
 class TrialLog:
     """The records of one trial, in the folder that holds them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def length(self) -> int:
         """How many records there are."""
-        try:
-            # Not by iterdir: whoever reads a store of thousands of trials would wait for its paths.
-            names = os.listdir(self._folder)  # noqa: PTH208
-        except FileNotFoundError:
-            return 0
-        return max((int(name.partition(".")[0]) + 1 for name in names if name[0] != "."), default=0)
+        return max((int(name.partition(".")[0]) + 1 for name in self._folder.names() if name[0] != "."), default=0)
 
     def read(self, number: int) -> LogRecord:
         """Read one record, verified.
@@ -50,7 +44,7 @@ class TrialLog:
         Raises:
             StoreError: it was altered after it was written.
         """
-        content = unseal(self._path(number))
+        content = unseal(self._folder, _name(number))
         return LogRecord(number, content.pop("type"), content.pop("at"), content)
 
     def append(self, number: int, type_: RecordType, at: float, content: Mapping[str, Any]) -> None:
@@ -60,8 +54,9 @@ class TrialLog:
             Fenced: somebody else has written this number.
             StoreError: the disk is full or not writable.
         """
-        if not create_exclusively(self._path(number), sealed({"type": type_, "at": at, **content})):
-            raise Fenced(f"another worker has taken over the trial in {self._folder.parent}")
+        if not self._folder.create(_name(number), sealed({"type": type_, "at": at, **content})):
+            raise Fenced(f"another worker has taken over the trial whose log is {self._folder}")
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:06d}.jsonl"
+
+def _name(number: int) -> str:
+    return f"{number:06d}.jsonl"

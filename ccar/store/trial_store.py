@@ -1,4 +1,4 @@
-"""The trial store: a folder of finished and unfinished trials, addressed by key. It is the truth.
+"""The trial store: a folder, or bucket, of finished and unfinished trials, addressed by key. It is the truth.
 
 Layout::
 
@@ -21,7 +21,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,19 +30,14 @@ from typing import Any, Literal, cast
 from pydantic import TypeAdapter, ValidationError
 
 from ccar.errors import Fenced, StoreError, TrialBusy, UserError
+from ccar.store.address import folder_at, local_root
 from ccar.store.drivers import Drivers
-from ccar.store.files import (
-    create_exclusively,
-    make_folder,
-    read_verified,
-    replace_atomically,
-    sealed,
-    unseal,
-)
+from ccar.store.folder import Folder
 from ccar.store.gpu_notes import GpuNotes
 from ccar.store.key import digest_of_parts
 from ccar.store.liveness import Heartbeat, is_alive, this_process
 from ccar.store.records import StudyRecord, TrialRecord, TrialStatus, without_unneeded_classes
+from ccar.store.seal import read_verified, sealed, unseal
 from ccar.store.search_log import StoredSearchLog
 from ccar.store.trial_log import ENDS, LogRecord, RecordType, TrialLog
 from ccar.training.config import TrialConfig
@@ -55,26 +49,48 @@ _EPOCHS = TypeAdapter(tuple[EpochResult, ...])
 _TEST = TypeAdapter(TestResult)
 _STUDY = TypeAdapter(StudyRecord)
 _TERMINAL: frozenset[str] = frozenset({"finished", "diverged"})
+_ID = "store-id"
 
 
 class TrialStore:
-    """Reads and writes the store in `root`; many processes on many hosts may use the same folder at once."""
+    """Reads and writes a store; many processes on many hosts may use the same one at once."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, address: str | Path) -> None:
+        """Nothing is read or made yet.
+
+        Args:
+            address: a folder, or s3://BUCKET/PREFIX.
+
+        Raises:
+            UserError: it cannot be one.
+        """
+        self.files: Folder = folder_at(address)
+        self.root = local_root(address)
+
+    @property
+    def address(self) -> str:
+        """By which other processes find this store, in whatever folder they work."""
+        return str(self.files)
 
     def check_writable(self) -> None:
         """Prove that a trial could be written.
 
         Raises:
-            UserError: the folder cannot be created or written, has no hard links, or its disk is full.
+            UserError: it cannot be created or written, has no hard links, or its disk is full; or a file can be
+                created twice there.
         """
-        probe = self.root / f".writable.{uuid.uuid4().hex}"
+        probe = f".writable.{uuid.uuid4().hex}"
         try:
-            create_exclusively(probe, b"")
+            self.files.create(probe, b"")
+            again = self.files.create(probe, b"")
+            self.files.delete(probe)
         except StoreError as error:
             raise UserError(str(error), hint=error.hint) from error
-        probe.unlink()
+        if again:
+            raise UserError(
+                f"{self.address} lets the same file be created twice: exclusive create is the commit",
+                hint="use a server that refuses a put with `If-None-Match: *` where there is something already",
+            )
 
     def id(self) -> str:
         """A name for this store that no other one has, made when it is first asked for.
@@ -82,10 +98,9 @@ class TrialStore:
         Raises:
             StoreError: the store cannot be written.
         """
-        path = self.root / "store-id"
-        if not path.exists():
-            create_exclusively(path, uuid.uuid4().hex.encode())
-        return path.read_text(encoding="ascii")
+        if not self.files.exists(_ID):
+            self.files.create(_ID, uuid.uuid4().hex.encode())
+        return self.files.read(_ID).decode()
 
     def read(self, key: str) -> TrialRecord:
         """All that is known of a trial, except its test results.
@@ -93,11 +108,11 @@ class TrialStore:
         Raises:
             StoreError: a file was altered after it was written.
         """
-        log = TrialLog(self._folder(key) / "log")
+        log = TrialLog(self._folder(key).folder("log"))
         length = log.length()
         if length == 0:
             return TrialRecord(key=key, status="absent")
-        trial = unseal(self._folder(key) / "trial.json")
+        trial = unseal(self._folder(key), "trial.json")
         last = log.read(length - 1)
         history = last if last.type in ENDS else _history_of(log, last)
         status = cast(TrialStatus, last.type) if last.type in ENDS else "unfinished"
@@ -140,27 +155,22 @@ class TrialStore:
         return self._side_file_of_finished(key, "weights")
 
     def stacks_file(self, key: str) -> Path:
-        """Where the stacks of a process go that hangs in this trial."""
-        return self._folder(key) / "stacks.txt"
+        """Where the stacks of a process go that hangs in this trial: a file of this machine, whatever the store."""
+        return self.root.joinpath(*_path(key), "stacks.txt")
 
     def num_records(self, key: str) -> int:
         """Length of a trial's log, without reading it: grows with every commit."""
-        return TrialLog(self._folder(key) / "log").length()
+        return TrialLog(self._folder(key).folder("log")).length()
 
     def is_being_trained(self, record: TrialRecord) -> bool:
         """Whether somebody who seems to be alive is working on this trial; writes nothing."""
         if record.claim is None:
             return False
-        return is_alive(record.claim["worker"], self._folder(record.key) / record.claim["heartbeat"], now=time.time())
+        return is_alive(record.claim["worker"], self._folder(record.key), record.claim["heartbeat"], now=time.time())
 
     def keys(self) -> list[str]:
         """The keys of all trials that were ever begun, in their order."""
-        # Not by globbing: whoever follows a large store asks every second.
-        try:
-            with os.scandir(self.root / "trials") as prefixes:
-                return sorted(trial.name for prefix in prefixes for trial in os.scandir(prefix))
-        except FileNotFoundError:
-            return []
+        return sorted(self.files.folder("trials").names(depth=2))
 
     def claim(
         self,
@@ -186,15 +196,14 @@ class TrialStore:
         """
         key = digest_of_parts(dict(parts))
         folder = self._folder(key)
-        make_folder(folder / "log")
-        if not (folder / "trial.json").exists():
+        if not folder.exists("trial.json"):
             stored = {
                 "config": config.model_dump(mode="json"),
                 "parts": dict(parts),
                 "class_counts": [int(count) for count in class_counts],
             }
-            create_exclusively(folder / "trial.json", sealed(stored))
-        log = TrialLog(folder / "log")
+            folder.create("trial.json", sealed(stored))
+        log = TrialLog(folder.folder("log"))
         facts = {**this_process(), **worker}
         while True:
             number = log.length()
@@ -204,44 +213,39 @@ class TrialStore:
             former = _history_of(log, last) if last is not None else None
             if former is not None and former.content["claimed_by"] is not None:
                 claimant = former.content["claimed_by"]
-                if not even_if_busy and is_alive(claimant["worker"], folder / claimant["heartbeat"]):
+                if not even_if_busy and is_alive(claimant["worker"], folder, claimant["heartbeat"]):
                     raise TrialBusy(
                         f"trial {key[:12]} is being trained by process {claimant['worker']['pid']} "
                         f"on {claimant['worker']['host']}"
                     )
-                (folder / claimant["heartbeat"]).unlink(missing_ok=True)
+                folder.delete(claimant["heartbeat"])
             now = time.time()
             # The first beat comes before the claim: a claim without a heartbeat would look dead.
             heartbeat_name = f"heartbeat-{number:06d}-{uuid.uuid4().hex[:8]}"
-            try:
-                heartbeat = Heartbeat(folder / heartbeat_name)
-            except OSError as error:
-                raise StoreError(f"cannot write {folder / heartbeat_name}: {error.strerror or error}") from error
+            heartbeat = Heartbeat(folder, heartbeat_name)
             try:
                 log.append(number, "claim", now, {"worker": facts, "heartbeat": heartbeat_name})
             except Fenced:  # another worker was faster: look again who it is
-                heartbeat.stop()
-                (folder / heartbeat_name).unlink(missing_ok=True)
+                heartbeat.end()
                 continue
             except BaseException:
-                heartbeat.stop()
-                (folder / heartbeat_name).unlink(missing_ok=True)
+                heartbeat.end()
                 raise
-            return Claim(folder, log, number + 1, heartbeat, folder / heartbeat_name, facts, former, now)
+            return Claim(folder, log, number + 1, heartbeat, facts, former, now)
 
     @property
     def drivers(self) -> Drivers:
         """The notes of those who work with this store."""
-        return Drivers(self.root / "drivers")
+        return Drivers(self.files.folder("drivers"))
 
     @property
     def gpu_notes(self) -> GpuNotes:
         """How many trials share a GPU, as measured."""
-        return GpuNotes(self.root / "gpus")
+        return GpuNotes(self.files.folder("gpus"))
 
     def search_log(self, study: str) -> StoredSearchLog:
         """What the searcher of a study has asked for so far."""
-        return StoredSearchLog(self.root / "studies" / f"{study}.search")
+        return StoredSearchLog(self.files.folder("studies", f"{study}.search"))
 
     def put_study(self, record: StudyRecord) -> None:
         """Remember a study, or replace what was remembered under its name.
@@ -250,7 +254,7 @@ class TrialStore:
             StoreError: the store cannot be written.
         """
         content = json.dumps(dataclasses.asdict(record), indent=1).encode()
-        replace_atomically(self.root / "studies" / f"{record.name}.json", content)
+        self.files.folder("studies").replace(f"{record.name}.json", content)
 
     def study(self, name: str) -> StudyRecord | None:
         """The study of this name, if one was run against this store.
@@ -259,7 +263,7 @@ class TrialStore:
             StoreError: it was stored by another version of ccar, or altered.
         """
         try:
-            return _STUDY.validate_json((self.root / "studies" / f"{name}.json").read_bytes())
+            return _STUDY.validate_json(self.files.folder("studies").read(f"{name}.json"))
         except FileNotFoundError:
             return None
         except ValidationError as error:
@@ -271,10 +275,10 @@ class TrialStore:
         """All studies that were run against this store, by name."""
         return [record for name in self.study_versions() if (record := self.study(name)) is not None]
 
-    def study_versions(self) -> dict[str, tuple[int, int]]:
-        """The names of all studies, with numbers that change when what is remembered of a study does."""
-        files = {path.stem: path.stat() for path in sorted((self.root / "studies").glob("*.json"))}
-        return {name: (file.st_mtime_ns, file.st_ino) for name, file in files.items()}
+    def study_versions(self) -> dict[str, str]:
+        """The names of all studies, with a text that changes when what is remembered of a study does."""
+        found = self.files.folder("studies").versions()
+        return {name.removesuffix(".json"): found[name] for name in sorted(found) if name.endswith(".json")}
 
     def all_records(self) -> Iterator[TrialRecord]:
         """Every trial that was ever begun and can be read, in the order of the keys."""
@@ -285,16 +289,16 @@ class TrialStore:
                 log.warning("%s", error)
 
     def _side_file_of_finished(self, key: str, kind: Literal["test", "weights"]) -> bytes | None:
-        log = TrialLog(self._folder(key) / "log")
+        log = TrialLog(self._folder(key).folder("log"))
         length = log.length()
         last = log.read(length - 1) if length else None
         if last is None or last.type != "finished":
             return None
         side = last.content[kind]
-        return None if side is None else read_verified(self._folder(key) / side["file"], side["sha256"])
+        return None if side is None else read_verified(self._folder(key), side["file"], side["sha256"])
 
-    def _folder(self, key: str) -> Path:
-        return self.root / "trials" / key[:2] / key
+    def _folder(self, key: str) -> Folder:
+        return self.files.folder(*_path(key))
 
 
 class Claim:
@@ -302,11 +306,10 @@ class Claim:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Folder,
         log: TrialLog,
         number: int,
         heartbeat: Heartbeat,
-        heartbeat_path: Path,
         worker: Mapping[str, Any],
         former: LogRecord | None,
         now: float,
@@ -315,7 +318,6 @@ class Claim:
         self._log = log
         self._number = number
         self._heartbeat = heartbeat
-        self._heartbeat_path = heartbeat_path
         self._worker = worker
         self._epochs: list[dict[str, Any]] = list(former.content["epochs"]) if former else []
         self._checkpoint: dict[str, str] | None = former.content["checkpoint"] if former else None
@@ -338,7 +340,7 @@ class Claim:
         for side in (self._checkpoint, self._one_before):
             if side is not None:
                 try:
-                    return read_verified(self._folder / side["file"], side["sha256"])
+                    return read_verified(self._folder, side["file"], side["sha256"])
                 except StoreError:
                     self._damages.append(f"{side['file']} was damaged; the trial went on from the state before it")
         return None
@@ -360,7 +362,7 @@ class Claim:
         self._epochs.extend(new)
         self._checkpoint, self._one_before = side, self._checkpoint
         if outdated is not None:
-            (self._folder / outdated["file"]).unlink(missing_ok=True)
+            self._folder.delete(outdated["file"])
 
     def finish(self, test: TestResult, weights: bytes | None, epochs: Sequence[EpochResult] = ()) -> None:
         """End the trial with its test results and its trained model.
@@ -378,11 +380,10 @@ class Claim:
         test_file = self._put_side_file("test", ".jsonl", sealed(dataclasses.asdict(test)))
         weights_file = None if weights is None else self._put_side_file("weights", ".pt", weights)
         self._end("finished", {"test": test_file, "weights": weights_file, "error": "; ".join(self._damages) or None})
-        for left_over in (*self._folder.iterdir(), *(self._folder / "log").glob(".*")):
-            if left_over.name.startswith(
-                ("checkpoint-", "heartbeat-", "stacks", ".")
-            ):  # of those that died before us, too
-                left_over.unlink(missing_ok=True)
+        for folder in (self._folder, self._folder.folder("log")):
+            for name in folder.names():
+                if name.startswith(("checkpoint-", "heartbeat-", "stacks", ".")):  # of those that died before us, too
+                    folder.delete(name)
 
     def diverge(self, error: str, epochs: Sequence[EpochResult] = ()) -> None:
         """End the trial because its loss is no longer finite; it will not be tried again.
@@ -440,13 +441,16 @@ class Claim:
 
     def _put_side_file(self, kind: str, suffix: str, content: bytes) -> dict[str, str]:
         name = f"{kind}-{self._number:06d}-{uuid.uuid4().hex[:8]}{suffix}"
-        replace_atomically(self._folder / name, content)
+        self._folder.replace(name, content)
         return {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
 
     def _let_go(self) -> None:
         self._is_held = False
-        self._heartbeat.stop()
-        self._heartbeat_path.unlink(missing_ok=True)
+        self._heartbeat.end()
+
+
+def _path(key: str) -> tuple[str, ...]:
+    return "trials", key[:2], key
 
 
 def _history_of(log: TrialLog, last: LogRecord) -> LogRecord:

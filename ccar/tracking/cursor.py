@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from ccar.store.files import make_folder, replace_atomically
+from ccar.errors import StoreError
+from ccar.store.folder import Folder
 
 
 class Delivered(NamedTuple):
@@ -27,21 +27,20 @@ class Cursor:
     trials: dict[str, Delivered] = field(default_factory=dict)  # by trial key
 
     @classmethod
-    def load(cls, path: Path) -> Cursor:
+    def load(cls, folder: Folder, name: str) -> Cursor:
         """Read a cursor; an empty one when there is none, or none that can be understood."""
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(folder.read(name))
             trials = {key: Delivered(*values) for key, values in content["trials"].items()}
             return cls(content["plan"], trials)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, StoreError, ValueError, TypeError, KeyError, AttributeError):
             return cls()
 
-    def save(self, path: Path) -> None:
+    def save(self, folder: Folder, name: str) -> None:
         """Replace what was saved before.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        make_folder(path.parent)
         content = {"plan": self.plan, "trials": self.trials}
-        replace_atomically(path, json.dumps(content, separators=(",", ":")).encode())
+        folder.replace(name, json.dumps(content, separators=(",", ":")).encode())

@@ -47,7 +47,8 @@ class Feeder:
 
     @classmethod
     def start(cls, store: TrialStore, tracking_uri: str, study_name: str, report_dir: Path | None = None) -> Feeder:
-        """Start delivering; returns at once. What goes wrong in there stands in STORE/tracking/feeder.log.
+        """Start delivering; returns at once. What goes wrong in there stands in tracking/feeder.log, in the store
+        or in what belongs to it on this machine.
 
         Args:
             store: the truth.
@@ -65,7 +66,7 @@ class Feeder:
                     sys.executable,
                     "-m",
                     "ccar.tracking.feeder",
-                    str(store.root),
+                    store.address,
                     study_name,
                     *([str(report_dir)] if report_dir else []),
                 ],
@@ -166,12 +167,12 @@ class Driver:
 
 def main(arguments: Sequence[str]) -> int:
     """Run as a program: exit code 0 when everything was delivered, 1 when not."""
-    root, study_name, *report_dir = arguments
+    address, study_name, *report_dir = arguments
     os.nice(_NICE)
     gc.set_threshold(50_000)  # SQLAlchemy makes and drops thousands of objects for each trial
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who ends a job tells all its processes; the driver tells us
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {study_name}: %(message)s")
-    store = TrialStore(Path(root))
+    store = TrialStore(address)
     outbox = Outbox(store, os.environ["MLFLOW_TRACKING_URI"])
     everything = feed(outbox, store, study_name, Driver())
     study = store.study(study_name)

@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import filelock
-
 from ccar.errors import StoreError, TrackingError, UserError
-from ccar.store.files import make_folder, replace_atomically
+from ccar.store.disk_folder import DiskFolder
 from ccar.store.records import StudyRecord, StudyTrial, TrialRecord
 from ccar.store.trial_store import TrialStore
 from ccar.tracking.address import absolute, artifact_root, digest, shown, sqlite_file
@@ -106,8 +104,9 @@ class Outbox:
     def __init__(self, store: TrialStore, tracking_uri: str) -> None:
         self._store = store
         self.tracking_uri = absolute(tracking_uri)
-        self._folder = store.root / "tracking" / digest(self.tracking_uri)
-        self._lock = filelock.FileLock(self._folder / "lock")
+        # A database that is a file of this machine is written from here only, by notes that lie here, too.
+        place = store.files if sqlite_file(self.tracking_uri) is None else DiskFolder(store.root)
+        self._folder = place.folder("tracking", digest(self.tracking_uri))
         self._token = uuid.uuid4().hex
         self._projection: Projection | None = None
         self._cursors: dict[str, Cursor] = {}
@@ -187,7 +186,7 @@ class Outbox:
         if not refused:
             view.settle(_distinct(study.trials))
             cursor.plan = _digest_of_plan(study)
-        cursor.save(self._path(study.name))
+        cursor.save(self._folder, f"{study.name}.json")
         if refused:
             raise refused[0]
         return Delivery(trials=num_trials, points=num_points, damaged=tuple(damaged))
@@ -209,13 +208,12 @@ class Outbox:
     @contextmanager
     def _turn(self, seconds_to_wait: float) -> Iterator[None]:
         """Deliver while nobody else does; what we remember is out of date if somebody else did in between."""
-        make_folder(self._folder)
         try:
-            with self._lock.acquire(timeout=seconds_to_wait):
+            with self._folder.turn("lock", seconds_to_wait):
                 if self._last_deliverer() != self._token:
                     self._forget()
                 yield
-        except filelock.Timeout as error:
+        except TimeoutError as error:
             raise TrackingError(
                 f"another process is delivering to {shown(self.tracking_uri)}",
                 hint=f"{seconds_to_wait:.0f} s were not enough for it: run `ccar sync` later",
@@ -224,7 +222,7 @@ class Outbox:
     def _open(self) -> Projection:
         """Connect to MLflow, and let every other process know that we may write there."""
         if self._last_deliverer() != self._token:
-            replace_atomically(self._folder / "deliverer", self._token.encode())
+            self._folder.replace("deliverer", self._token.encode())
         if self._projection is None:
             prepare_mlflow()
             from ccar.tracking.mlflow_projection import Projection
@@ -236,7 +234,7 @@ class Outbox:
 
     def _last_deliverer(self) -> str | None:
         try:
-            return (self._folder / "deliverer").read_text(encoding="ascii")
+            return self._folder.read("deliverer").decode()
         except FileNotFoundError:
             return None
 
@@ -250,11 +248,8 @@ class Outbox:
         if study_name not in self._cursors:
             database = sqlite_file(self.tracking_uri)
             wiped = database is not None and not database.exists()
-            self._cursors[study_name] = Cursor() if wiped else Cursor.load(self._path(study_name))
+            self._cursors[study_name] = Cursor() if wiped else Cursor.load(self._folder, f"{study_name}.json")
         return self._cursors[study_name]
-
-    def _path(self, study_name: str) -> Path:
-        return self._folder / f"{study_name}.json"
 
 
 def _is_young(record: TrialRecord, began_before: float) -> bool:
@@ -267,7 +262,7 @@ def _named(store: TrialStore, name: str) -> StudyRecord:
         known = [study.name for study in store.studies()]
         similar = difflib.get_close_matches(name, known, n=1)
         raise UserError(
-            f"no study {name!r} was run against the store {store.root}",
+            f"no study {name!r} was run against the store {store.address}",
             hint=f"did you mean {similar[0]!r}?" if similar else f"there are: {', '.join(known) or 'none'}",
         )
     return study

@@ -38,7 +38,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
     states = library.states
     if not states:
         waiting = "The store is being read ..." if library.version == 0 and not library.problem else ""
-        return [*problems, note(waiting or f"No study was run against {library.store.root} yet: ccar run FILE.")]
+        return [*problems, note(waiting or f"No study was run against {library.store.address} yet: ccar run FILE.")]
     wanted, kind = fields.get("search", "").lower(), fields.get("show", "")
     rows = [
         row

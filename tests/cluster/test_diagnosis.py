@@ -74,14 +74,14 @@ def test_what_is_wrong_is_one_line_with_a_remedy(sick, what, found):
 
 
 def test_this_machine_is_looked_at_for_real_and_nothing_of_it_stays(tmp_path):
-    with probe_folder(tmp_path / "store" / "to" / "come") as probes:
-        facts = machine_facts(probes)
+    with probe_folder(str(tmp_path / "store" / "to" / "come")) as probes:
+        facts = machine_facts(str(probes))
         assert [check.what for check in checks_of_machine(facts) if not check.ok] == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_node_that_does_not_see_the_drivers_folder_does_not_make_one_of_its_own(tmp_path):
-    facts = gather_facts("node-1", tmp_path / "store" / ".probe", has_gpus=False)
+    facts = gather_facts("node-1", str(tmp_path / "store" / ".probe"), has_gpus=False)
     assert str(tmp_path / "store") in facts.store_error
     assert not facts.sees_store_of_driver
     assert list(tmp_path.iterdir()) == []

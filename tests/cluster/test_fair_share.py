@@ -14,6 +14,7 @@ from ccar.cluster.allowance import Allowance, Limits
 from ccar.cluster.fair_share import Contender, may_run, queue, shares
 from ccar.cluster.seat import Seat, standing_of_drivers
 from ccar.errors import UserError
+from ccar.store.disk_folder import DiskFolder
 from ccar.store.drivers import Drivers
 
 
@@ -102,11 +103,12 @@ def test_two_studies_of_trials_of_different_length_get_the_same_device_time():
 
 
 def test_drivers_know_of_each_other_as_long_as_they_live(tmp_path):
-    drivers = Drivers(tmp_path)
+    drivers = Drivers(DiskFolder(tmp_path))
     code = f"""
 from pathlib import Path
+from ccar.store.disk_folder import DiskFolder
 from ccar.store.drivers import Drivers
-Drivers(Path({str(tmp_path)!r})).note("other_1", {{"a": 1}})
+Drivers(DiskFolder(Path({str(tmp_path)!r}))).note("other_1", {{"a": 1}})
 print(flush=True)
 input()
 """
@@ -127,9 +129,9 @@ input()
 
 
 def test_a_damaged_note_is_as_good_as_none(tmp_path):
-    Drivers(tmp_path).note("mine_1", {})
+    Drivers(DiskFolder(tmp_path)).note("mine_1", {})
     (tmp_path / "mine_1.json").write_text("{}")
-    assert Drivers(tmp_path).alive() == {}
+    assert Drivers(DiskFolder(tmp_path)).alive() == {}
 
 
 class Signals:
@@ -140,7 +142,7 @@ class Signals:
 
 def test_two_drivers_divide_the_slots_of_their_cluster_and_the_one_that_leaves_makes_room(tmp_path):
     said = []
-    drivers = Drivers(tmp_path)
+    drivers = Drivers(DiskFolder(tmp_path))
     options = {"at_once": None, "say": said.append}
     with Seat(drivers, "one_1", priority=0, **options) as one:
         one.take("here:1", 4)
@@ -158,7 +160,7 @@ def test_two_drivers_divide_the_slots_of_their_cluster_and_the_one_that_leaves_m
 
 
 def test_a_paused_study_says_so_waits_and_goes_on(tmp_path):
-    drivers = Drivers(tmp_path)
+    drivers = Drivers(DiskFolder(tmp_path))
     with Seat(drivers, "one_1", priority=0, at_once=None, say=print) as seat:
         allowance = Allowance(Limits(), Signals(), seat=seat)
         allowance.begin("here:1", 4, 1)

@@ -129,7 +129,7 @@ def run(study, store, said, monkeypatch):
         monkeypatch.setenv(name, value)
     cache = Path(os.environ["CCAR_CACHE"])
     packing = packing_of(study, store, said)
-    place = Place(store_root=store.root, cache_dir=cache, resources=study.resources, packing=packing)
+    place = Place(store=store.address, cache_dir=cache, resources=study.resources, packing=packing)
     source = RemainingTrials(source_of(study, store), store, stopped_is_done=False)
     return run_on_ray(source, place, None, Silent())
 

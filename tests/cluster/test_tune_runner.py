@@ -50,7 +50,7 @@ def run(path, store, listener, *, address=None, replays=False, control=None):
     source = trial_source(study, load_data(study, cache), store.search_log(study.name))
     if not replays:
         source = RemainingTrials(source, store, stopped_is_done=study.early_stopping is not None)
-    place = Place(store_root=store.root, cache_dir=cache, resources=study.resources, address=address)
+    place = Place(store=store.address, cache_dir=cache, resources=study.resources, address=address)
     return run_on_ray(source, place, study.early_stopping, listener, control)
 
 
@@ -252,7 +252,7 @@ def test_a_trial_that_somebody_held_is_asked_for_again_before_new_ones_and_ever_
     path, store = write_tiny_study(tmp_path, seeds="[0, 1]"), TrialStore(tmp_path / "store")
     study, cache = load_study(path), Path(os.environ[CACHE])
     source = trial_source(study, load_data(study, cache), store.search_log(study.name))
-    place = Place(store_root=store.root, cache_dir=cache, resources=study.resources)
+    place = Place(store=store.address, cache_dir=cache, resources=study.resources)
     searcher = _SourceSearcher(source, place, False, 1, Silent(), Unlimited())
     clock = 0.0
     monkeypatch.setattr("ccar.cluster.tune_runner.time.monotonic", lambda: clock)

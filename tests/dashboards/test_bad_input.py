@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
-from ccar.store.files import sealed
+from ccar.store.seal import sealed
 from ccar.store.trial_store import TrialStore
 from ccar.training.result import TestResult
 from tests.dashboards.conftest import served, wait_until_it_fits

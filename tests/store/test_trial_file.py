@@ -8,9 +8,9 @@ import json
 import pytest
 
 from ccar.errors import UserError
-from ccar.store.files import sealed
 from ccar.store.importing import Import, import_trials
 from ccar.store.key import digest_of_parts
+from ccar.store.seal import sealed
 from ccar.store.trial_file import TrainedTrial, read_trials, write_trials
 from ccar.store.trial_store import TrialStore
 from tests.cli.test_commands import ccar

@@ -1,0 +1,53 @@
+"""What is read from the store is what was written: files with their own digest, and files whose digest is noted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ccar.errors import StoreError
+from ccar.store.folder import Folder
+
+
+def sealed(payload: Mapping[str, Any]) -> bytes:
+    """`payload` as one line of JSON, and a second line with the sha256 of the first."""
+    line = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
+    return line + b'\n{"sha256":"' + hashlib.sha256(line).hexdigest().encode() + b'"}\n'
+
+
+def unseal(folder: Folder, name: str) -> dict[str, Any]:
+    """Read back what `sealed` made.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StoreError: the file was altered after it was written.
+    """
+    line, _, seal = folder.read(name).partition(b"\n")
+    try:
+        matches = json.loads(seal)["sha256"] == hashlib.sha256(line).hexdigest()
+    except (ValueError, KeyError, TypeError):
+        matches = False
+    if not matches:
+        raise StoreError(
+            f"{folder}/{name} is damaged: its content does not match its sha256",
+            hint="restore it from a backup, or delete the trial's folder to train that trial again",
+        )
+    payload: dict[str, Any] = json.loads(line)
+    return payload
+
+
+def read_verified(folder: Folder, name: str, sha256: str) -> bytes:
+    """The bytes of a file, which must have this digest.
+
+    Raises:
+        StoreError: the file is missing or was altered.
+    """
+    try:
+        content = folder.read(name)
+    except FileNotFoundError as error:
+        raise StoreError(f"{folder}/{name} is missing", hint="delete the trial's folder to train it again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise StoreError(f"{folder}/{name} is damaged", hint="delete the trial's folder to train that trial again")
+    return content
