@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -15,7 +16,8 @@ _PLACES = tempfile.TemporaryDirectory(prefix="ccar-tests-")
 _TOKEN = Path(_PLACES.name) / "ray_token"
 _TOKEN.write_text(secrets.token_hex(32))
 _TOKEN.chmod(0o600)
-for _name in ("CCAR_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN"):
+_AWS = re.compile("AWS_").match
+for _name in [*("CCAR_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN"), *filter(_AWS, os.environ)]:
     os.environ.pop(_name, None)
 os.environ["CCAR_CACHE"] = str(Path(_PLACES.name) / "cache")
 os.environ["RAY_AUTH_MODE"] = "token"

@@ -1,7 +1,8 @@
-"""Kill a worker at its n-th change of the disk, for every n, and look at what the next worker finds.
+"""Kill a worker at its n-th change of the store, for every n, and look at what the next worker finds.
 
-Run as a script by test_trial_store.py, in a process without threads, since it forks. Prints the number of
-moments tried and the number of temporary files left behind by a trial that was finished in the end.
+Run as a script by test_trial_store.py, in a process without threads, since it forks; so whatever speaks with a server
+does so in a child. Prints the number of moments tried and the number of temporary files left behind by a trial that was
+finished in the end.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import itertools
 import os
 import signal
 import sys
-from pathlib import Path
 
+import obstore
+
+from ccar.store.disk_folder import DiskFolder
 from ccar.store.key import digest_of_parts
 from ccar.store.trial_store import TrialStore
 from tests.store.examples import CLASS_COUNTS, CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
@@ -44,8 +47,8 @@ def killed_at(moment: int, store: TrialStore) -> bool:
 
             return wrapper
 
-        for name in ("fsync", "link", "unlink", "replace"):
-            setattr(os, name, killing(getattr(os, name)))
+        for module, name in changes_of(store):
+            setattr(module, name, killing(getattr(module, name)))
         train(store)
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -55,27 +58,49 @@ def killed_at(moment: int, store: TrialStore) -> bool:
     return False
 
 
-def main(folder: Path) -> None:
+def changes_of(store: TrialStore):
+    """The functions by which a store is changed, with the modules that have them."""
+    if isinstance(store.files, DiskFolder):
+        return [(os, name) for name in ("fsync", "link", "unlink", "replace")]
+    return [(obstore, name) for name in ("put", "delete")]
+
+
+def orphans_after_the_next_worker(store: TrialStore) -> int:
+    """Finish the trial, unless it is, and look at what came of it; the number of temporary files left behind."""
+    before = store.read(KEY)
+    assert [e.epoch for e in before.epochs] == list(range(1, len(before.epochs) + 1))
+    if before.status != "finished":
+        assert store.read_test(KEY) is None
+        train(store)
+    after = store.read(KEY)
+    assert after.status == "finished"
+    assert [e.epoch for e in after.epochs] == list(range(1, NUM_EPOCHS + 1))
+    assert [e.train_loss for e in after.epochs] == [epoch(n).train_loss for n in range(1, NUM_EPOCHS + 1)]
+    assert store.read_test(KEY) == TEST
+    if before.status == "finished":
+        return 0
+    folder = store.files.folder("trials", KEY[:2], KEY)
+    return sum(name.startswith(".") for each in (folder, folder.folder("log")) for name in each.names())
+
+
+def in_a_child(work) -> int:
+    """The small number that comes of some work."""
+    child = os.fork()
+    if child == 0:
+        os._exit(work())  # 1 after an error, which is printed
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(address: str) -> None:
     orphans = 0
     for moment in itertools.count():
-        store = TrialStore(folder / str(moment))
+        store = TrialStore(f"{address}/{moment}")
         killed = killed_at(moment, store)
-        before = store.read(KEY)
-        assert [e.epoch for e in before.epochs] == list(range(1, len(before.epochs) + 1))
-        if before.status != "finished":
-            assert store.read_test(KEY) is None
-            train(store)
-        after = store.read(KEY)
-        assert after.status == "finished"
-        assert [e.epoch for e in after.epochs] == list(range(1, NUM_EPOCHS + 1))
-        assert [e.train_loss for e in after.epochs] == [epoch(n).train_loss for n in range(1, NUM_EPOCHS + 1)]
-        assert store.read_test(KEY) == TEST
-        if before.status != "finished":
-            orphans += len(list(store.root.rglob(".*")))
+        orphans += in_a_child(lambda store=store: orphans_after_the_next_worker(store))
         if not killed:
             print(moment, orphans)
             return
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1])

@@ -29,9 +29,9 @@ TRIAL = TrainedTrial(
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(place):
     """An empty store."""
-    return TrialStore(tmp_path / "store")
+    return TrialStore(place)
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+"""An S3 server on loopback, in a process of its own: moto, which keeps its objects in memory.
+
+    python -m tests.s3_server [--ignores-conditions]
+
+Prints its address; ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+BUCKET = "trials"
+SECRET = "a-secret-that-must-not-be-written-anywhere"
+
+
+@contextmanager
+def s3_server(*options: str, **environment: str) -> Iterator[dict[str, str]]:
+    """Run a server with one empty bucket; yields the variables that lead to it."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "tests.s3_server", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        variables = {
+            "AWS_ENDPOINT_URL": process.stdout.readline().strip(),
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+        }
+        try:
+            yield variables
+        finally:
+            process.stdin.close()
+            process.wait(20)
+
+
+def _serve(*, ignores_conditions: bool) -> None:
+    import logging
+
+    from moto.backends import get_backend
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application: Any = DomainDispatcherApplication(create_backend_app)
+    turn = threading.Lock()  # moto looks and then writes: two puts with a condition could both succeed
+
+    def one_at_a_time(environment: dict[str, Any], start: Any) -> Any:
+        if ignores_conditions:
+            environment.pop("HTTP_IF_NONE_MATCH", None)
+        with turn:
+            return application(environment, start)
+
+    get_backend("s3")["123456789012"]["aws"].create_bucket(BUCKET, "us-east-1")
+    server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _serve(ignores_conditions="--ignores-conditions" in sys.argv)
