@@ -1,6 +1,6 @@
 """An S3 server on loopback, in a process of its own: moto, which keeps its objects in memory.
 
-    python -m tests.s3_server [--ignores-conditions]
+    python -m tests.s3_server [--ignores-conditions] [--loses-answers]
 
 Prints its address; ends when its standard input does.
 """
@@ -44,7 +44,7 @@ def s3_server(*options: str, **environment: str) -> Iterator[dict[str, str]]:
             process.wait(20)
 
 
-def _serve(*, ignores_conditions: bool) -> None:
+def _serve(*, ignores_conditions: bool, loses_answers: bool) -> None:
     import logging
 
     from moto.backends import get_backend
@@ -54,11 +54,18 @@ def _serve(*, ignores_conditions: bool) -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application: Any = DomainDispatcherApplication(create_backend_app)
     turn = threading.Lock()  # moto looks and then writes: two puts with a condition could both succeed
+    lost: set[str] = set()  # objects whose first conditional put was done and answered by an error
 
     def one_at_a_time(environment: dict[str, Any], start: Any) -> Any:
+        condition = environment.get("HTTP_IF_NONE_MATCH")
         if ignores_conditions:
             environment.pop("HTTP_IF_NONE_MATCH", None)
         with turn:
+            if loses_answers and condition and environment["PATH_INFO"] not in lost:
+                lost.add(environment["PATH_INFO"])
+                list(application(environment, lambda *_: None))
+                start("500 Internal Server Error", [])
+                return [b""]
             return application(environment, start)
 
     get_backend("s3")["123456789012"]["aws"].create_bucket(BUCKET, "us-east-1")
@@ -69,4 +76,7 @@ def _serve(*, ignores_conditions: bool) -> None:
 
 
 if __name__ == "__main__":
-    _serve(ignores_conditions="--ignores-conditions" in sys.argv)
+    _serve(
+        ignores_conditions="--ignores-conditions" in sys.argv,
+        loses_answers="--loses-answers" in sys.argv,
+    )

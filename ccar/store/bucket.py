@@ -14,12 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from ccar.errors import StoreError, StoreUnreachable
@@ -31,6 +26,8 @@ _SECONDS_AT_FIRST = 4
 _SECONDS_LATER = 30
 _WRITER = "ccar-writer"  # metadata of what was created exclusively: which call it was
 _CREATE_AGAIN = 3
+# Refused; or a key is missing; or both are, and this machine, which may be one of a cloud, was asked for them in vain.
+_NO_ADMISSION = re.compile(r"status code: 40[13]|Missing \w+|/latest/api/token")
 
 
 class Bucket:
@@ -70,8 +67,7 @@ class Bucket:
             return StoreUnreachable(
                 f"there is no bucket {self.name!r} at {endpoint()}", hint="create it, or name another one: --store"
             )
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "/latest/" in text:
-            # The last one is where a machine of a cloud is asked for keys when the variables hold none.
+        if _NO_ADMISSION.search(text):
             return StoreUnreachable(
                 f"{endpoint()} does not let this user into the bucket {self.name!r}",
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_REGION if it has one",
