@@ -99,7 +99,7 @@ class BucketFolder:
                 try:
                     self._put(name, content, mode="create", use_multipart=False, attributes={_WRITER: call})
                 except AlreadyExistsError:
-                    return self._attribute(name, _WRITER) == call
+                    return self._created_by(name) == call
                 except BaseError:
                     if last:
                         raise
@@ -131,7 +131,7 @@ class BucketFolder:
 
     def touched_at(self, name: str) -> float:
         with self._says("read", name):
-            return obstore.head(self._bucket.objects, self._key(name))["last_modified"].timestamp()
+            return float(obstore.head(self._bucket.objects, self._key(name))["last_modified"].timestamp())
 
     def names(self, depth: int = 1) -> Collection[str]:
         with self._says("list"):
@@ -178,9 +178,10 @@ class BucketFolder:
     def _listed(self) -> obstore.ListResult[Any]:
         return obstore.list_with_delimiter(self._bucket.objects, self._path)
 
-    def _attribute(self, name: str, attribute: str) -> str | None:
+    def _created_by(self, name: str) -> object:
+        """The call that created a file."""
         try:
-            return obstore.get(self._bucket.objects, self._key(name)).attributes.get(attribute)
+            return obstore.get(self._bucket.objects, self._key(name)).attributes.get(_WRITER)
         except FileNotFoundError:  # somebody else's, and deleted since
             return None
 

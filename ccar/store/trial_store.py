@@ -108,7 +108,7 @@ class TrialStore:
         Raises:
             StoreError: a file was altered after it was written.
         """
-        log = TrialLog(self._folder(key).folder("log"))
+        log = self._log(key)
         length = log.length()
         if length == 0:
             return TrialRecord(key=key, status="absent")
@@ -160,7 +160,7 @@ class TrialStore:
 
     def num_records(self, key: str) -> int:
         """Length of a trial's log, without reading it: grows with every commit."""
-        return TrialLog(self._folder(key).folder("log")).length()
+        return self._log(key).length()
 
     def is_being_trained(self, record: TrialRecord) -> bool:
         """Whether somebody who seems to be alive is working on this trial; writes nothing."""
@@ -203,7 +203,7 @@ class TrialStore:
                 "class_counts": [int(count) for count in class_counts],
             }
             folder.create("trial.json", sealed(stored))
-        log = TrialLog(folder.folder("log"))
+        log = self._log(key)
         facts = {**this_process(), **worker}
         while True:
             number = log.length()
@@ -289,7 +289,7 @@ class TrialStore:
                 log.warning("%s", error)
 
     def _side_file_of_finished(self, key: str, kind: Literal["test", "weights"]) -> bytes | None:
-        log = TrialLog(self._folder(key).folder("log"))
+        log = self._log(key)
         length = log.length()
         last = log.read(length - 1) if length else None
         if last is None or last.type != "finished":
@@ -299,6 +299,9 @@ class TrialStore:
 
     def _folder(self, key: str) -> Folder:
         return self.files.folder(*_path(key))
+
+    def _log(self, key: str) -> TrialLog:
+        return TrialLog(self.files.folder(*_path(key), "log"))
 
 
 class Claim:

@@ -12,8 +12,6 @@ import os
 import signal
 import sys
 
-import obstore
-
 from ccar.store.disk_folder import DiskFolder
 from ccar.store.key import digest_of_parts
 from ccar.store.trial_store import TrialStore
@@ -62,6 +60,8 @@ def changes_of(store: TrialStore):
     """The functions by which a store is changed, with the modules that have them."""
     if isinstance(store.files, DiskFolder):
         return [(os, name) for name in ("fsync", "link", "unlink", "replace")]
+    import obstore
+
     return [(obstore, name) for name in ("put", "delete")]
 
 
