@@ -284,7 +284,7 @@ def test_a_kill_at_any_moment_of_the_commit_protocol_loses_and_doubles_nothing(p
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr
