@@ -21,7 +21,7 @@ from tests.store.places import bucket
 from tests.tiny_study import write_tiny_study
 
 __all__ = ["bucket"]
-pytestmark = pytest.mark.service
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def bucket(tmp_path_factory):
         yield f"s3://{BUCKET}"
 
 
-@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.service)])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.long)])
 def place(request, tmp_path):
     """The address of a store that nobody has used yet."""
     if request.param == "folder":

@@ -102,7 +102,7 @@ sys.exit("obstore" in sys.modules)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
 
 
-@pytest.mark.service
+@pytest.mark.long
 @pytest.mark.parametrize(
     "use",
     [
@@ -120,7 +120,7 @@ def test_a_bucket_that_does_not_exist_is_said_to_whatever_asks_first(bucket, use
     assert "create it" in caught.value.hint
 
 
-@pytest.mark.service
+@pytest.mark.long
 def test_wrong_keys_are_told_and_not_repeated(monkeypatch):
     with s3_server(INITIAL_NO_AUTH_ACTION_COUNT="0") as variables:
         for name, value in variables.items():
@@ -156,7 +156,7 @@ def test_a_server_that_does_not_answer_is_told_within_15_seconds(monkeypatch, si
     assert "AWS_ENDPOINT_URL" in caught.value.hint
 
 
-@pytest.mark.service
+@pytest.mark.long
 def test_a_server_that_ignores_conditions_is_refused(monkeypatch):
     with s3_server("--ignores-conditions") as variables:
         for name, value in variables.items():
@@ -167,14 +167,14 @@ def test_a_server_that_ignores_conditions_is_refused(monkeypatch):
         assert list(store.files.names()) == []
 
 
-@pytest.mark.service
+@pytest.mark.long
 def test_a_store_that_can_be_used_is_left_as_it_was(bucket):
     store = TrialStore(f"{bucket}/checked")
     store.check_writable()
     assert list(store.files.names()) == []
 
 
-@pytest.mark.service
+@pytest.mark.long
 def test_who_created_a_file_and_never_heard_of_it_has_created_it(monkeypatch):
     with s3_server("--loses-answers") as variables:
         for name, value in variables.items():
@@ -185,7 +185,7 @@ def test_who_created_a_file_and_never_heard_of_it_has_created_it(monkeypatch):
         assert folder.read("a") == b"first"
 
 
-@pytest.mark.service
+@pytest.mark.long
 def test_while_the_server_is_away_a_commit_fails_with_a_hint_and_what_was_committed_stays(monkeypatch, tmp_path):
     monkeypatch.setattr(buckets, "_SECONDS_LATER", 1)
     with s3_server() as variables:

@@ -179,7 +179,7 @@ def test_the_turn_of_a_process_that_was_killed_is_taken_over_at_once(folder):
         assert time.monotonic() - begun < 10
 
 
-@pytest.mark.service
+@pytest.mark.long
 def test_in_a_bucket_the_turn_of_a_process_on_another_host_is_lost_after_the_lease(bucket, monkeypatch):
     folder = folder_at(f"{bucket}/turn-of-another-host")
     monkeypatch.setattr(liveness, "_machine", lambda: "another machine")
@@ -192,7 +192,7 @@ def test_in_a_bucket_the_turn_of_a_process_on_another_host_is_lost_after_the_lea
     turn._take(folder).end()
 
 
-@pytest.mark.service
+@pytest.mark.long
 def test_in_a_bucket_a_turn_that_was_cleared_away_cannot_be_taken_a_second_time(bucket, monkeypatch):
     folder = folder_at(f"{bucket}/slow-taker")
     monkeypatch.setattr(turn, "_last", lambda folder, former=turn._last, calls=[]: _slow(folder, former, calls))

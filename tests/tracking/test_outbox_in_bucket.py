@@ -15,7 +15,7 @@ from tests.store.places import bucket
 from tests.tracking.examples import ALL_POINTS, finished_study, key_of, num_points_in, num_runs_in
 
 __all__ = ["bucket"]
-pytestmark = pytest.mark.service
+pytestmark = pytest.mark.long
 
 SEEDS = (0, 1, 2)
 COMPLETE = {("study", key_of(seed)): [ALL_POINTS] for seed in SEEDS}
