@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,15 @@ def measure_stock(study: Path, folder: Path) -> Measured:
     command = [sys.executable, "-m", "benchmarks.stock_tune", "--stock", str(study), str(folder)]
     begun = time.monotonic()
     with memory_of_all_processes() as samples:
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        # A Ray of its own, like ours: left alone, Tune would join whatever cluster was last started on this machine.
+        done = subprocess.run(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "RAY_ADDRESS": "local"},
+        )
     wall = time.monotonic() - begun
     if done.returncode:
         sys.exit(done.stderr)
