@@ -169,6 +169,7 @@ def test_sync_rebuilds_a_tracking_database_that_was_lost(finished, tmp_path):
     assert counts(folder) == before
 
 
+@pytest.mark.long
 def test_trials_that_fail_are_told_and_give_exit_code_1_while_the_others_finish(tmp_path):
     path = write_tiny_study(tmp_path)
     more_images_than_there_are = "{name: digits_quick, epochs: 2, batch_size: 4096, drop_last: true}"

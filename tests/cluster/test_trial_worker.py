@@ -191,6 +191,7 @@ list(worker.run(trial.config, trial.key))
 """
 
 
+@pytest.mark.long
 def test_a_trial_that_hangs_is_ended_with_its_stacks_noted_and_can_be_tried_again(tmp_path, store, cache):
     died = subprocess.run([sys.executable, "-c", HANGS, str(tmp_path)], check=False, capture_output=True, text=True)
     assert died.returncode == 1, died.stderr
