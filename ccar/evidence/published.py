@@ -74,14 +74,12 @@ def beside_measured(cells: pd.DataFrame) -> pd.DataFrame:
         `BESIDE_DTYPES`: one row per published row and cell like it, in the order of the study's settings, then of
         `published_rows()`. A published row that no finished cell is like has one row without measured values.
     """
-    rows = [
-        pair
-        for (data, factor, model), here in cells.groupby(["data", "imbalance_factor", "model"], sort=False)
-        if (published := _published_at(_BENCHMARK_OF.get(str(data), str(data)), factor, model))
-        for tested in [rows_of(here[here["test_accuracy_n"] > 0])]
-        for index, row in published
-        for pair in _pairs(row, {"data": data, "imbalance_factor": factor, "row": index}, tested)
-    ]
+    rows: list[dict[str, Any]] = []
+    for (data, factor, model), here in cells.groupby(["data", "imbalance_factor", "model"], sort=False):
+        published = _published_at(_BENCHMARK_OF.get(str(data), str(data)), factor, model)
+        tested = rows_of(here[here["test_accuracy_n"] > 0]) if published else []
+        for index, row in published:
+            rows += _pairs(row, {"data": data, "imbalance_factor": factor, "row": index}, tested)
     return typed_frame(rows, BESIDE_DTYPES)
 
 

@@ -25,6 +25,7 @@ from ccar.reports.neutralise import one_line
 from ccar.reports.results import Results, Setting, setting_label
 from ccar.reports.wording import MISSING, counted, interval, percent, points
 from ccar.study.parts import plain
+from ccar.training.result import TestResult
 from dashboards import look
 from dashboards.address import SEPARATOR, address
 from dashboards.desk import Desk
@@ -98,11 +99,12 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
     cells = setting.of(found.cells).set_index("cell", drop=False).loc[picked]
     if not (cells[f"{PRIMARY}_n"] > 0).any():
         return [note("None of these cells has a finished trial yet.")]
+    tests, class_counts = _tests(desk, found, picked)
     return [
         _measures(cells, state.name),
         *_differences(found, cells),
-        *_classes(desk, found, cells),
-        *_confusions(desk, found, cells),
+        *_classes(cells, tests, class_counts),
+        *_confusions(cells, tests, class_counts),
         *_calibration(found, cells),
         section("Parallel coordinates", plot("parallel", _parallel(cells), _PARALLEL_WORDS)),
         *_trade_off(found, setting, picked),
@@ -203,25 +205,34 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     yield section("Paired differences", plot("differences", figure, words), table("paired", caption, headings, rows))
 
 
-def _classes(desk: Desk, found: Results, cells: pd.DataFrame) -> Iterator[Content]:
+def _tests(desk: Desk, found: Results, cells: Sequence[str]) -> tuple[dict[str, list[TestResult]], Sequence[int]]:
+    """The test results of each cell's finished trials, and the training images per class of their one setting."""
+    finished = found.trials[found.trials["status"] == "finished"]
+    keys_of = {cell: list(finished.loc[finished["cell"] == cell, "key"]) for cell in cells}
+    records = (desk.record(key) for keys in keys_of.values() for key in keys)
+    class_counts = next((record.class_counts for record in records if record is not None), ())
+    tests = {cell: [test for key in keys if (test := desk.test(key)) is not None] for cell, keys in keys_of.items()}
+    return tests, class_counts
+
+
+def _classes(
+    cells: pd.DataFrame, tests: Mapping[str, list[TestResult]], class_counts: Sequence[int]
+) -> Iterator[Content]:
     """Recall of each class against its training images, mean over the finished seeds."""
     figure = look.figure(
         xaxis={"title": "training images of the class", "type": "log"}, yaxis={"title": "test accuracy (%)"}
     )
-    finished = found.trials[found.trials["status"] == "finished"]
     for index, (cell, method) in enumerate(zip(cells["cell"], cells["method"], strict=True)):
-        keys = list(finished.loc[finished["cell"] == cell, "key"])
-        tests = [test.last_epoch.per_class for key in keys if (test := desk.test(key)) is not None]
-        record = desk.record(keys[0]) if keys else None
-        if record is None or not tests or not all(tests):
+        recalls = [test.last_epoch.per_class for test in tests[cell]]
+        if not class_counts or not recalls or not all(recalls):
             continue
         figure.add_scatter(
-            x=record.class_counts,
-            y=100 * np.mean(tests, axis=0),
+            x=class_counts,
+            y=100 * np.mean(recalls, axis=0),
             name=shown(method),
             mode="markers",
             marker=look.marker(index, opacity=0.8),
-            text=[f"class {label}" for label in range(len(record.class_counts))],
+            text=[f"class {label}" for label in range(len(class_counts))],
             hovertemplate="%{text}: %{x} images, %{y:.1f} %<extra></extra>",
         )
     if figure.data:
@@ -229,17 +240,15 @@ def _classes(desk: Desk, found: Results, cells: pd.DataFrame) -> Iterator[Conten
         yield section("Classes", plot("classes", figure, words))
 
 
-def _confusions(desk: Desk, found: Results, cells: pd.DataFrame) -> Iterator[Content]:
+def _confusions(
+    cells: pd.DataFrame, tests: Mapping[str, list[TestResult]], class_counts: Sequence[int]
+) -> Iterator[Content]:
     """The pairs of classes that any of the cells confuses most, and how often each cell does."""
-    finished = found.trials[found.trials["status"] == "finished"]
-    keys_of = {cell: list(finished.loc[finished["cell"] == cell, "key"]) for cell in cells["cell"]}
-    tests = {cell: [test for key in keys if (test := desk.test(key))] for cell, keys in keys_of.items()}
     kept = [(cell, [test.confusions for test in own if test.confusions]) for cell, own in tests.items()]
     most = mean_confusions(kept, MOST_PAIRS_SHOWN)
-    record = None if most.empty else desk.record(keys_of[most.columns[0]][0])
-    if record is None:
+    if most.empty or not class_counts:
         return
-    names = [f"{a} ({record.class_counts[a]}) → {b} ({record.class_counts[b]})" for a, b in most.index]
+    names = [f"{a} ({class_counts[a]}) → {b} ({class_counts[b]})" for a, b in most.index]
     figure = look.figure(
         height=140 + 26 * len(names),
         xaxis={"title": "images per seed", "rangemode": "tozero"},
