@@ -15,13 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 BUCKET = "trials"
 SECRET = "a-secret-that-must-not-be-written-anywhere"
 
 
 @contextmanager
-def s3_server(*options: str, **environment: str) -> Iterator[dict[str, str]]:
-    """Run a server with one empty bucket; yields the variables that lead to it."""
+def s3_server(patch: pytest.MonkeyPatch, *options: str, **environment: str) -> Iterator[None]:
+    """Run a server with one empty bucket; `patch` sets the variables that lead to it, for as long as it lives."""
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.s3_server", *options],
         stdin=subprocess.PIPE,
@@ -37,8 +39,10 @@ def s3_server(*options: str, **environment: str) -> Iterator[dict[str, str]]:
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
         }
+        for name, value in variables.items():
+            patch.setenv(name, value)
         try:
-            yield variables
+            yield
         finally:
             process.stdin.close()
             process.wait(20)

@@ -12,9 +12,7 @@ from tests.s3_server import BUCKET, s3_server
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory):
     """The address of a bucket; the variables that lead to it are set for as long as the module's tests run."""
-    with s3_server() as variables, pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch, s3_server(patch):
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield f"s3://{BUCKET}"
 

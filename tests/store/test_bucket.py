@@ -122,11 +122,11 @@ def test_a_bucket_that_does_not_exist_is_said_to_whatever_asks_first(bucket, use
 
 @pytest.mark.long
 def test_wrong_keys_are_told_and_not_repeated(monkeypatch):
-    with s3_server(INITIAL_NO_AUTH_ACTION_COUNT="0") as variables:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(UserError, match="does not let this user into the bucket") as caught:
-            TrialStore(f"s3://{BUCKET}").check_writable()
+    with (
+        s3_server(monkeypatch, INITIAL_NO_AUTH_ACTION_COUNT="0"),
+        pytest.raises(UserError, match="does not let this user into the bucket") as caught,
+    ):
+        TrialStore(f"s3://{BUCKET}").check_writable()
     assert "AWS_ACCESS_KEY_ID" in caught.value.hint
     assert SECRET not in f"{caught.value} {caught.value.hint}"
 
@@ -158,9 +158,7 @@ def test_a_server_that_does_not_answer_is_told_within_15_seconds(monkeypatch, si
 
 @pytest.mark.long
 def test_a_server_that_ignores_conditions_is_refused(monkeypatch):
-    with s3_server("--ignores-conditions") as variables:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+    with s3_server(monkeypatch, "--ignores-conditions"):
         store = TrialStore(f"s3://{BUCKET}/prefix")
         with pytest.raises(UserError, match="exclusive create is the commit"):
             store.check_writable()
@@ -176,9 +174,7 @@ def test_a_store_that_can_be_used_is_left_as_it_was(bucket):
 
 @pytest.mark.long
 def test_who_created_a_file_and_never_heard_of_it_has_created_it(monkeypatch):
-    with s3_server("--loses-answers") as variables:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+    with s3_server(monkeypatch, "--loses-answers"):
         folder = folder_at(f"s3://{BUCKET}/prefix")
         assert folder.create("a", b"first")
         assert not folder.create("a", b"second")
@@ -188,9 +184,7 @@ def test_who_created_a_file_and_never_heard_of_it_has_created_it(monkeypatch):
 @pytest.mark.long
 def test_while_the_server_is_away_a_commit_fails_with_a_hint_and_what_was_committed_stays(monkeypatch, tmp_path):
     monkeypatch.setattr(buckets, "_SECONDS_LATER", 1)
-    with s3_server() as variables:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+    with s3_server(monkeypatch):
         store = TrialStore(f"s3://{BUCKET}")
         taken = claim(store)
         taken.commit([epoch(1)], b"state 1")
