@@ -26,7 +26,6 @@ def ccar(*arguments, cwd, command=(CCAR,), **environment):
         text=True,
         check=False,
         env={**os.environ, "COLUMNS": "120", **environment},
-        timeout=110,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr

@@ -30,7 +30,6 @@ def ccar(*arguments, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
     )
 
 

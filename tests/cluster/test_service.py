@@ -56,7 +56,7 @@ def study_named(name, folder, **shape):
     return path
 
 
-def wait_for(condition, seconds=100):
+def wait_for(condition, seconds=200):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -55,7 +55,7 @@ def test_a_slurm_job_that_is_preempted_keeps_what_it_has_and_goes_back_into_the_
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
             os.kill(job.pid, signal.SIGTERM)
-            job.wait(timeout=120)
+            job.wait(timeout=200)
     said = log.read_text()
     assert job.returncode == 75, said
     assert (tmp_path / "requeued").read_text() == "4711\n"

@@ -51,7 +51,7 @@ def test_two_drivers_that_deliver_at_once_double_nothing(store, database):
         ]
         for driver in drivers:
             assert driver.stdout.readline() == "ready\n"
-        sent = [int(driver.communicate("go\n", timeout=100)[0]) for driver in drivers]
+        sent = [int(driver.communicate("go\n", timeout=250)[0]) for driver in drivers]
         assert sorted(sent) == [0, len(SEEDS)]
         assert sync(store, server.address).points == 0  # asks the server, whatever the notes say
     assert num_points_in(database) == COMPLETE
