@@ -30,10 +30,20 @@ def _nothing(desk: Desk, fields: Fields) -> list[Content]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page: what one may choose by links and set by controls, and what is shown for it."""
+    """A page: what one may choose by links and set by controls, and what is shown for it.
+
+    Attributes:
+        title: its heading.
+        results: words and tables, which are shown first.
+        figures: what follows below; a browser takes a second or more to draw some of them.
+        choices: links above all that.
+        controls: boxes and sliders below the links.
+        of_study: whether it shows one study.
+    """
 
     title: str
     results: Callable[[Desk, Fields], list[Content]]
+    figures: Callable[[Desk, Fields], list[Content]] = _nothing
     choices: Callable[[Desk, Fields], list[Content]] = _nothing
     controls: Callable[[Desk, Fields], list[Content]] = _nothing
     of_study: bool = False
@@ -41,9 +51,15 @@ class Page:
 
 PAGES: dict[str, Page] = {
     "/": Page(title="Studies", results=studies.results, choices=studies.choices, controls=studies.controls),
-    "/study": Page(title="Progress", results=study.results, choices=study.choices, of_study=True),
-    "/omega": Page(title="Best omega", results=omega.results, choices=omega.choices, of_study=True),
-    "/compare": Page(title="Compare", results=compare.results, choices=compare.choices, of_study=True),
+    "/study": Page(
+        title="Progress", results=study.results, figures=study.figures, choices=study.choices, of_study=True
+    ),
+    "/omega": Page(
+        title="Best omega", results=omega.results, figures=omega.figures, choices=omega.choices, of_study=True
+    ),
+    "/compare": Page(
+        title="Compare", results=compare.results, figures=compare.figures, choices=compare.choices, of_study=True
+    ),
     "/trial": Page(title="Trials", results=trial.results, choices=trial.choices, of_study=True),
     "/losses": Page(title="Losses", results=losses.results, choices=losses.choices, controls=losses.controls),
     "/plan": Page(title="Plan", results=plan.results, controls=plan.controls),
@@ -78,10 +94,13 @@ def build_app(desk: Desk) -> Dash:
                     html.Div(id="choices"),
                     html.Div(id="controls"),
                     html.Div(id="results", **{"aria-live": "off"}),
+                    html.Div(id="figures", **{"aria-live": "off"}),
                 ]
             ),
         ]
     )
+
+    one_at_a_time = [(Output("tick", "disabled"), True, False)]  # however long a page takes
 
     @app.callback(
         Output("nav", "children"),
@@ -115,24 +134,39 @@ def build_app(desk: Desk) -> Dash:
 
     @app.callback(
         Output("results", "children"),
+        Output("figures", "children", allow_duplicate=True),
         Output("shown", "data"),
         Input("url", "pathname"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
         State("shown", "data"),
-        running=[(Output("tick", "disabled"), True, False)],  # one at a time, however long a page takes
+        running=one_at_a_time,
+        prevent_initial_call="initial_duplicate",
     )
-    def results(path: str, search: str, _tick: int, shown: int) -> tuple[Any, Any]:
+    def results(path: str, search: str, _tick: int, shown: int) -> tuple[Any, ...]:
         desk.library.is_asked()
         version = desk.library.version
         if _is_only("tick") and shown == version:
-            return no_update, no_update
+            return (no_update,) * 3
+        former = no_update if _is_only("tick") else []  # those of another page go at once
         page, fields = PAGES.get(path), fields_of(search)
         if page is None:
-            return [note("There is no such page."), link("All studies", "/")], version
-        if page.of_study and desk.library.state(fields.get("study", "")) is None:
-            return desk.missing_study(fields.get("study", "")), version
-        return page.results(desk, fields), version
+            return [note("There is no such page."), link("All studies", "/")], former, version
+        if _lacks_its_study(desk, page, fields):
+            return desk.missing_study(fields.get("study", "")), [], version
+        return page.results(desk, fields), former, version
+
+    @app.callback(
+        Output("figures", "children"),
+        Input("shown", "data"),
+        State("url", "pathname"),
+        State("url", "search"),
+        running=one_at_a_time,
+        prevent_initial_call=True,
+    )
+    def figures(_version: int, path: str, search: str) -> list[Content]:
+        page, fields = PAGES.get(path), fields_of(search)
+        return [] if page is None or _lacks_its_study(desk, page, fields) else page.figures(desk, fields)
 
     @app.callback(
         Output("url", "search"),
@@ -203,6 +237,10 @@ def _navigation(desk: Desk, path: str, fields: Fields) -> list[Content]:
     if desk.mlflow:
         links.append(html.Li(html.A("MLflow", href=without_credentials(desk.mlflow)[0])))
     return [html.Ul(links)]
+
+
+def _lacks_its_study(desk: Desk, page: Page, fields: Fields) -> bool:
+    return page.of_study and desk.library.state(fields.get("study", "")) is None
 
 
 def _is_only(name: str) -> bool:

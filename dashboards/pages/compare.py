@@ -35,6 +35,7 @@ Fields = Mapping[str, str]
 MOST_CELLS = 7  # more cannot be told apart
 MOST_OFFERED = 400
 MOST_PAIRS_SHOWN = 12
+_NOTHING_YET = "None of these cells has a finished trial yet."
 _MEASURES = {
     "test_accuracy": "accuracy",
     "test_balanced_accuracy": "balanced",
@@ -89,19 +90,23 @@ def _cells(fields: Fields, here: Mapping[str, str]) -> html.Details:
 
 
 def results(desk: Desk, fields: Fields) -> list[Content]:
-    """The cells that were picked, or the baseline, the best choice and its plain base loss."""
+    """The measures of the cells that were picked, or of the baseline, the best choice and its plain base loss."""
     state = desk.state(fields["study"])
     found, instead = desk.results(state)
     if found is None:
         return instead
-    setting = _setting(found, fields)
-    picked = _picked(found, setting, fields)
-    cells = setting.of(found.cells).set_index("cell", drop=False).loc[picked]
-    if not (cells[f"{PRIMARY}_n"] > 0).any():
-        return [note("None of these cells has a finished trial yet.")]
+    cells = _cells_picked(found, fields)
+    return [note(_NOTHING_YET)] if cells.empty else [_measures(cells, state.name)]
+
+
+def figures(desk: Desk, fields: Fields) -> list[Content]:
+    """How these cells differ."""
+    found, _ = desk.results(desk.state(fields["study"]))
+    if found is None or (cells := _cells_picked(found, fields)).empty:
+        return []
+    setting, picked = _setting(found, fields), list(cells["cell"])
     tests, class_counts = _tests(desk, found, picked)
     return [
-        _measures(cells, state.name),
         *_differences(found, cells),
         *_classes(cells, tests, class_counts),
         *_confusions(cells, tests, class_counts),
@@ -135,6 +140,13 @@ def _picked(found: Results, setting: Setting, fields: Fields) -> list[str]:
     known = set(setting.of(found.cells)["cell"])
     asked = [name for name in dict.fromkeys(fields.get("cells", "").split(SEPARATOR)) if name in known]
     return (asked or _usual(found, setting))[:MOST_CELLS]
+
+
+def _cells_picked(found: Results, fields: Fields) -> pd.DataFrame:
+    """Their rows; none where no trial of theirs is finished."""
+    setting = _setting(found, fields)
+    cells = setting.of(found.cells).set_index("cell", drop=False).loc[_picked(found, setting, fields)]
+    return cells if (cells[f"{PRIMARY}_n"] > 0).any() else cells.head(0)
 
 
 def _measures(cells: pd.DataFrame, study: str) -> html.Div:

@@ -24,8 +24,14 @@ from dashboards.elements import Content, choice, link, note, plot, report_table,
 from dashboards.pages.study import base_losses
 
 Fields = Mapping[str, str]
-MOST_ROWS = 300  # of a table
-_BESIDE = (("", "nothing"), ("baseline", "difference to the baseline"), ("published", "published rows"))
+MOST_ROWS = 60  # of a table: a browser takes half a minute for thousands of fields
+_POINT = ["cell", "omega", *(f"{GAIN}_{part}" for part in ("mean", "low", "high", "n", "verdict"))]
+_BESIDE = (
+    ("", "nothing"),
+    ("table", "a table of them"),
+    ("baseline", "difference to the baseline"),
+    ("published", "published rows"),
+)
 
 
 def choices(desk: Desk, fields: Fields) -> list[Content]:
@@ -37,20 +43,29 @@ def choices(desk: Desk, fields: Fields) -> list[Content]:
 
 
 def results(desk: Desk, fields: Fields) -> list[Content]:
-    """The answer of the study as far as it is."""
-    state = desk.state(fields["study"])
-    found, instead = desk.results(state)
+    """The answer of the study as far as it is, in words and numbers."""
+    found, instead = desk.results(desk.state(fields["study"]))
     if found is None:
         return instead
-    base = fields.get("base", "")
     chosen = best_omega_table(found)
     return [
         html.P(one_line(found.source.question), className="question"),
         *_words(found),
         *([section("Best omega", report_table(chosen))] if chosen is not None else []),
-        *_responses(found, state.name, base),
+    ]
+
+
+def figures(desk: Desk, fields: Fields) -> list[Content]:
+    """What the answer rests on."""
+    state = desk.state(fields["study"])
+    found, _ = desk.results(state)
+    if found is None:
+        return []
+    base, beside = fields.get("base", ""), fields.get("beside", "")
+    return [
+        *_responses(found, state.name, base, beside == "table"),
         *_frequencies(found, state.name, base),
-        *_beside(found, fields.get("beside", "")),
+        *_beside(found, beside),
         html.P(
             [
                 "All numbers: ",
@@ -77,8 +92,8 @@ def _words(found: Results) -> Iterator[Content]:
             yield note(said)
 
 
-def _responses(found: Results, study: str, base: str) -> Iterator[Content]:
-    """For each imbalance factor the gain over omega, and the same as a table whose rows lead to the trials."""
+def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iterator[Content]:
+    """For each imbalance factor the gain over omega, and on request the same as a table."""
     cells = found.cells[found.cells[f"{GAIN}_n"] > 0]
     if base:
         cells = cells[cells["family"] == base]
@@ -103,13 +118,13 @@ def _responses(found: Results, study: str, base: str) -> Iterator[Content]:
             f"{setting.label}: gain in test accuracy over the plain base loss at each ω. Bars: 95 % interval of the "
             "difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on validation. Hollow: worse "
             "than the chosen one on validation; filled: the flat region, which validation cannot tell from it. A point "
-            "leads to the trials of its cell, as do the links of the table."
+            "leads to the trials of its cell."
             + (f" One line per base loss and {', '.join(switches)}." if switches else "")
         )
         yield section(
             f"Gain at {setting.label}",
             plot(f"response-{setting.label}", figure, caption),
-            html.Details([html.Summary("As a table"), _gains(setting, here, study, worse, chosen)]),
+            *([_gains(setting, here, study, worse, chosen)] if with_tables else []),
         )
 
 
@@ -137,7 +152,7 @@ def _line(
             "size": [13 if ringed else 8 for ringed in is_chosen],
             "line": {"width": [3 if ringed else 1.5 for ringed in is_chosen], "color": colour},
         },
-        text=[_hover(cell) for cell in rows_of(own)],
+        text=[_hover(cell) for cell in rows_of(own[_POINT])],
         hovertemplate="%{text}<extra></extra>",
         customdata=[address("/trial", study=study, cell=cell) for cell in own["cell"]],
     )
@@ -161,7 +176,7 @@ def _gains(setting: Setting, here: pd.DataFrame, study: str, worse: set[str], ch
             str(getattr(cell, f"{GAIN}_verdict")),
             "chosen" if cell.cell in chosen else "worse" if cell.cell in worse else "flat region",
         ]
-        for cell in rows_of(here.head(MOST_ROWS))
+        for cell in rows_of(here[_POINT].head(MOST_ROWS))
     ]
     headings = ["Cell", "ω #", "gain (points) #", "95 % interval #", "seeds #", "verdict", "on validation"]
     more = f"; {len(here) - MOST_ROWS:,} more in cells.csv" if len(here) > MOST_ROWS else ""
@@ -199,7 +214,7 @@ def _heat_map(cells: pd.DataFrame, study: str, highest: float) -> go.Figure:
     texts = [[""] * len(omegas) for _ in rows]
     places = [[""] * len(omegas) for _ in rows]
     marks = {"better": " ▲", "worse": " ▼"}
-    for cell, name in zip(rows_of(cells), names, strict=True):
+    for cell, name in zip(rows_of(cells[_POINT]), names, strict=True):
         place = rows.index(name), omegas.index(cell.omega)
         gain = getattr(cell, f"{GAIN}_mean")
         values[place[0]][place[1]] = 100 * gain

@@ -38,7 +38,7 @@ def base_losses(path: str, state: StudyState, fields: Fields) -> list[Content]:
 
 
 def results(desk: Desk, fields: Fields) -> list[Content]:
-    """Everything about the study as it is now."""
+    """How far the study is, cell by cell, and what failed."""
     state = desk.state(fields["study"])
     problems = [note(problem) for problem in state.problems[:5]]
     if state.study is None:
@@ -50,9 +50,14 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         _progress(state, states),
         _facts(state, states),
         section("Cells", *_matrices(state, states, fields.get("base", ""))),
-        *_curves(desk, state, states),
         *_failures(state, states),
     ]
+
+
+def figures(desk: Desk, fields: Fields) -> list[Content]:
+    """How its trials learn."""
+    state = desk.state(fields["study"])
+    return _curves(desk, state)
 
 
 def _progress(state: StudyState, states: pd.Series[str]) -> html.Div:
@@ -134,7 +139,7 @@ def _place(state: StudyState, cells: tuple[progress.CellProgress, ...]) -> Conte
     ]
 
 
-def _curves(desk: Desk, state: StudyState, states: pd.Series[str]) -> list[Content]:
+def _curves(desk: Desk, state: StudyState) -> list[Content]:
     """Of the trials that run, or of those that ended last."""
     running = state.validation["key"].isin(state.running) & (state.validation["epochs"] > 0)
     if running.any():

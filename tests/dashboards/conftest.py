@@ -45,6 +45,8 @@ def served(store: TrialStore, *, token: str | None = None, mlflow: str = "") -> 
         yield f"http://127.0.0.1:{port}"
     finally:
         library.close()
+        for kept_alive in list(server.active_channels.values()):
+            kept_alive.handle_close()
         server.close()
         thread.join(10)
 

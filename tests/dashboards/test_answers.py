@@ -74,9 +74,9 @@ def test_the_table_of_best_omegas_is_that_of_the_report(site, results, open_page
 def test_the_verdicts_are_said_in_the_words_of_the_report(site, results, open_page):
     page = open_page(f"{site}/omega?study=made-up")
     (setting,) = results.settings
-    expect(page.locator("#results")).to_contain_text(finding.headline(results, setting))
+    expect(page.locator("main")).to_contain_text(finding.headline(results, setting))
     for detail in finding.details(results, setting):
-        expect(page.locator("#results")).to_contain_text(detail)
+        expect(page.locator("main")).to_contain_text(detail)
 
 
 def test_the_drawn_gains_are_those_of_the_report(site, results, open_page):
@@ -142,7 +142,7 @@ def test_a_click_on_a_field_of_the_heat_map_leads_to_its_trials(site, open_page)
 
 def test_the_trials_of_a_gain_are_reached_by_keyboard(site, open_page):
     page = open_page(f"{site}/omega?study=made-up&base=ldam")
-    page.get_by_text("As a table").first.focus()
+    page.get_by_role("link", name="a table of them").focus()
     page.keyboard.press("Enter")
     page.get_by_role("link", name=CELL, exact=True).focus()
     page.keyboard.press("Enter")
@@ -151,13 +151,13 @@ def test_the_trials_of_a_gain_are_reached_by_keyboard(site, open_page):
 
 def test_every_gain_leads_to_its_trials(site, open_page):
     page = open_page(f"{site}/omega?study=made-up")
-    page.get_by_text("As a table").first.click()
+    page.get_by_role("link", name="a table of them").click()
     page.get_by_role("link", name="if15/ldam+ccar(omega=0.75, frequency=none)").click()
     expect(page.locator("#trials tbody tr")).to_have_count(3)
     page.get_by_role("link", name="seed 1").click()
     expect(page.locator(".facts").first).to_contain_text("finished")
     expect(page.locator("#evaluations")).to_be_visible()
-    expect(page.locator("#results")).to_contain_text("would not run again: it has finished")
+    expect(page.locator("main")).to_contain_text("would not run again: it has finished")
 
 
 def test_the_best_and_worst_classes_of_a_trial_are_shown_by_images_of_the_data_set(site, open_page):
