@@ -60,10 +60,16 @@ def drawing_processes() -> Iterator[Map]:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([name.partition(":")[0] for name in FIGURES])
     with ProcessPoolExecutor(
-        os.cpu_count(), mp_context=server, initializer=gc.set_threshold, initargs=gc.get_threshold()
+        os.cpu_count(), mp_context=server, initializer=_begin, initargs=gc.get_threshold()
     ) as processes:
         processes.submit(int)  # so that they start now
         yield processes.map
+
+
+def _begin(*thresholds: int) -> None:
+    """At the end of a run MLflow is fed meanwhile, which takes longer: drawing must not keep it from that."""
+    os.nice(19)
+    gc.set_threshold(*thresholds)
 
 
 def import_figures() -> None:
