@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,8 +30,7 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 2.0
 _MIN_AGE_SECONDS = 10.0  # shorter trials are sent once, when they have ended
 _LONGEST_PAUSE_SECONDS = 60.0
-_REST = 0.25  # seconds per second of work: where many long trials run at once, each look reads their logs again
-_NICE = 19  # training gets the processor first; Ray runs its workers at 15
+_NICE = 15  # as Ray runs its workers: behind them, a study of short trials would wait for MLflow at its end
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -113,7 +111,6 @@ def feed(outbox: Outbox, store: TrialStore, study_name: str, driver: Driver) -> 
     failures = 0
     known_damage: tuple[str, ...] = ()
     while True:
-        began = time.process_time()
         last_pass = driver.is_gone
         try:
             damage = _one_pass(outbox, store, study_name, min_age=0.0 if driver.hurries else _MIN_AGE_SECONDS)
@@ -129,13 +126,12 @@ def feed(outbox: Outbox, store: TrialStore, study_name: str, driver: Driver) -> 
             if last_pass:
                 return not damage
             failures, known_damage = 0, damage
-        driver.wait(_pause(failures, time.process_time() - began))
+        driver.wait(_pause(failures))
 
 
-def _pause(failures: int, cpu_seconds: float) -> float:
-    """Seconds until the next look: doubled by each failure in a row, and long enough not to take much CPU."""
-    pause = max(_SECONDS_BETWEEN_LOOKS * 2.0 ** min(failures, 10), _REST * cpu_seconds)
-    return min(pause, _LONGEST_PAUSE_SECONDS)
+def _pause(failures: int) -> float:
+    """Seconds until the next look: doubled by each failure in a row."""
+    return min(_SECONDS_BETWEEN_LOOKS * 2.0 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
 
 
 def _one_pass(outbox: Outbox, store: TrialStore, study_name: str, *, min_age: float) -> tuple[str, ...]:
