@@ -1,6 +1,6 @@
-"""What a loss costs in a training step: forward and backward, against `F.cross_entropy`, on one CPU thread.
+"""What a loss costs in a training step: forward and backward, against `F.cross_entropy`, on one and two CPU threads.
 
-    python -m benchmarks.loss_step [--json] [--seconds 50]
+    python -m benchmarks.loss_step [--json] [--seconds 60]
 
 Each loss is timed in turn with cross-entropy on the same logits, A B A B, and a ratio is taken of neighbours, so that
 load from elsewhere falls on both. Freed memory is kept: otherwise page faults for the (N, K) buffers decide at
@@ -24,12 +24,15 @@ import torch
 import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
+from torchvision.ops import sigmoid_focal_loss
 
 from ccar.losses import LOSSES, BaseLoss, Loss, build_loss
 
 SHAPES = ((128, 10), (512, 100), (256, 1000), (256, 8142))
 REWEIGHTING = {"omega": 0.75}
 CCAR = "cross_entropy + CCAR"
+WITH_TWO_THREADS = ("F.cross_entropy", "obvious autograd CCAR", "usual LDAM", "torchvision sigmoid focal", CCAR, "ldam")
+SHARE_OF_ONE_THREAD = 0.8  # of the time: all losses are measured there
 # At most this many times cross-entropy.
 TARGETS = {(512, 100, CCAR): 1.8, (256, 1000, CCAR): 1.15, (256, 8142, CCAR): 1.15}
 
@@ -55,9 +58,32 @@ def obvious_ccar(class_counts: Tensor, omega: float = 0.75) -> Step:
     return loss
 
 
+def usual_ldam(class_counts: Tensor, max_margin: float = 0.5, scale: float = 30.0) -> Step:
+    """LDAM as it is usually written: the margin is put into a copy of the logits by a mask of the true classes."""
+    margins = class_counts.double() ** -0.25
+    margins = (margins * (max_margin / margins.max())).float()
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        is_true = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels.unsqueeze(1), True)
+        return F.cross_entropy(scale * torch.where(is_true, logits - margins[labels].unsqueeze(1), logits), labels)
+
+    return loss
+
+
+def torchvision_focal(logits: Tensor, labels: Tensor) -> Tensor:
+    """torchvision's focal loss, which takes a sigmoid of each class."""
+    is_true = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return sigmoid_focal_loss(logits, is_true, reduction="mean")
+
+
 def candidates(num_classes: int) -> dict[str, Step]:
     counts = long_tail(num_classes)
-    losses: dict[str, Step] = {"F.cross_entropy": F.cross_entropy, "obvious autograd CCAR": obvious_ccar(counts)}
+    losses: dict[str, Step] = {
+        "F.cross_entropy": F.cross_entropy,
+        "obvious autograd CCAR": obvious_ccar(counts),
+        "usual LDAM": usual_ldam(counts),
+        "torchvision sigmoid focal": torchvision_focal,
+    }
     for name in LOSSES:
         losses[f"{name} + CCAR"] = build_loss(name, counts, reweighting=REWEIGHTING)
     for reduction in ("weight_normalised", "scale_matched"):
@@ -85,12 +111,15 @@ def measure(loss: Step, logits: Tensor, labels: Tensor, seconds: float) -> tuple
     return kept[:, 1], kept[:, 0]
 
 
-def rows_of(shape: tuple[int, int], seconds: float) -> list[dict[str, Any]]:
+def rows_of(shape: tuple[int, int], threads: int, seconds: float) -> list[dict[str, Any]]:
     """One row per loss at one shape, taking about `seconds` together."""
+    torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
     random = 3 * torch.randn(shape, generator=generator)
     labels = torch.randint(shape[1], shape[:1], generator=generator)
     losses, rows = candidates(shape[1]), []
+    if threads > 1:
+        losses = {name: losses[name] for name in WITH_TWO_THREADS}
     for name, loss in losses.items():
         scale = loss.base.scale if isinstance(loss, Loss) and isinstance(loss.base, BaseLoss) else 1
         logits = (random / scale).requires_grad_()  # the losses that scale their logits take cosines
@@ -98,7 +127,7 @@ def rows_of(shape: tuple[int, int], seconds: float) -> list[dict[str, Any]]:
         low, median, high = (times / floor).quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
         row = {"shape": list(shape), "loss": name, "ratio": median, "ratio_p10": low, "ratio_p90": high}
         row |= {"microseconds": 1e6 * times.median().item(), "floor_microseconds": 1e6 * floor.median().item()}
-        row |= {"n": len(times), "target": TARGETS.get((*shape, name))}
+        row |= {"threads": threads, "n": len(times), "target": TARGETS.get((*shape, name)) if threads == 1 else None}
         rows.append(row)
     return rows
 
@@ -123,6 +152,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     rows = [
         {
             "(N, K)": tuple(row["shape"]),
+            "threads": row["threads"],
             "loss": row["loss"],
             "us": f"{row['microseconds']:.0f}",
             "cross-entropy us": f"{row['floor_microseconds']:.0f}",
@@ -134,28 +164,29 @@ def as_markdown(report: dict[str, Any]) -> str:
         for row in report["rows"]
     ]
     kept = "freed memory kept" if report["freed_memory_kept"] else "freed memory given back"
-    header = f"torch {report['torch']}, {report['cpu']}, {report['threads']} thread, float32, {kept}; medians"
+    header = f"torch {report['torch']}, {report['cpu']}, float32, {kept}; medians"
     return f"{header}\n\n{tabulate(rows, headers='keys', tablefmt='github', disable_numparse=True)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a Markdown table")
-    parser.add_argument("--seconds", type=float, default=50.0, help="time in all (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="time in all (default: %(default)s)")
     options = parser.parse_args(arguments)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        report = {
-            "torch": torch.__version__,
-            "cpu": cpu_model(),
-            "threads": torch.get_num_threads(),
-            "freed_memory_kept": keep_freed_memory(),
-            "rows": [row for shape in SHAPES for row in rows_of(shape, options.seconds / len(SHAPES))],
-        }
-    finally:
-        torch.set_num_threads(threads)
+    seconds = options.seconds / len(SHAPES)
+    shares = {1: SHARE_OF_ONE_THREAD, 2: 1 - SHARE_OF_ONE_THREAD}
+    report = {
+        "torch": torch.__version__,
+        "cpu": cpu_model(),
+        "freed_memory_kept": keep_freed_memory(),
+        "rows": [
+            row
+            for threads, share in shares.items()
+            for shape in SHAPES
+            for row in rows_of(shape, threads, share * seconds)
+        ],
+    }
     heading = "## Loss (`python -m benchmarks.loss_step`)\n\n"
     print(json.dumps(report) if options.json else heading + as_markdown(report))
 
