@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
+from typing import Any
 
 from ccar.errors import CcarError, StoreError
 from ccar.reports.results import Results, summarise
@@ -38,6 +40,9 @@ class Library:
         self.version = 0
         self.problem = ""  # why the store cannot be read
         self.unreadable: dict[str, str] = {}  # studies, and why
+        self.waiting: dict[
+            str, str
+        ] = {}  # studies on a shared cluster that do not train, and why, as their drivers say
         self._versions: dict[str, str] = {}
         self._studies: dict[str, StoredStudy] = {}
         self._sums: dict[str, _Sums] = {}
@@ -103,6 +108,10 @@ class Library:
         for stored in list(self._studies.values()):
             if stored.refresh(begun, READ_SECONDS):
                 self.version += 1
+        waiting = _waiting(self.store.drivers.alive())
+        if waiting != self.waiting:
+            self.waiting = waiting
+            self.version += 1
         self.version = max(self.version, 1)  # from now on an empty store is known to be empty
 
     def _open(self, name: str, version: str) -> None:
@@ -142,3 +151,12 @@ class Library:
                     log.exception("the store cannot be read")
                     self.problem = str(error)
             self._stop.wait(LOOK_SECONDS if all(state.is_whole for state in self.states) else 0.0)
+
+
+def _waiting(notes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """From what drivers note: paused, or the place in the queue."""
+    return {
+        note["study"]: "paused" if note["paused"] else f"waits, {note['waits_for']}"
+        for note in notes.values()
+        if note["paused"] or note["waits_for"]
+    }

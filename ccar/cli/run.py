@@ -119,7 +119,14 @@ def _seat(view: StudyView, address: str | None, limits: Limits, talk: Console) -
         talk.print(f"{name} {text}", markup=False, highlight=False, soft_wrap=True)
 
     drivers = view.places.store.drivers
-    with Seat(drivers, name, priority=limits.priority, at_once=limits.trials_at_once, say=say) as seat:
+    with Seat(
+        drivers,
+        name,
+        study=view.study.name,
+        priority=limits.priority,
+        at_once=limits.trials_at_once,
+        say=say,
+    ) as seat:
         yield seat
 
 

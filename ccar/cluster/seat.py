@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from types import TracebackType
 from typing import Any
 
@@ -24,18 +24,20 @@ class Seat:
     """Used as a context manager around a run; a thread writes and reads the notes meanwhile."""
 
     def __init__(
-        self, drivers: Drivers, name: str, *, priority: int, at_once: int | None, say: Callable[[str], None]
+        self, drivers: Drivers, name: str, *, study: str, priority: int, at_once: int | None, say: Callable[[str], None]
     ) -> None:
         """Nothing is noted yet.
 
         Args:
             drivers: the notes.
             name: of this driver; no other one of the store has it.
+            study: that it brings to its end.
             priority: higher goes first.
             at_once: most trials at once; None: as many as fit.
             say: is told, from a thread, what the study waits for.
         """
         self._drivers = drivers
+        self._study = study
         self._say = say
         self._cluster: str | None = None
         self._own = Contender(
@@ -43,7 +45,7 @@ class Seat:
         )
         self._paused = False
         self._may_run = 0
-        self._waits_for: str | None = None
+        self._waits_for = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_noting, name="ccar-seat", daemon=True)
 
@@ -88,15 +90,16 @@ class Seat:
         try:
             self._paused = self._drivers.is_to_pause(self._own.id)
             own = replace(self._own, paused=self._paused)
-            self._drivers.note(own.id, {**asdict(own), "cluster": self._cluster})
+            told = {"study": self._study, "cluster": self._cluster, "waits_for": self._waits_for}
+            self._drivers.note(own.id, {**asdict(own), **told})
             sharing = contenders(self._drivers.alive(), self._cluster)
         except (StoreError, OSError):  # a full disk shows at the next commit of a trial, with a better message
             return
         if self._own.id not in {one.id for one in sharing}:
             return
         self._may_run = may_run(sharing, self._own.id)
-        waits_for = queue(sharing).get(self._own.id)
-        if waits_for is not None and waits_for != self._waits_for:
+        waits_for = queue(sharing).get(self._own.id, "")
+        if waits_for and waits_for != self._waits_for:
             self._say(f"waits, {waits_for}")
         self._waits_for = waits_for
 
@@ -104,7 +107,7 @@ class Seat:
 def contenders(notes: Mapping[str, Mapping[str, Any]], cluster: str | None) -> Sequence[Contender]:
     """The drivers of one cluster, from their notes."""
     return [
-        Contender(**{name: value for name, value in note.items() if name != "cluster"})
+        Contender(**{field.name: note[field.name] for field in fields(Contender)})
         for note in notes.values()
         if note["cluster"] == cluster
     ]

@@ -44,7 +44,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         row
         for state in states
         if wanted in f"{state.name} {_question(state)}".lower() and kind in ("", _kind(state), *_also(state))
-        for row in [_row(state)]
+        for row in [_row(state, library.waiting.get(state.name, ""))]
     ]
     rows.sort(key=lambda row: row[0], reverse=True)
     if not rows:
@@ -76,19 +76,21 @@ def _question(state: StudyState) -> str:
     return state.study.question.strip() if state.study else ""
 
 
-def _row(state: StudyState) -> tuple[float, list[Content]]:
+def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
     states = progress.trial_states(state)
     done, total = int((~states.isin(list(progress.TO_GO))).sum()), len(state.trials)
     failed = int((states == "failed").sum())
     latest = state.costs["ended_at"].max()
-    words = {"running": f"{len(state.running)} running", "done": "done", "open": "to be gone on with"}[_kind(state)]
+    words = {"running": f"{len(state.running)} running", "done": "done", "open": waiting or "to be gone on with"}[
+        _kind(state)
+    ]
     spent = study_costs(state.validation, state.costs, state.record.submitted_at).hours if state.num_read else 0.0
     return (
         state.record.submitted_at if latest != latest else float(latest),
         [
             link(state.name, address("/study", study=state.name)),
             one_line(_question(state) or "; ".join(state.problems)),
-            words + (f", {failed} failed" if failed else ""),
+            one_line(words + (f", {failed} failed" if failed else "")),
             _bar(done, total, state.num_read),
             _best(state),
             hours(spent),

@@ -48,7 +48,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         html.P(one_line(state.study.question), className="question"),
         *problems,
         _progress(state, states),
-        _facts(state, states),
+        _facts(state, states, desk.library.waiting.get(state.name, "")),
         section("Cells", *_matrices(state, states, fields.get("base", ""))),
         *_failures(state, states),
     ]
@@ -76,7 +76,7 @@ def _progress(state: StudyState, states: pd.Series[str]) -> html.Div:
     )
 
 
-def _facts(state: StudyState, states: pd.Series[str]) -> html.Dl:
+def _facts(state: StudyState, states: pd.Series[str], waiting: str) -> html.Dl:
     pace = progress.pace(state, states)
     in_use = Counter(
         f"{row.host}: {row.device}" for row in rows_of(state.costs[state.costs["key"].isin(state.running)])
@@ -88,7 +88,7 @@ def _facts(state: StudyState, states: pd.Series[str]) -> html.Dl:
             ("Trials per hour", MISSING if pace.trials_per_hour is None else f"{pace.trials_per_hour:,.0f}"),
             ("Images per second", f"{pace.images_per_second:,.0f}" if pace.images_per_second else MISSING),
             ("Hours of training", hours(float(state.costs["seconds"].sum()) / 3600)),
-            ("Workers in use", workers or "none"),
+            ("Workers in use", workers or one_line(waiting) or "none"),
         ]
     )
 

@@ -144,13 +144,13 @@ def test_two_drivers_divide_the_slots_of_their_cluster_and_the_one_that_leaves_m
     said = []
     drivers = Drivers(DiskFolder(tmp_path))
     options = {"at_once": None, "say": said.append}
-    with Seat(drivers, "one_1", priority=0, **options) as one:
+    with Seat(drivers, "one_1", study="one", priority=0, **options) as one:
         one.take("here:1", 4)
         assert one.may_run(0, 10, 0.0) == 4
-        with Seat(drivers, "two_1", priority=0, **options) as two:
+        with Seat(drivers, "two_1", study="two", priority=0, **options) as two:
             two.take("here:1", 4)
             assert two.may_run(0, 10, 0.0) == 2
-            with Seat(drivers, "far_1", priority=9, **options) as far:
+            with Seat(drivers, "far_1", study="far", priority=9, **options) as far:
                 far.take("there:1", 1)
                 assert far.may_run(0, 10, 0.0) == 1  # of another cluster with the same store
             wait_until(lambda: one.may_run(2, 8, 0.0) == 2)
@@ -161,7 +161,7 @@ def test_two_drivers_divide_the_slots_of_their_cluster_and_the_one_that_leaves_m
 
 def test_a_paused_study_says_so_waits_and_goes_on(tmp_path):
     drivers = Drivers(DiskFolder(tmp_path))
-    with Seat(drivers, "one_1", priority=0, at_once=None, say=print) as seat:
+    with Seat(drivers, "one_1", study="one", priority=0, at_once=None, say=print) as seat:
         allowance = Allowance(Limits(), Signals(), seat=seat)
         allowance.begin("here:1", 4, 1)
         assert allowance.trials_at_once(0, 9) == 4

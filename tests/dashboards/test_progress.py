@@ -7,6 +7,7 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
+from ccar.cluster.seat import Seat
 from ccar.store.trial_store import TrialStore
 from tests.dashboards.conftest import served
 from tests.dashboards.made_up_store import begin, epoch, finish, put_study
@@ -45,6 +46,25 @@ def test_the_list_says_of_every_study_what_it_asks_and_how_far_it_is(site, open_
     expect(page.get_by_role("row", name="under-way")).to_contain_text("Is it live?")
     expect(page.get_by_role("row", name="under-way")).to_contain_text("1 failed")
     expect(page.get_by_role("row", name="not-begun")).to_contain_text("0 of 6")
+
+
+def test_a_study_that_waits_for_its_turn_on_a_cluster_says_for_whom(site, store, open_page):
+    how = {"at_once": None, "say": print}
+    with (
+        Seat(store.drivers, "urgent_1", study="urgent", priority=5, **how) as urgent,
+        Seat(store.drivers, "not-begun_1", study="not-begun", priority=0, **how) as other,
+    ):
+        for seat, running in ((urgent, 2), (other, 0)):
+            seat.take("here:1", 2)
+            seat.may_run(running, 8, 0.0)
+        page = open_page(site)
+        row = page.get_by_role("row", name="not-begun")
+        expect(row).to_contain_text("waits, place 1 of 1: behind urgent_1 (priority 5)")
+        store.drivers.pause("not-begun_1")
+        expect(row).to_contain_text("paused")
+        page = open_page(f"{site}/study?study=not-begun")
+        expect(page.locator(".facts")).to_contain_text("paused")
+    expect(page.locator(".facts")).not_to_contain_text("paused")
 
 
 def test_what_is_searched_for_stands_in_the_address_and_is_found_again_by_it(site, open_page):
