@@ -13,7 +13,11 @@ from ccar.study.search import TrialSource
 
 
 class RemainingTrials:
-    """A source without the trials that the store has: their results are told, and the next one is handed out."""
+    """A source without the trials that the store has: their results are told, and the next one is handed out.
+
+    Attributes:
+        num_done: of the trials that were known at the start, how many the store had then.
+    """
 
     def __init__(self, source: TrialSource, store: TrialStore, *, stopped_is_done: bool) -> None:
         """Look up what is done.
@@ -27,7 +31,9 @@ class RemainingTrials:
         self._store = store
         self._done = {"finished", "diverged"} | ({"stopped"} if stopped_is_done else set())
         self._ahead: deque[PlannedTrial] = deque()
-        self.num_done = 0
+        records = (store.read(key) for key in dict.fromkeys(trial.key for trial in source.known))
+        self._had = {record.key: _reached(record) for record in records if record.status in self._done}
+        self.num_done = sum(trial.key in self._had for trial in source.known)
         self._look_ahead()
 
     @property
@@ -58,9 +64,11 @@ class RemainingTrials:
     def _look_ahead(self) -> None:
         """Keep one trial in hand, so that `exhausted` is true as soon as nothing is left to train."""
         while not self._ahead and (trial := self._source.next()) is not None:
+            if trial.key in self._had:
+                self._source.tell(trial, self._had[trial.key])
+                continue
             record = self._store.read(trial.key)
-            if record.status in self._done:
-                self.num_done += 1
+            if record.status in self._done:  # another driver was faster
                 self._source.tell(trial, _reached(record))
             else:
                 self._ahead.append(trial)

@@ -241,10 +241,10 @@ def test_what_the_store_has_is_not_handed_out_again(tmp_path, store, cache, work
     run_in_process(source_of(path, store, cache), worker, Silent())
     more = write_tiny_study(tmp_path, omegas="[0.5, 0.75]", seeds="[0, 1]")
     remaining = RemainingTrials(source_of(more, store, cache), store, stopped_is_done=False)
+    assert remaining.num_done == 2
     names = []
     while not remaining.exhausted:
         names.append(remaining.next().name)
-    assert remaining.num_done == 2
     assert names == [
         "if10/cross_entropy seed 1",
         "if10/cross_entropy+ccar(omega=0.5) seed 1",
