@@ -361,7 +361,7 @@ class Claim:
         outdated = self._one_before
         side = self._put_side_file("checkpoint", ".pt", checkpoint)
         state = {"checkpoint": side, "one_before": self._checkpoint, "damages": self._damages}
-        self._append("commit", {"epochs": new, **state})
+        self._append("commit", {"epochs": new, **state}, side)
         self._epochs.extend(new)
         self._checkpoint, self._one_before = side, self._checkpoint
         if outdated is not None:
@@ -376,13 +376,14 @@ class Claim:
             epochs: those since the last commit.
 
         Raises:
-            Fenced: somebody else has taken the trial over.
+            Fenced: somebody else has taken the trial over; nothing was written.
             StoreError: the store cannot be written.
         """
         self._epochs.extend(self._new(epochs))
         test_file = self._put_side_file("test", ".jsonl", sealed(dataclasses.asdict(test)))
         weights_file = None if weights is None else self._put_side_file("weights", ".pt", weights)
-        self._end("finished", {"test": test_file, "weights": weights_file, "error": "; ".join(self._damages) or None})
+        error = "; ".join(self._damages) or None
+        self._end("finished", {"test": test_file, "weights": weights_file, "error": error}, test_file, weights_file)
         for folder in (self._folder, self._folder.folder("log")):
             for name in folder.names():
                 if name.startswith(("checkpoint-", "heartbeat-", "stacks", ".")):  # of those that died before us, too
@@ -421,7 +422,7 @@ class Claim:
         last = self._epochs[-1]["epoch"] if self._epochs else 0
         return [dataclasses.asdict(epoch) for epoch in epochs if epoch.epoch > last]
 
-    def _end(self, type_: RecordType, content: Mapping[str, Any]) -> None:
+    def _end(self, type_: RecordType, content: Mapping[str, Any], *sides: Mapping[str, str] | None) -> None:
         # The last record repeats the whole history, so that readers of ended trials open one file.
         self._append(
             type_,
@@ -435,11 +436,18 @@ class Claim:
                 "claimed_by": None,
                 **content,
             },
+            *sides,
         )
         self._let_go()
 
-    def _append(self, type_: RecordType, content: Mapping[str, Any]) -> None:
-        self._log.append(self._number, type_, time.time(), content)
+    def _append(self, type_: RecordType, content: Mapping[str, Any], *sides: Mapping[str, str] | None) -> None:
+        """Write the next record, which names these side files."""
+        try:
+            self._log.append(self._number, type_, time.time(), content)
+        except Fenced:
+            for side in filter(None, sides):  # whoever took the trial over may have cleaned up already
+                self._folder.delete(side["file"])
+            raise
         self._number += 1
 
     def _put_side_file(self, kind: str, suffix: str, content: bytes) -> dict[str, str]:

@@ -122,10 +122,13 @@ def test_a_worker_that_was_taken_over_can_write_nothing_any_more(store):
     zombie = claim(store)
     zombie.commit([epoch(1)], b"state 1")
     heir = claim(store, even_if_busy=True)
+    files = store.files.folder("trials", KEY[:2], KEY)
+    before = set(files.names())
     with pytest.raises(Fenced):
         zombie.commit([epoch(2)], b"zombie")
     with pytest.raises(Fenced):
         zombie.finish(TEST, b"zombie")
+    assert set(files.names()) == before
     heir.commit([epoch(2)], b"heir")
     assert heir.checkpoint() == b"heir"
     assert [e.epoch for e in store.read(KEY).epochs] == [1, 2]
