@@ -42,8 +42,7 @@ class RunMetrics:
         self._counts = {**dict.fromkeys(STATES, 0), "waiting": num_trials - num_done, "finished": num_done}
         self._outbox_depth = outbox_depth
         self._next_look = 0.0
-        for state in STATES:
-            self._move(state, 0)
+        self._move("waiting", 0)
 
     def started(self) -> None:
         """One more is running."""
@@ -72,7 +71,8 @@ class RunMetrics:
 
     def _move(self, state: str, by: int) -> None:
         self._counts[state] = max(0, self._counts[state] + by)  # a searcher may come up with more than were known
-        self._trials.set(self._counts[state], tags={"state": state})
+        for each, count in self._counts.items():  # all: what was told before Ray's agent listened is lost
+            self._trials.set(count, tags={"state": each})
 
     def _look_at_outbox(self) -> None:
         began = time.monotonic()
