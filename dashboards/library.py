@@ -40,9 +40,7 @@ class Library:
         self.version = 0
         self.problem = ""  # why the store cannot be read
         self.unreadable: dict[str, str] = {}  # studies, and why
-        self.waiting: dict[
-            str, str
-        ] = {}  # studies on a shared cluster that do not train, and why, as their drivers say
+        self.waiting: dict[str, str] = {}  # studies that wait on a cluster, and why, as their drivers say
         self._versions: dict[str, str] = {}
         self._studies: dict[str, StoredStudy] = {}
         self._sums: dict[str, _Sums] = {}

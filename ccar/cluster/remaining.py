@@ -64,14 +64,13 @@ class RemainingTrials:
     def _look_ahead(self) -> None:
         """Keep one trial in hand, so that `exhausted` is true as soon as nothing is left to train."""
         while not self._ahead and (trial := self._source.next()) is not None:
-            if trial.key in self._had:
-                self._source.tell(trial, self._had[trial.key])
-                continue
-            record = self._store.read(trial.key)
-            if record.status in self._done:  # another driver was faster
-                self._source.tell(trial, _reached(record))
-            else:
-                self._ahead.append(trial)
+            if trial.key not in self._had:
+                record = self._store.read(trial.key)  # again: another driver may have been faster
+                if record.status not in self._done:
+                    self._ahead.append(trial)
+                    break
+                self._had[trial.key] = _reached(record)
+            self._source.tell(trial, self._had[trial.key])
 
 
 def _reached(record: TrialRecord) -> Mapping[str, float] | None:

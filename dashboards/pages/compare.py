@@ -35,7 +35,6 @@ Fields = Mapping[str, str]
 MOST_CELLS = 7  # more cannot be told apart
 MOST_OFFERED = 400
 MOST_PAIRS_SHOWN = 12
-_NOTHING_YET = "None of these cells has a finished trial yet."
 _MEASURES = {
     "test_accuracy": "accuracy",
     "test_balanced_accuracy": "balanced",
@@ -96,7 +95,9 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
     if found is None:
         return instead
     cells = _cells_picked(found, fields)
-    return [note(_NOTHING_YET)] if cells.empty else [_measures(cells, state.name)]
+    if cells.empty:
+        return [note("None of these cells has a finished trial yet.")]
+    return [_measures(cells, state.name)]
 
 
 def figures(desk: Desk, fields: Fields) -> list[Content]:

@@ -81,9 +81,8 @@ def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
     done, total = int((~states.isin(list(progress.TO_GO))).sum()), len(state.trials)
     failed = int((states == "failed").sum())
     latest = state.costs["ended_at"].max()
-    words = {"running": f"{len(state.running)} running", "done": "done", "open": waiting or "to be gone on with"}[
-        _kind(state)
-    ]
+    to_go = waiting or "to be gone on with"
+    words = {"running": f"{len(state.running)} running", "done": "done", "open": to_go}[_kind(state)]
     spent = study_costs(state.validation, state.costs, state.record.submitted_at).hours if state.num_read else 0.0
     return (
         state.record.submitted_at if latest != latest else float(latest),

@@ -55,9 +55,25 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
 
 
 def figures(desk: Desk, fields: Fields) -> list[Content]:
-    """How its trials learn."""
+    """How the trials learn that run, or those that ended last."""
     state = desk.state(fields["study"])
-    return _curves(desk, state)
+    running = state.validation["key"].isin(state.running) & (state.validation["epochs"] > 0)
+    if running.any():
+        chosen, said = state.validation[running], "that run"
+    else:
+        latest = state.costs["ended_at"].where(state.validation["epochs"] > 0).dropna().sort_values().index[::-1]
+        chosen, said = state.validation.loc[latest], "that ended last"
+    if chosen.empty:
+        return []
+    curves = [
+        (f"{trial.cell} seed {trial.seed}", record)
+        for trial in rows_of(chosen.head(MOST_CURVES))
+        if (record := desk.record(trial.key)) is not None
+    ]
+    more = len(chosen) - len(curves)
+    left_out = f" {counted(more, 'more trial')} of these not drawn." if more and said == "that run" else ""
+    caption = f"Validation accuracy of the trials {said}, and their training loss.{left_out}"
+    return [section("Learning curves", plot("curves", learning_curves(curves), caption))]
 
 
 def _progress(state: StudyState, states: pd.Series[str]) -> html.Div:
@@ -137,27 +153,6 @@ def _place(state: StudyState, cells: tuple[progress.CellProgress, ...]) -> Conte
         )
         for cell in cells
     ]
-
-
-def _curves(desk: Desk, state: StudyState) -> list[Content]:
-    """Of the trials that run, or of those that ended last."""
-    running = state.validation["key"].isin(state.running) & (state.validation["epochs"] > 0)
-    if running.any():
-        chosen, said = state.validation[running], "that run"
-    else:
-        latest = state.costs["ended_at"].where(state.validation["epochs"] > 0).dropna().sort_values().index[::-1]
-        chosen, said = state.validation.loc[latest], "that ended last"
-    if chosen.empty:
-        return []
-    curves = [
-        (f"{trial.cell} seed {trial.seed}", record)
-        for trial in rows_of(chosen.head(MOST_CURVES))
-        if (record := desk.record(trial.key)) is not None
-    ]
-    more = len(chosen) - len(curves)
-    left_out = f" {counted(more, 'more trial')} of these not drawn." if more and said == "that run" else ""
-    caption = f"Validation accuracy of the trials {said}, and their training loss.{left_out}"
-    return [section("Learning curves", plot("curves", learning_curves(curves), caption))]
 
 
 def _failures(state: StudyState, states: pd.Series[str]) -> list[Content]:
