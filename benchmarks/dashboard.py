@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,9 @@ GRIDS = {  # trials: 5 base losses x (plain + omegas x frequencies) x 2 imbalanc
     2000: (13, ["fraction", "max_normalised", "none"]),
     20000: (133, ["fraction", "max_normalised", "none"]),
 }
+CALM = STUDY.format(trials="calm", omegas=[0.25, 0.5, 0.75], frequencies=["fraction"]).replace(
+    "seeds: [0, 1, 2, 3, 4]", "seeds: [0]"
+)
 REPETITIONS = 5
 REQUESTS = 200
 _ALL_DRAWN = "[...document.querySelectorAll('.dash-graph')].every((graph) => graph.querySelector('.main-svg'))"
@@ -51,9 +54,11 @@ def main() -> None:
         for number in map(int, sys.argv[1:] or GRIDS):
             with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
                 measure(browser, Path(folder), number)
+        with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
+            measure_hammering(browser, Path(folder))
+        with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
+            measure_a_running_study(browser, Path(folder))
         browser.close()
-    with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
-        measure_hammering(Path(folder))
 
 
 def measure(browser: Browser, folder: Path, number: int) -> None:
@@ -119,17 +124,21 @@ def lags(browser: Browser, store: TrialStore, address: str, name: str, waiting: 
     return found
 
 
-def measure_hammering(folder: Path) -> None:
-    """The same study with nobody looking, and with many requests at once for as long as it runs."""
+def measure_hammering(browser: Browser, folder: Path) -> None:
+    """The same study with nobody looking, and with many requests at once for as long as it runs.
+
+    A third of them ask for the layout, a third for all trials as CSV, a third what an open page of the study asks.
+    """
     study = folder / "calm.yaml"
-    text = STUDY.format(trials="calm", omegas=[0.25, 0.5, 0.75], frequencies=["fraction"])
+    study.write_text(CALM)
     times: dict[str, list[float]] = {"calm": [], "hammered": []}
     for repetition in range(3):
         for kind, seconds in times.items():
-            study.write_text(text.replace("seeds: [0, 1, 2, 3, 4]", "seeds: [0]"))
             store = TrialStore(folder / f"{kind}-{repetition}")
             store.root.mkdir()
-            with served(store) as (address, _), hammered(address if kind == "hammered" else None):
+            with served(store) as (address, _), ExitStack() as requests:
+                if kind == "hammered":
+                    requests.enter_context(hammered(address, asked_by_a_page(browser, address)))
                 begun = time.monotonic()
                 command = [sys.executable, "-m", "ccar", "run", str(study), "--store", str(store.root)]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -140,13 +149,45 @@ def measure_hammering(folder: Path) -> None:
     row("ratio", f"{ratio:.2f}", "1.1")
 
 
+def measure_a_running_study(browser: Browser, folder: Path) -> None:
+    """How far an open page is behind the store while all processors train: at each end of a trial."""
+    study, store = folder / "calm.yaml", TrialStore(folder / "store")
+    study.write_text(CALM)
+    store.root.mkdir()
+    with served(store) as (address, _):
+        page, shown_at = browser.new_page(), dict[int, float]()
+        page.goto(f"{address}/study?study=bench-calm")
+        command = [sys.executable, "-m", "ccar", "run", str(study), "--store", str(store.root)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+            ended_at = time.time()
+            while time.time() - ended_at < 5.0:
+                ended_at = time.time() if run.poll() is None else ended_at
+                found = page.locator("#counts")
+                done = int(found.inner_text().partition(" ")[0]) if found.count() else 0
+                shown_at.setdefault(done, time.time())
+                page.wait_for_timeout(20)
+        page.close()
+    ends = sorted(record.ended_at or 0.0 for record in store.all_records())
+    behind = [
+        min(at for done, at in shown_at.items() if done >= count) - end for count, end in enumerate(ends, start=1)
+    ]
+    row("behind the store while a study runs on all processors", spread(behind, "s"), "2 s")
+
+
+def asked_by_a_page(browser: Browser, address: str) -> list[str]:
+    """What a page posts while it is open, as JSON."""
+    page, posted = browser.new_page(), list[str]()
+    page.on("request", lambda request: posted.append(request.post_data or "") if request.method == "POST" else None)
+    page.goto(f"{address}/study?study=bench-calm")
+    page.wait_for_timeout(3000)
+    page.close()
+    return posted
+
+
 @contextmanager
-def hammered(address: str | None):
+def hammered(address: str, posts: list[str]):
     """Requests come from a process of the least priority: who hammers a server does so from elsewhere."""
-    if address is None:
-        yield
-        return
-    process = multiprocessing.get_context("spawn").Process(target=_hammer, args=(address,))
+    process = multiprocessing.get_context("spawn").Process(target=_hammer, args=(address, posts))
     process.start()
     try:
         yield
@@ -155,17 +196,21 @@ def hammered(address: str | None):
         process.join()
 
 
-def _hammer(address: str) -> None:
+def _hammer(address: str, posts: list[str]) -> None:
     os.setsid()
     os.nice(19)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text("19")
-    paths = ("_dash-layout", "csv/trials?study=bench-calm")
+    requests = [urllib.request.Request(f"{address}/{path}") for path in ("_dash-layout", "csv/trials?study=bench-calm")]
+    kind = {"Content-Type": "application/json"}
+    page = f"{address}/_dash-update-component"
 
     def ask(number: int) -> None:
+        post = urllib.request.Request(page, posts[number % len(posts)].encode(), kind)
+        request = [*requests, post][number % 3]
         while True:
             try:
-                with urllib.request.urlopen(f"{address}/{paths[number % 2]}") as answer:
+                with urllib.request.urlopen(request) as answer:
                     answer.read()
             except OSError:
                 time.sleep(0.1)

@@ -64,7 +64,7 @@ def main() -> None:
 def more_trials(num_trials: int, folder: Path) -> None:
     """A study of so many trials, and a plan of it once they have finished."""
     study, store = write_study(folder, "nothing", NOTHING, num_trials), folder / "store"
-    wall, _ = run(study, store)
+    wall = run(study, store).wall
     ends = sorted(record.ended_at or 0.0 for record in TrialStore(store).all_records())
     assert len(ends) == num_trials
     # The first trials of all wait for imports.

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from tabulate import tabulate
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import sigmoid_focal_loss
 
 from ccar.losses import LOSSES, BaseLoss, Loss, build_loss
@@ -132,6 +133,58 @@ def rows_of(shape: tuple[int, int], threads: int, seconds: float) -> list[dict[s
     return rows
 
 
+class Operations(TorchDispatchMode):
+    """Counts what torch is asked to compute: on (N, K) numbers, and on fewer. Views compute nothing."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.wide, self.narrow = size, 0, 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, arguments: Sequence[Any] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        made = operation(*arguments, **(options or {}))
+        if not operation.is_view:
+            tensors = [each for each in (*arguments, made) if isinstance(each, Tensor)]
+            # What scatters or gathers one number of each row touches a few of them only.
+            touched = operation.overloadpacket.__name__ in ("gather", "scatter_")
+            is_wide = not touched and max((each.numel() for each in tensors), default=0) >= self.size
+            self.wide, self.narrow = self.wide + is_wide, self.narrow + (not is_wide)
+        return made
+
+
+def operations_of(loss: Step, shape: tuple[int, int]) -> tuple[int, int]:
+    """How many operations one step makes: on (N, K) numbers, and on fewer."""
+    logits, labels = torch.randn(shape, requires_grad=True), torch.zeros(shape[0], dtype=torch.int64)
+    loss(logits, labels).backward()
+    with Operations(logits.numel()) as counted:
+        loss(logits, labels).backward()
+    return counted.wide, counted.narrow
+
+
+def microseconds_of(shape: tuple[int, ...]) -> float:
+    """Of one product of two tensors of this shape, on one thread; median."""
+    torch.set_num_threads(1)
+    one, other, seconds = torch.randn(shape), torch.randn(shape), []
+    for _ in range(300):
+        start = time.perf_counter()
+        torch.mul(one, other, out=one)
+        seconds.append(time.perf_counter() - start)
+    return 1e6 * sorted(seconds)[len(seconds) // 2]
+
+
+def floor_of(shape: tuple[int, int]) -> dict[str, Any]:
+    """What one operation costs at this shape, and how many cross-entropy and CCAR over it make."""
+    ccar = build_loss("cross_entropy", long_tail(shape[1]), reweighting=REWEIGHTING)
+    return {
+        "shape": list(shape),
+        "wide_microseconds": microseconds_of(shape),
+        "narrow_microseconds": microseconds_of(shape[:1]),
+        "cross_entropy": operations_of(F.cross_entropy, shape),
+        "ccar": operations_of(ccar, shape),
+    }
+
+
 def keep_freed_memory() -> bool:
     """Tell glibc to give no memory back to the system; False where there is no glibc."""
     if not sys.platform.startswith("linux") or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
@@ -165,7 +218,23 @@ def as_markdown(report: dict[str, Any]) -> str:
     ]
     kept = "freed memory kept" if report["freed_memory_kept"] else "freed memory given back"
     header = f"torch {report['torch']}, {report['cpu']}, float32, {kept}; medians"
-    return f"{header}\n\n{tabulate(rows, headers='keys', tablefmt='github', disable_numparse=True)}"
+    floors = [
+        {
+            "(N, K)": tuple(each["shape"]),
+            "one product of (N, K), us": f"{each['wide_microseconds']:.1f}",
+            "one of (N,), us": f"{each['narrow_microseconds']:.1f}",
+            "cross-entropy: on (N, K), on fewer": "{}, {}".format(*each["cross_entropy"]),
+            f"{CCAR}: on (N, K), on fewer": "{}, {}".format(*each["ccar"]),
+        }
+        for each in report["floors"]
+    ]
+    tables = [tabulate(table, headers="keys", tablefmt="github", disable_numparse=True) for table in (rows, floors)]
+    return (
+        f"{header}\n\n{tables[0]}\n\n"
+        "Where it goes, on one thread: operations of one step, forward and backward. Those of torch's cross-entropy "
+        "are fused: one makes several passes. What CCAR adds at few classes is calls into torch for N numbers.\n\n"
+        f"{tables[1]}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -180,6 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "torch": torch.__version__,
         "cpu": cpu_model(),
         "freed_memory_kept": keep_freed_memory(),
+        "floors": [floor_of(shape) for shape in SHAPES],
         "rows": [
             row
             for threads, share in shares.items()

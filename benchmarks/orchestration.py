@@ -8,7 +8,7 @@ Three figures, on all CPUs of this machine:
   nothing beside them, and the share is given by their seconds too.
 - the same study again: nothing to train.
 - 2,000 trials of one epoch: what a trial costs that trains next to nothing, first and last ones apart, and how
-  much the driver's memory grows.
+  much the driver's memory grows. Their floor is the processor time that all processes need, over the CPUs.
 
     python -m benchmarks.orchestration [--trials 200] [--empty-trials 2000]
 """
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -71,10 +72,32 @@ def main() -> None:
         empty_trials(Path(folder), given.empty_trials)
 
 
+@dataclass(slots=True)
+class Run:
+    """What was seen of a `ccar run` from outside, twice a second."""
+
+    begun: float  # Unix time
+    wall: float = 0.0  # seconds of the whole command
+    memory: list[tuple[float, int]] = field(default_factory=list)  # of the driver: Unix time, bytes
+    processor: dict[str, dict[int, float]] = field(default_factory=dict)  # seconds by what it is and process id
+
+    def look(self, driver: psutil.Process) -> None:
+        self.memory.append((time.time(), driver.memory_info().rss))
+        for process in (driver, *driver.children(recursive=True)):
+            try:
+                line, times = " ".join(process.cmdline()), process.cpu_times()
+            except psutil.Error:  # it has ended
+                continue
+            kind = "driver" if process == driver else "feeder" if "ccar.tracking.feeder" in line else "Ray"
+            kind = "workers" if line.startswith("ray::_TrialActor") else kind
+            self.processor.setdefault(kind, {})[process.pid] = times.user + times.system
+
+
 def one_second_trials(folder: Path, num_trials: int) -> None:
     """Busy share of a study of one-second trials, and what running it again takes."""
     study = write_study(folder, "one-second", ONE_SECOND, num_trials)
-    wall, _ = run(study, folder / "store-1")
+    seen = run(study, folder / "store-1")
+    wall = seen.wall
     records = list(TrialStore(folder / "store-1").all_records())
     assert all(record.status == "finished" for record in records)
     seconds = sorted(record.seconds for record in records)
@@ -83,6 +106,9 @@ def one_second_trials(folder: Path, num_trials: int) -> None:
     name = f"{len(records)} trials of {seconds[len(seconds) // 2]:.2f} s (p10 - p90 {spread}) on {CPUS} CPUs"
     print(f"| {name}: busy share of {wall:.1f} s wall | {busy:.2f} | at least 0.85 |")
     print(f"| the same, from the first trial's start to the last one's end | {steady_busy_share(records):.2f} | |")
+    before = min(record.started_at for record in records) - seen.begun
+    after = seen.begun + wall - max(record.ended_at for record in records)
+    print(f"| what is missing: before the first start / after the last end | {before:.1f} / {after:.1f} s | |")
     bare = seconds_in_bare_processes(study, folder / "bare")
     in_the_run = {record.key: record.seconds for record in records}
     ratios = sorted(in_the_run[key] / alone for key, alone in bare.items())
@@ -92,7 +118,7 @@ def one_second_trials(folder: Path, num_trials: int) -> None:
         f"{ratios[len(ratios) // 10]:.2f} - {ratios[-len(ratios) // 10]:.2f}) | {slower:.2f} | |"
     )
     print(f"| busy share by the seconds in bare processes | {busy / slower:.2f} | |")
-    walls = sorted(run(study, folder / "store-1")[0] for _ in range(3))
+    walls = sorted(run(study, folder / "store-1").wall for _ in range(3))
     print(f"| the finished study again, whole command, median of 3 (max {walls[-1]:.1f} s) | {walls[1]:.1f} s | 6 s |")
 
 
@@ -133,7 +159,7 @@ def train_bare(study_file: str, store: str, part: str) -> None:
 def empty_trials(folder: Path, num_trials: int) -> None:
     """Cost of a trial that trains next to nothing, its growth, and the driver's memory."""
     study = write_study(folder, "nothing", NOTHING, num_trials)
-    wall, samples = run(study, folder / "store-2")
+    seen = run(study, folder / "store-2")
     records = list(TrialStore(folder / "store-2").all_records())
     ends = sorted(record.ended_at for record in records)
     part = max(2, len(ends) // 10)
@@ -141,9 +167,15 @@ def empty_trials(folder: Path, num_trials: int) -> None:
     first = (ends[2 * part - 1] - ends[part // 2]) / (2 * part - 1 - part // 2)
     last = (ends[-1] - ends[-part]) / (part - 1)
     steady = (ends[-1] - ends[part // 2]) / (len(ends) - 1 - part // 2)
-    at_first = next(memory for when, memory in samples if when >= ends[part // 2])
-    at_last = [memory for when, memory in samples if when <= ends[-1]][-1]
-    print(f"| {len(ends)} trials of nothing: whole command / trials | {wall / len(ends) * 1e3:.0f} ms | 60 ms |")
+    at_first = next(memory for when, memory in seen.memory if when >= ends[part // 2])
+    at_last = [memory for when, memory in seen.memory if when <= ends[-1]][-1]
+    print(f"| {len(ends)} trials of nothing: whole command / trials | {seen.wall / len(ends) * 1e3:.0f} ms | 60 ms |")
+    used = {kind: sum(seconds.values()) / len(ends) for kind, seconds in sorted(seen.processor.items())}
+    parts = ", ".join(f"{kind} {1e3 * seconds:.0f}" for kind, seconds in used.items())
+    floor = 1e3 * sum(used.values()) / CPUS
+    print(
+        f"| floor of that: processor time of all processes ({parts} ms a trial) over {CPUS} CPUs | {floor:.0f} ms | |"
+    )
     print(f"| a trial between the first and the last end | {steady * 1e3:.1f} ms | |")
     ratio = f"{last / first:.2f}"
     print(
@@ -164,24 +196,24 @@ def write_study(folder: Path, name: str, shape: dict, num_trials: int) -> Path:
     return path
 
 
-def run(study: Path, store: Path) -> tuple[float, list[tuple[float, int]]]:
-    """Wall-clock seconds of `ccar run`, and the driver's memory (Unix time, bytes) twice a second."""
-    begun = time.monotonic()
+def run(study: Path, store: Path) -> Run:
+    """`ccar run` as a process of its own."""
+    begun, seen = time.monotonic(), Run(time.time())
     command = [str(Path(sys.executable).with_name("ccar")), "run", str(study), "--store", str(store)]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        driver, samples = psutil.Process(process.pid), []
+        driver = psutil.Process(process.pid)
         while process.poll() is None:
             try:
-                samples.append((time.time(), driver.memory_info().rss))
+                seen.look(driver)
             except psutil.NoSuchProcess:
                 break
             time.sleep(0.5)
-        wall = time.monotonic() - begun
+        seen.wall = time.monotonic() - begun
         if process.wait() != 0:
             output.seek(0)
             sys.exit(output.read().decode())
-    return wall, samples
+    return seen
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 The trials are written to a real store first, as training would have left them, and are not counted. Each timing
 is the whole command in a process of its own: read the study, its data and the store, make the frames, write tables
-and figures. `unchanged` is the same command again, which finds its report intact.
+and figures. `unchanged` is the same command again, which finds its report intact. The floor is a process that imports
+what the command does.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ NUM_EPOCHS = 20
 NUM_CLASSES = 10
 NUM_BINS = 15
 REPETITIONS = 5
+IMPORTS = "import ccar.cli.app, ccar.cli.study_view, ccar.reports.write, matplotlib.figure"
 STUDY = """\
 study: bench-{trials}
 question: How long does a report take?
@@ -146,6 +148,12 @@ def main() -> None:
             own = Path(folder) / str(num_trials)  # the studies share trials, so each has a store of its own
             own.mkdir()
             measure(num_trials, own)
+    seconds = []
+    for _ in range(REPETITIONS):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+        seconds.append(time.perf_counter() - started)
+    print(f"| floor: the imports alone | {spread(seconds)} s | | |")
 
 
 if __name__ == "__main__":

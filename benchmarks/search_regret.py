@@ -230,7 +230,9 @@ def main() -> None:
     print(
         f"{study.stem}: every candidate is stored, {num_seeds} seeds, {num_epochs} epochs. Regret in points of "
         "validation balanced accuracy below the full grid's pick, mean over replays, after a share of the candidates; "
-        "`found at` and cost in shares of the full grid's device-time."
+        "`found at` and cost in shares of the full grid's device-time. No search can do with less than one candidate, "
+        f"{1 / len(single[0].candidates):.0%} of the grid of one base loss and "
+        f"{1 / len(together[0].candidates):.0%} of both together."
     )
     print_searches("Omega of one base loss", single)
     print_searches("Base loss and omega together", together)

@@ -6,6 +6,7 @@ By default 200 and 2,000 trials of 20 epochs; 20,000 take ten times as long, mos
 store is written first, as training would have left it, and sent to MLflow in an SQLite file; neither is counted.
 `mlflow.search_runs` gives the last value of every metric, all params and tags of a run; ccar's frames also have
 calibration and the best epoch, and every record is verified when it is read. All in this process, imports not counted.
+The floor is reading the store's records and test results as bytes.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ def measure(num_trials: int, folder: Path) -> None:
         assert not again.refresh(keys, 1e9)
         return len(again.state.validation), again.state.validation.shape[1] + again.state.costs.shape[1]
 
+    def bytes_alone() -> tuple[int, int]:
+        files = [*(folder / "store" / "trials").rglob("*.jsonl")]
+        return len(files), sum(len(file.read_bytes()) for file in files) // len(files)
+
     yardstick, shape = timed(search_runs)
     row(num_trials, "mlflow.search_runs", yardstick, shape, yardstick)
     for name, read in (
@@ -87,6 +92,8 @@ def measure(num_trials: int, folder: Path) -> None:
     ):
         seconds, shape = timed(read)
         row(num_trials, name, seconds, shape, yardstick)
+    seconds, shape = timed(bytes_alone)
+    row(num_trials, "floor: files x bytes, read", seconds, shape, yardstick)
 
 
 def timed(read: Callable[[], tuple[int, int]]) -> tuple[list[float], tuple[int, int]]:

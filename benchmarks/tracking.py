@@ -9,10 +9,12 @@ feeder), so a trial waits for none of this; the figures are what that process ta
 from __future__ import annotations
 
 import resource
+import sqlite3
 import statistics
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 from ccar.metrics.accuracy import Evaluation
@@ -105,6 +107,7 @@ def per_trial_in_this_process(store: TrialStore, studies: list[StudyRecord]) -> 
         wall.append(1e3 * (time.perf_counter() - wall_before) / delivery.trials)
     points = delivery.points // delivery.trials
     print(f"- delivery of a trial ({points} points): {spread(cpu)} ms CPU, {spread(wall)} ms wall")
+    print(f"- floor: {points} rows into a table of SQLite's by itself: {rows_into_sqlite(points):.2f} ms CPU")
     share = statistics.median(cpu) / (10 * TRIAL_SECONDS)
     print(f"- share of a {TRIAL_SECONDS:.0f} s trial, if delivery took a training core: {share:.1f} %")
     for what, trust_cursor in (("by the notes", True), ("by asking the server", False)):
@@ -112,6 +115,23 @@ def per_trial_in_this_process(store: TrialStore, studies: list[StudyRecord]) -> 
         report = sync(store, outbox.tracking_uri, trust_cursor=trust_cursor)
         assert report.points == 0
         print(f"- nothing new in {len(studies)} studies, {what}: {1e3 * (time.perf_counter() - started):.0f} ms")
+
+
+def rows_into_sqlite(count: int) -> float:
+    """Milliseconds of the processor for so many rows like a metric's, in one transaction; median."""
+    row = ("val.balanced_accuracy", 0.5, 1_700_000_000_000, "0" * 32, 1, False)
+    spent = []
+    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/metrics.db")) as database:
+        database.execute(
+            "CREATE TABLE metrics (key, value, timestamp, run, step, is_nan, PRIMARY KEY (key, step, run))"
+        )
+        for number in range(50):
+            rows = [(f"{row[0]}{step}", *row[1:3], f"{row[3]}{number}", step, False) for step in range(count)]
+            before = time.process_time()
+            with database:
+                database.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", rows)
+            spent.append(1e3 * (time.process_time() - before))
+    return statistics.median(spent)
 
 
 def in_the_feeder(store: TrialStore, study: StudyRecord) -> None:

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from dash import Dash
 from flask import Flask, Request, Response, request
 
+from dashboards.pace import Pace
+
+# A page is some 30 files and answers, an open one asks twice a second: this is for a dozen people.
+_REQUESTS_PER_SECOND = 30.0
+_REQUESTS_AT_ONCE = 300
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -33,9 +38,11 @@ def guard(app: Dash, hosts: Sequence[str], token: str | None) -> None:
     )
 
     server: Flask = app.server
+    pace = Pace(_REQUESTS_PER_SECOND, _REQUESTS_AT_ONCE)
 
     @server.before_request
     def admit() -> Response | None:
+        pace.wait()
         if request.headers.get("Host") not in hosts:
             return Response(f"This server is called {hosts[0]}.\n", 403, mimetype="text/plain")
         if token is not None and not _has_token(request, token):

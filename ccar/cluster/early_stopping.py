@@ -48,10 +48,12 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
     def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:
         if self._applies(trial):
             self._rule(trial).on_trial_complete(tune_controller, trial, result)
+        _forget_numbers(trial)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         if self._applies(trial):
             self._rule(trial).on_trial_error(tune_controller, trial)
+        _forget_numbers(trial)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
         if self._applies(trial):
@@ -66,6 +68,16 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         if factor not in self._rules:
             self._rules[factor] = _rule(self._early_stopping)
         return self._rules[factor]
+
+
+def _forget_numbers(trial: Trial) -> None:
+    """Drop what Tune would keep of an ended trial until the run ends.
+
+    Of each number that a trial has told, Tune keeps the extremes, means and the last ten: 50 kB a trial, which would be
+    most of the driver's memory after thousands of them.
+    """
+    trial.metric_analysis.clear()
+    trial.metric_n_steps.clear()
 
 
 def _rule(definition: EarlyStopping) -> TrialScheduler:

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from ccar.tracking.web_server import free_port, running
+from dashboards import pace
 
 
 def test_trials_on_the_same_machine_go_first(tmp_path):
@@ -20,3 +22,30 @@ def test_trials_on_the_same_machine_go_first(tmp_path):
         assert dashboard.nice() == 19
         group = Path(f"/proc/{dashboard.pid}/autogroup")
         assert not group.exists() or group.read_text().endswith(" nice 10\n")
+
+
+def test_who_asks_too_often_waits_his_turn_and_a_burst_does_not(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(pace, "time", clock)
+    bounded = pace.Pace(per_second=50.0, burst=10)
+    clock.now = 1000.0
+    for _ in range(14):
+        bounded.wait()
+    assert clock.slept == pytest.approx([0.0] * 11 + [0.02, 0.04, 0.06])
+    clock.now += 1.0  # quiet for long enough that the burst is there again
+    bounded.wait()
+    assert clock.slept[-1] == 0.0
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
