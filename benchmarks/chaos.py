@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import tests.conftest  # noqa: F401  # its clean environment
-from tests.chaos.checker import doubled_epochs, left_behind, missing_in_mlflow, percentile, results
+from tests.chaos.checker import doubled_epochs, left_behind, percentile, results, wrong_in_mlflow
 from tests.chaos.storm import CCAR, Outcome, Storm, schedule
 from tests.tiny_study import write_tiny_study
 
@@ -38,7 +38,10 @@ def main() -> int:
             storm.rage(schedule(num_faults, seed))
         minutes = (time.monotonic() - begun) / 60
         doubled = doubled_epochs(storm.store.root)
-        wrong = [*missing_in_mlflow(storm.store.root, "tiny"), *left_behind(folder, storm.outcome)]
+        wrong = [
+            *wrong_in_mlflow(storm.store.root, "tiny", storm.store.root / "mlflow.db"),
+            *left_behind(folder, storm.outcome),
+        ]
         if results(storm.store.root, "tiny") != results(calm, "tiny"):
             wrong.append("numbers, weights or tables differ from those of the undisturbed run")
     outcome, passed = storm.outcome, not wrong and not doubled and not storm.outcome.epochs_lost

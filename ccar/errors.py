@@ -74,5 +74,9 @@ class TrackingError(CcarError):
     """The MLflow store or server did not take what it was given."""
 
 
+class TrackingUnreachable(TrackingError, UserError):
+    """No MLflow server answers at the address that was given."""
+
+
 class Diverged(CcarError):
     """The training loss is no longer finite."""

@@ -24,7 +24,7 @@ from ccar.cluster.interruption import Interruption
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.seat import Seat
 from ccar.cluster.submissions import DRIVER_NAME
-from ccar.errors import CcarError
+from ccar.errors import CcarError, TrackingUnreachable
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
 from ccar.tracking.address import check_tracking, shown
@@ -69,11 +69,11 @@ def run_study(
 
     Raises:
         UserError: the file, the store, the tracking server or the cluster cannot be used, or the rest of the study
-            would take too long; nothing was begun.
+            would take too long; nothing was begun. A study that the store has goes on without its tracking server.
     """
     view = StudyView.open(file, places)
     if not places.tracks_in_store:
-        check_tracking(places.tracking_uri)
+        _check_tracking(view, talk)
     check_address(address)
     limits = limits or Limits()
     if limits.max_device_hours is not None:
@@ -98,6 +98,26 @@ def run_study(
         if allowance.is_spent:
             talk.print(f"--max-device-hours {limits.max_device_hours:g} are used up", style="yellow", markup=False)
         return outcome
+
+
+def _check_tracking(view: StudyView, talk: Console) -> None:
+    """Make sure that MLflow can be reached; where the study goes on, as that of a requeued job, only say so.
+
+    Raises:
+        UserError: it cannot, and the study is new: the address may be wrong.
+    """
+    try:
+        check_tracking(view.places.tracking_uri)
+    except TrackingUnreachable as error:
+        if view.places.store.study(view.study.name) is None:
+            raise
+        talk.print(
+            f"{error}\nthe study goes on; MLflow is sent what it lacks once it is back, or by `ccar sync`",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _sources(view: StudyView) -> tuple[TrialSource, RemainingTrials]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+from ccar.store.files import make_folder, store_error, store_errors
 
 HANG_SECONDS = 900.0  # reading a large data set from a cold disk, or compiling kernels, takes minutes
 
@@ -14,7 +17,8 @@ _LONGEST_EPOCHS = 10.0
 class Watchdog:
     """Used as a context manager around a trial: when no epoch ends in time, notes all stacks and ends the process.
 
-    It is Python's own `faulthandler`, which needs neither the interpreter nor its lock for that.
+    It is Python's own `faulthandler`, which needs neither the interpreter nor its lock for that. Entering it raises
+    StoreError when its file cannot be written.
     """
 
     def __init__(self, file: Path, seconds: float) -> None:
@@ -28,8 +32,9 @@ class Watchdog:
         self._seconds = seconds
 
     def __enter__(self) -> Watchdog:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("w", encoding="utf-8")
+        make_folder(self._path.parent)
+        with store_errors("write", self._path):
+            self._file = self._path.open("w", encoding="utf-8")
         self.expect_epoch()
         return self
 
@@ -38,7 +43,8 @@ class Watchdog:
     ) -> None:
         self.rest()
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # an empty one says nothing
+            self._path.unlink()
 
     def expect_epoch(self, last_seconds: float = 0.0) -> None:
         """From now on, an epoch is to end; the last one took `last_seconds`."""
@@ -54,15 +60,21 @@ def take_stacks(file: Path) -> str | None:
     """What a process that was ended so has left: where it stood, in a line; None when there is nothing.
 
     The file is set aside, so that the trial can be tried again.
+
+    Raises:
+        StoreError: it cannot be read or set aside.
     """
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise store_error("read", file, error) from error
     if not text.strip():  # that process was killed, or still works
         return None
     kept = file.with_name("hang.txt")
-    file.replace(kept)
+    with store_errors("write", kept):
+        file.replace(kept)
     main_thread = text.rpartition("Thread ")[2].splitlines()[1:]  # the oldest thread comes last
     where = main_thread[0].strip() if main_thread else "an unknown place"
     return f"it hung and was ended, at {where}; all stacks are in {kept}"

@@ -33,38 +33,42 @@ class DiskFolder:
         replace_atomically(self.path / name, content)
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        with self._says("read", name):
+            return (self.path / name).read_bytes()
 
     def exists(self, name: str) -> bool:
-        return (self.path / name).exists()
+        try:
+            self.touched_at(name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def delete(self, name: str) -> None:
-        (self.path / name).unlink(missing_ok=True)
+        with self._says("delete", name):
+            (self.path / name).unlink(missing_ok=True)
 
     def touch(self, name: str) -> None:
-        try:
+        with self._says("write", name):
             (self.path / name).touch()
-        except FileNotFoundError:  # the folder was deleted
-            raise
-        except OSError as error:
-            raise store_error(self.path / name, error) from error
 
     def touched_at(self, name: str) -> float:
-        return (self.path / name).stat().st_mtime
+        with self._says("read", name):
+            return (self.path / name).stat().st_mtime
 
     def names(self, depth: int = 1) -> Collection[str]:
         # Neither by globbing nor by iterdir: whoever follows a store of thousands of trials would wait for its paths.
         try:
-            if depth == 1:
-                return os.listdir(self.path)  # noqa: PTH208
-            with os.scandir(self.path) as folders:
-                return [name for folder in folders for name in os.listdir(folder)]  # noqa: PTH208
+            with self._says("read"):
+                if depth == 1:
+                    return os.listdir(self.path)  # noqa: PTH208
+                with os.scandir(self.path) as folders:
+                    return [name for folder in folders for name in os.listdir(folder)]  # noqa: PTH208
         except FileNotFoundError:
             return []
 
     def versions(self) -> Mapping[str, str]:
         found = {}
-        with suppress(FileNotFoundError), os.scandir(self.path) as entries:
+        with suppress(FileNotFoundError), self._says("read"), os.scandir(self.path) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # a temporary file, or deleted meanwhile
                     stat = entry.stat()
@@ -74,17 +78,36 @@ class DiskFolder:
     @contextmanager
     def turn(self, name: str, seconds: float) -> Iterator[None]:
         make_folder(self.path)
-        with filelock.FileLock(self.path / name, timeout=seconds):  # the kernel lets go when its owner dies
+        lock = filelock.FileLock(self.path / name, timeout=seconds)
+        try:
+            turn = lock.acquire()
+        except TimeoutError:  # an OSError, too
+            raise
+        except OSError as error:
+            raise store_error("lock", self.path / name, error) from error
+        with turn:  # the kernel lets go when its owner dies
             yield
 
     def nearest(self) -> DiskFolder:
         existing = self.path
-        while not existing.exists():
-            existing = existing.parent
+        with self._says("read"):
+            while not existing.exists():
+                existing = existing.parent
         return DiskFolder(existing)
 
     def clear(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def free_bytes(self) -> int | None:
-        return shutil.disk_usage(self.nearest().path).free
+        with self._says("read"):
+            return shutil.disk_usage(self.nearest().path).free
+
+    @contextmanager
+    def _says(self, what: str, name: str = "") -> Iterator[None]:
+        """Turn errors of the file system into ours; that there is no such file is for the caller to judge."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise store_error(what, self.path / name, error) from error

@@ -5,9 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ccar.errors import StoreError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Of a disk, of the server of a network file system, and of a mount whose other end is gone.
+_BROKEN = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN})
 
 
 def create_exclusively(path: Path, content: bytes) -> bool:
@@ -17,19 +23,21 @@ def create_exclusively(path: Path, content: bytes) -> bool:
     A crash at any moment leaves either no `path` or the whole of it.
 
     Raises:
-        StoreError: the disk is full or the folder cannot be written.
+        StoreError: the disk is full or the folder cannot be written. `path` may be there nevertheless: where only
+            the last fsync failed, or a server did what it was told and could not say so.
     """
-    temporary = _write_temporary(path, content)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise store_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    return True
+    with store_errors("write", path):
+        temporary = _write_temporary(path, content)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # Where the answer of a server gets lost, NFS sends the link again, and is told of the one that it made.
+            if not _is_same_file(path, temporary):
+                return False
+        finally:
+            _remove(temporary)
+        _sync_folder(path.parent)
+        return True
 
 
 def replace_atomically(path: Path, content: bytes) -> None:
@@ -38,13 +46,14 @@ def replace_atomically(path: Path, content: bytes) -> None:
     Raises:
         StoreError: the disk is full or the folder cannot be written.
     """
-    temporary = _write_temporary(path, content)
-    try:
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise store_error(path, error) from error
-    _sync_folder(path.parent)
+    with store_errors("write", path):
+        temporary = _write_temporary(path, content)
+        try:
+            temporary.replace(path)
+        except OSError:
+            _remove(temporary)
+            raise
+        _sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
@@ -53,23 +62,37 @@ def make_folder(path: Path) -> None:
     Raises:
         StoreError: it cannot be created.
     """
-    try:
+    with store_errors("write", path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise store_error(path, error) from error
 
 
-def store_error(path: Path, error: OSError) -> StoreError:
-    """What is raised for an error of the file system."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def store_error(what: str, path: Path, error: OSError) -> StoreError:
+    """What is raised for an error of the file system.
+
+    Args:
+        what: could not be done with `path`, as a verb: read, write.
+        path: a file or folder of the store.
+        error: why not.
+    """
+    if error.errno in _FULL:
         return StoreError(
-            f"no space left to write {path}",
+            f"no space left to {what} {path}",
             hint="nothing committed is lost: free some space and run the same command again",
         )
-    return StoreError(
-        f"cannot write {path}: {error.strerror or error}",
-        hint="choose a folder that this user may write: --store DIR",
-    )
+    if error.errno in _BROKEN:
+        hint = "nothing committed is lost: run the same command again when the disk, or its server, is mended"
+    else:
+        hint = "choose a folder that this user may read and write: --store DIR"
+    return StoreError(f"cannot {what} {path}: {error.strerror or error}", hint=hint)
+
+
+@contextmanager
+def store_errors(what: str, path: Path) -> Iterator[None]:
+    """Raise `store_error` for every error of the file system in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise store_error(what, path, error) from error
 
 
 def _write_temporary(path: Path, content: bytes) -> Path:
@@ -80,10 +103,22 @@ def _write_temporary(path: Path, content: bytes) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise store_error(path, error) from error
+    except OSError:
+        _remove(temporary)
+        raise
     return temporary
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # nobody reads it, and whoever finishes the trial looks for such files
+        temporary.unlink()
+
+
+def _is_same_file(path: Path, temporary: Path) -> bool:
+    try:
+        return path.samefile(temporary)
+    except FileNotFoundError:  # somebody else's, and deleted since
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ import urllib.request
 from http import HTTPStatus
 from pathlib import Path
 
-from ccar.errors import UserError
+from ccar.errors import TrackingUnreachable, UserError
 
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -70,7 +70,8 @@ def check_tracking(tracking_uri: str, *, seconds: float = _SECONDS_TO_ANSWER) ->
     be created. Other databases are only checked for how the address is written.
 
     Raises:
-        UserError: what is wrong with the address, or that nobody answers there.
+        TrackingUnreachable: nobody answers there, or not as MLflow would.
+        UserError: what is wrong with the address.
     """
     scheme = tracking_uri.partition("://")[0].partition("+")[0]
     if is_server(tracking_uri):
@@ -92,7 +93,7 @@ def _check_server(tracking_uri: str, seconds: float) -> None:
         reason = f"answered {error.code} {error.reason}: is it an MLflow server?"
     except (OSError, ValueError) as error:  # refused, no such host, no answer in time, not a URL
         reason = f"does not answer: {getattr(error, 'reason', error)}"
-    raise UserError(
+    raise TrackingUnreachable(
         f"the tracking server {shown(tracking_uri)} {reason}",
         hint="start it or give another --tracking-uri; runs can be sent to it later with `ccar sync`",
     )

@@ -1,7 +1,9 @@
 """The one file that imports MLflow: shows studies and trials there as experiments and runs.
 
 A trial's run is found again by its tags, and ending the run is the last thing that is sent: a run that has
-the store's end time on the server has everything. So any call may be cut off and made again.
+the store's end time on the server has everything. So any call may be cut off and made again. One of them does its
+work twice then, the one that creates a run: MLflow's client sends a request again when no answer comes, and the server
+may have done it. Such doubles are deleted at the end of each delivery, and whenever runs are looked up.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from mlflow.tracking import MlflowClient
 
 from ccar.errors import TrackingError
 from ccar.store.records import StudyRecord, StudyTrial, TrialRecord
-from ccar.tracking.address import shown
+from ccar.tracking.address import is_server, shown
 from ccar.tracking.run_content import (
     PER_CLASS_FILE,
     DataDescription,
@@ -78,6 +80,10 @@ class _KnownRun:
             content.end_time,
         )
 
+    def rank(self) -> tuple[int, bool, bool, bool, str]:
+        """Of two runs that show the same, the higher one has got further; between equals the id decides, for all."""
+        return self.end_time or 0, self.has_params, self.has_data, "ccar.study_version" in self.tags, self.run_id
+
 
 @dataclass(slots=True)
 class _KnownRuns:
@@ -85,6 +91,19 @@ class _KnownRuns:
 
     parent: _KnownRun | None = None
     trials: dict[str, _KnownRun] = field(default_factory=dict)  # by trial key
+
+    def that_shows_the_same_as(self, run: _KnownRun) -> _KnownRun | None:
+        """The one of the same trial, or of the study; None when there is none, or `run` shows neither."""
+        if run.tags.get("ccar.kind") == "study":
+            return self.parent
+        return self.trials.get(run.tags.get("ccar.trial_key", ""))
+
+    def put(self, run: _KnownRun) -> None:
+        """Add one, by what it shows."""
+        if run.tags.get("ccar.kind") == "study":
+            self.parent = run
+        elif "ccar.trial_key" in run.tags:
+            self.trials[run.tags["ccar.trial_key"]] = run
 
 
 class Projection:
@@ -152,6 +171,7 @@ class StudyProjection:
         self._study_name = study_name
         self._experiment_id = experiment_id
         self._store_id = store_id
+        self._created_since: int | None = None  # start of the earliest run that may be there twice
         self._runs = self._find_runs()
 
     def put_study(self, study: StudyRecord) -> None:
@@ -164,6 +184,7 @@ class StudyProjection:
             if self._runs.parent is None:
                 tags = {"mlflow.runName": study.name, "ccar.kind": "study"}
                 self._runs.parent = self._create_run(milliseconds(study.submitted_at), tags)
+                self._delete_doubles()
             parent = self._runs.parent
             plan = json.dumps([asdict(trial) for trial in study.trials], indent=1)
             version = hashlib.sha256(f"{study.definition}\0{plan}".encode()).hexdigest()
@@ -186,7 +207,7 @@ class StudyProjection:
             return self._deliver(trial.key, content)
 
     def settle(self, trials: Sequence[StudyTrial]) -> None:
-        """End the parent run if all trials have ended, or open it again if not.
+        """Delete runs that were created twice; end the parent run if all trials have ended, or open it again if not.
 
         Raises:
             TrackingError: MLflow did not take it.
@@ -196,6 +217,7 @@ class StudyProjection:
         runs = [self._runs.trials.get(trial.key) for trial in trials]
         ended = [run for run in runs if run is not None and run.status != "RUNNING"]
         with _tracking_errors(self._uri):
+            self._delete_doubles()
             if len(ended) == len(runs) and ended:
                 failed = any(run.tags.get("ccar.status") == "failed" for run in ended)
                 status = "FAILED" if failed else "FINISHED"
@@ -256,26 +278,46 @@ class StudyProjection:
         return len(points)
 
     def _create_run(self, start_time: int, tags: Mapping[str, str]) -> _KnownRun:
+        if is_server(self._uri):  # else no answer can get lost
+            self._created_since = start_time if self._created_since is None else min(self._created_since, start_time)
         family = {"ccar.study": self._study_name, "ccar.store": self._store_id}
         if self._runs.parent is not None:
             family["mlflow.parentRunId"] = self._runs.parent.run_id
         return _KnownRun.of(self._client.create_run(self._experiment_id, start_time, {**tags, **family}))
 
+    def _delete_doubles(self) -> None:
+        """Delete the runs that were created beside those that we know, because an answer got lost."""
+        if self._created_since is None:
+            return
+        for run in self._search(f"attributes.start_time >= {self._created_since}"):
+            known = self._runs.that_shows_the_same_as(run)
+            if known is not None and known.run_id != run.run_id:
+                self._client.delete_run(run.run_id)
+        self._created_since = None
+
     def _find_runs(self) -> _KnownRuns:
+        """What is there. Of runs that show the same, the one that has got furthest stays: the least is sent again."""
         found = _KnownRuns()
+        for run in sorted(self._search(), key=_KnownRun.rank, reverse=True):
+            if found.that_shows_the_same_as(run) is None:
+                found.put(run)
+            else:
+                self._client.delete_run(run.run_id)
+        return found
+
+    def _search(self, filter_string: str = "") -> list[_KnownRun]:
+        """Our runs, read to the last page before one is deleted: pages are counted from the first run on."""
+        found: dict[str, _KnownRun] = {}  # by id: what is created meanwhile can move a run to the next page
         token: str | None = None
         while True:
-            page = self._client.search_runs([self._experiment_id], max_results=_RUNS_PER_PAGE, page_token=token)
-            for run in map(_KnownRun.of, page):
-                if run.tags.get("ccar.store") != self._store_id:
-                    continue
-                if run.tags.get("ccar.kind") == "study":
-                    found.parent = run
-                elif "ccar.trial_key" in run.tags:
-                    found.trials[run.tags["ccar.trial_key"]] = run
+            page = self._client.search_runs(
+                [self._experiment_id], filter_string, max_results=_RUNS_PER_PAGE, page_token=token
+            )
+            ours = (run for run in map(_KnownRun.of, page) if run.tags.get("ccar.store") == self._store_id)
+            found |= {run.run_id: run for run in ours}
             token = page.token
             if not token:
-                return found
+                return list(found.values())
 
 
 def _metric(point: Point) -> Metric:

@@ -7,6 +7,7 @@ import json
 import math
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,14 @@ from tests.chaos.storm import Outcome
 from tests.cli.test_run import without_hours
 
 TABLES = ("cells.csv", "trials.csv", "report.md", "report.tex")
+STUDY = "the study"
+_ACTIVE_RUNS = f"""
+    select coalesce(trial.value, '{STUDY}'), run.run_uuid from runs run
+    join tags store on store.run_uuid = run.run_uuid and store.key = 'ccar.store'
+    join tags study on study.run_uuid = run.run_uuid and study.key = 'ccar.study'
+    left join tags trial on trial.run_uuid = run.run_uuid and trial.key = 'ccar.trial_key'
+    where run.lifecycle_stage = 'active' and store.value = ? and study.value = ?"""
+_POINTS = "select key, step, value, timestamp from metrics where run_uuid = ?"
 
 
 def doubled_epochs(store: Path) -> int:
@@ -50,21 +59,21 @@ def results(store: Path, study: str) -> dict[str, object]:
     return found
 
 
-def missing_in_mlflow(store: Path, study: str) -> list[str]:
-    """What MLflow has not, has twice, or has otherwise than the store; as sentences."""
-    trials, wrong = TrialStore(store), []
-    with sqlite3.connect(store / "mlflow.db") as database:
-        runs = dict(database.execute("select value, run_uuid from tags where key = 'ccar.trial_key'"))
+def wrong_in_mlflow(store: Path, study: str, database: Path) -> list[str]:
+    """What MLflow has not, has twice, or has otherwise than the store once all trials have ended; as sentences."""
+    trials, wrong = TrialStore(store), list[str]()
+    names = {planned.key: f"{planned.cell} seed {planned.seed}" for planned in trials.study(study).trials}
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        runs = connection.execute(_ACTIVE_RUNS, (trials.id(), study)).fetchall()
+        there, wanted = Counter(key for key, _ in runs), Counter([STUDY, *names])
+        wrong += [f"{there[key]} runs of {names.get(key, key)}" for key in there | wanted if there[key] != wanted[key]]
         for planned in trials.study(study).trials:
-            record = trials.read(planned.key)
-            wanted = run_content(planned, record, trials.read_test(planned.key)).points
-            rows = database.execute(
-                "select key, step, value, timestamp from metrics where run_uuid = ?", (runs.get(planned.key, ""),)
-            ).fetchall()
-            there = Counter((key, step, value, at) for key, step, value, at in rows)
-            expected = Counter((point.key, point.step, point.value, point.timestamp) for point in wanted)
-            if there != expected:
-                wrong.append(f"{planned.cell} seed {planned.seed}: {there - expected} and not {expected - there}")
+            content = run_content(planned, trials.read(planned.key), trials.read_test(planned.key))
+            expected = Counter((point.key, point.step, point.value, point.timestamp) for point in content.points)
+            for run in (run for key, run in runs if key == planned.key):
+                found = Counter(connection.execute(_POINTS, (run,)).fetchall())
+                if found != expected:
+                    wrong.append(f"{names[planned.key]}: {found - expected} and not {expected - found}")
     return wrong
 
 

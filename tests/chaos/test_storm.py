@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.chaos.checker import doubled_epochs, left_behind, missing_in_mlflow, results
+from tests.chaos.checker import doubled_epochs, left_behind, results, wrong_in_mlflow
 from tests.chaos.storm import CCAR, FAULTS, Storm, schedule
 from tests.tiny_study import write_tiny_study
 
@@ -32,7 +32,7 @@ def test_a_study_in_a_storm_ends_with_the_same_bits_and_leaves_nothing_behind(tm
     assert sorted(storm.outcome.faults) == sorted(fault.kind for fault in faults)
     assert (storm.outcome.epochs_lost, doubled_epochs(storm.store.root)) == (0, 0)
     assert results(storm.store.root, "tiny") == results(calm, "tiny")
-    assert missing_in_mlflow(storm.store.root, "tiny") == []
+    assert wrong_in_mlflow(storm.store.root, "tiny", storm.store.root / "mlflow.db") == []
     assert left_behind(folder, storm.outcome) == []
 
 

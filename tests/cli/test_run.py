@@ -182,6 +182,20 @@ def test_trials_that_fail_are_told_and_give_exit_code_1_while_the_others_finish(
 
 
 @pytest.mark.long
+def test_a_study_goes_on_while_its_tracking_server_does_not_answer(tmp_path):
+    """As that of a job that was requeued during an outage; `ccar run` of a new study is refused then."""
+    train_here(write_tiny_study(tmp_path))
+    path = write_tiny_study(tmp_path, seeds="[0, 1]")
+    code, out, err = ccar("run", path, "--tracking-uri", "http://127.0.0.1:9", cwd=tmp_path)
+    assert (code, "cross_entropy" in out) == (0, True)
+    assert "http://127.0.0.1:9 does not answer" in err
+    assert "the study goes on" in err
+    assert "does not have 4 trials yet" in err
+    code, out, _ = ccar("sync", cwd=tmp_path)
+    assert (code, "4 trials sent" in out) == (0, True)
+
+
+@pytest.mark.long
 def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_path):
     path = write_tiny_study(tmp_path, epochs=4, seeds="[0, 1, 2]")
     command = [str(CCAR), "run", str(path)]

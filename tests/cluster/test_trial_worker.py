@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -234,6 +235,24 @@ def test_a_store_that_cannot_be_written_ends_the_run_and_says_why(tmp_path, stor
     monkeypatch.undo()
     again = source_of(write_tiny_study(tmp_path), store, cache)
     assert run_in_process(again, worker, Silent()).finished == 2
+
+
+@pytest.mark.parametrize("victim", ["log/000001.jsonl", "stacks.txt"])
+def test_a_file_of_the_store_that_cannot_be_read_ends_the_run_and_says_why(tmp_path, store, cache, victim):
+    path = write_tiny_study(tmp_path)
+    worker = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=600.0)
+    trial = source_of(path, store, cache).next()
+    steps = worker.run(trial.config, trial.key, every_epoch=True)
+    next(steps)
+    steps.close()
+    file = store.stacks_file(trial.key).parent / victim
+    file.touch()  # that of the stacks is there only while the trial is trained
+    kept = file.rename(tmp_path / "kept")
+    file.symlink_to("/proc/self/mem")  # reading it is an I/O error
+    summary = run_in_process(source_of(path, store, cache), worker, Silent())
+    assert re.fullmatch(rf"cannot read {file}: Input/output error \(nothing committed is lost.*\)", summary.store_error)
+    kept.replace(file)
+    assert run_in_process(source_of(path, store, cache), worker, Silent()).finished == 2
 
 
 def test_what_the_store_has_is_not_handed_out_again(tmp_path, store, cache, worker):

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import shutil
+import urllib.error
+import urllib.request
 
 import pytest
 
+from ccar.tracking.address import artifact_root
 from ccar.tracking.environment import prepare_mlflow
+from ccar.tracking.ui import serve
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,23 @@ def client(uri):
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(uri)
+
+
+@pytest.fixture(scope="session")
+def server_folder(tmp_path_factory, empty_database):
+    """A folder with the database of the server below."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(server_folder):
+    """A real MLflow server on loopback: starting one takes seconds, so the tests share it."""
+    uri = f"sqlite:///{server_folder / 'mlflow.db'}"
+    with serve(uri, artifact_root(server_folder, uri)) as running:
+        process = running._process
+        yield running
+    assert process.poll() is not None
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{running.address}/health", timeout=1)

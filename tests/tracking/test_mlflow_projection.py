@@ -197,6 +197,34 @@ def test_a_trial_that_was_deleted_and_trained_anew_replaces_its_run(store, uri, 
     assert run_of(client, 0).info.start_time == milliseconds(store.read(key_of(0)).started_at)
 
 
+def test_of_two_runs_that_show_the_same_the_one_that_got_further_stays(store, uri, client, database):
+    finished_study(store.root, seeds=(0,))
+    sync(store, uri)
+    kept = [parent_of(client), run_of(client, 0)]
+    for run in kept:  # as a request does that was sent again
+        client.create_run(run.info.experiment_id, run.info.start_time, run.data.tags)
+    assert num_runs_in(database) == 4
+
+    assert sync(store, uri).points == 0
+
+    assert [parent_of(client).info.run_id, run_of(client, 0).info.run_id] == [run.info.run_id for run in kept]
+    assert num_points_in(database) == {("study", key_of(0)): [ALL_POINTS]}
+
+
+def test_of_two_runs_that_have_nothing_one_gets_everything(store, uri, client, database):
+    finished_study(store.root, seeds=(0,))
+    sync(store, uri)
+    run = run_of(client, 0)
+    client.delete_run(run.info.run_id)
+    for _ in range(2):
+        client.create_run(run.info.experiment_id, run.info.start_time, run.data.tags)
+
+    sync(store, uri)
+
+    assert num_points_in(database) == {("study", key_of(0)): [ALL_POINTS]}
+    assert run_of(client, 0).info.status == "FINISHED"
+
+
 class CutOff(BaseException):
     """The process dies here."""
 

@@ -14,7 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from ccar.errors import TrackingError, UserError
-from ccar.tracking.address import artifact_root, check_tracking
+from ccar.tracking.address import check_tracking
 from ccar.tracking.outbox import Outbox, deliver_report, sync
 from ccar.tracking.run_content import PER_CLASS_FILE
 from ccar.tracking.ui import serve
@@ -22,26 +22,6 @@ from ccar.tracking.web_server import Server
 from tests.tracking.examples import ALL_POINTS, finished_study, key_of, num_points_in, put_study, train
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, empty_database):
-    """A folder with the database of the server below."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_database, folder / "mlflow.db")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(place):
-    """A real MLflow server on loopback: starting one takes seconds, so the tests share it."""
-    uri = f"sqlite:///{place / 'mlflow.db'}"
-    with serve(uri, artifact_root(place, uri)) as running:
-        process = running._process
-        yield running
-    assert process.poll() is not None
-    with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"{running.address}/health", timeout=1)
 
 
 def complete(study, seeds):
@@ -52,16 +32,16 @@ def points_of(study, database):
     return {trial: points for trial, points in num_points_in(database).items() if trial[0] == study}
 
 
-def test_a_study_sent_to_a_server_arrives_whole_and_once(server, place, tmp_path):
+def test_a_study_sent_to_a_server_arrives_whole_and_once(server, server_folder, tmp_path):
     store = finished_study(tmp_path / "store", "by-http", seeds=(0, 1))
 
     check_tracking(server.address)
     assert sync(store, server.address).points == 2 * ALL_POINTS
     assert sync(store, server.address).points == 0
-    assert points_of("by-http", place / "mlflow.db") == complete("by-http", (0, 1))
+    assert points_of("by-http", server_folder / "mlflow.db") == complete("by-http", (0, 1))
 
 
-def test_a_run_deleted_on_the_server_between_two_deliveries_is_made_anew(server, place, tmp_path):
+def test_a_run_deleted_on_the_server_between_two_deliveries_is_made_anew(server, server_folder, tmp_path):
     store = finished_study(tmp_path / "store", "half-wiped", seeds=(0,))
     study = put_study(store, "half-wiped", seeds=(0, 1))
     outbox = Outbox(store, server.address)
@@ -77,7 +57,7 @@ def test_a_run_deleted_on_the_server_between_two_deliveries_is_made_anew(server,
         outbox.deliver(study)
     outbox.deliver(study)
 
-    assert points_of("half-wiped", place / "mlflow.db") == complete("half-wiped", (0, 1))
+    assert points_of("half-wiped", server_folder / "mlflow.db") == complete("half-wiped", (0, 1))
 
 
 def test_files_reach_the_page_through_the_server(server, tmp_path):
@@ -97,9 +77,9 @@ def test_files_reach_the_page_through_the_server(server, tmp_path):
     assert report == ["report/report.md"]
 
 
-def test_the_page_shows_what_was_written_to_its_database_directly(server, place, tmp_path):
-    store = finished_study(place, "direct", seeds=(0,))
-    sync(store, f"sqlite:///{place / 'mlflow.db'}")
+def test_the_page_shows_what_was_written_to_its_database_directly(server, server_folder, tmp_path):
+    store = finished_study(server_folder, "direct", seeds=(0,))
+    sync(store, f"sqlite:///{server_folder / 'mlflow.db'}")
 
     client = MlflowClient(server.address)
     experiment = client.get_experiment_by_name("direct")
@@ -120,7 +100,7 @@ def test_it_listens_on_loopback_only_and_in_one_worker_process(server):
     assert listening == {"127.0.0.1"}
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_the_users_problem(place):
+def test_a_port_that_was_asked_for_and_is_taken_is_the_users_problem(server_folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
@@ -160,6 +140,6 @@ def test_a_page_for_others_asks_for_the_password(monkeypatch, tmp_path, empty_da
         check_tracking(server.address, seconds=20)
 
 
-def test_the_address_of_the_database_which_may_hold_a_password_is_in_no_command_line(server, place):
+def test_the_address_of_the_database_which_may_hold_a_password_is_in_no_command_line(server, server_folder):
     processes = [psutil.Process(server._process.pid), *psutil.Process(server._process.pid).children(True)]
-    assert not any(str(place / "mlflow.db") in " ".join(process.cmdline()) for process in processes)
+    assert not any(str(server_folder / "mlflow.db") in " ".join(process.cmdline()) for process in processes)
