@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from ccar.cli.places import Places
 from ccar.cli.plan import check_device_hours, plan_of_view, this_machine
 from ccar.cli.progress import ProgressDisplay
+from ccar.cli.side_by_side import load_and_check
 from ccar.cli.study_view import StudyView
 from ccar.cluster.address import check_address
 from ccar.cluster.allowance import Allowance, Limits
@@ -25,6 +27,7 @@ from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.seat import Seat
 from ccar.cluster.submissions import DRIVER_NAME
 from ccar.errors import CcarError
+from ccar.study.definition import Study, load_study
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
 from ccar.tracking.address import check_tracking, shown
@@ -68,17 +71,13 @@ def run_study(
         limits: how much the run may take.
 
     Raises:
-        UserError: the file, the store, the tracking server or the cluster cannot be used, or the rest of the study
-            would take too long; nothing was begun.
+        UserError: the file, the store, the tracking server or the cluster cannot be used, all told at once; or the
+            images cannot; or the rest of the study would take too long. Nothing was begun.
     """
-    view = StudyView.open(file, places)
-    if not places.tracks_in_store:
-        check_tracking(places.tracking_uri)
-    check_address(address)
+    view = StudyView.of(_checked_study(file, places, address), places)
     limits = limits or Limits()
     if limits.max_device_hours is not None:
         check_device_hours(view.study, plan_of_view(view), limits.max_device_hours)
-    places.store.check_writable()
     source, remaining = _sources(view)
     view.remember(source.known)
     if remaining.exhausted:
@@ -98,6 +97,14 @@ def run_study(
         if allowance.is_spent:
             talk.print(f"--max-device-hours {limits.max_device_hours:g} are used up", style="yellow", markup=False)
         return outcome
+
+
+def _checked_study(file: Path, places: Places, address: str | None) -> Study:
+    """The study, if all that the run needs is there; images, which may take minutes to decode, are looked at later."""
+    checks: list[Callable[[], None]] = [places.store.check_writable, partial(check_address, address)]
+    if not places.tracks_in_store:
+        checks.append(partial(check_tracking, places.tracking_uri))
+    return load_and_check(partial(load_study, file), *checks)
 
 
 def _sources(view: StudyView) -> tuple[TrialSource, RemainingTrials]:

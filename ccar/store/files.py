@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from ccar.errors import StoreError
@@ -81,7 +82,8 @@ def _write_temporary(path: Path, content: bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that is read-only refuses that too, though there is no such file
+            temporary.unlink(missing_ok=True)
         raise store_error(path, error) from error
     return temporary
 
