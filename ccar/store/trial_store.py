@@ -341,15 +341,15 @@ class Claim:
     def checkpoint(self) -> bytes | None:
         """The state after the last committed epoch; None at the very beginning.
 
-        Where that file is missing or was altered, it is the one before it, and None if that is damaged too: then
-        committed epochs are trained once more to get to the same state, and `commit` passes over them.
+        Where that file is missing or was altered, the one before it takes its place, and None if that is damaged
+        too: then committed epochs are trained once more to get to the same state, and `commit` passes over them.
         """
-        for side in (self._checkpoint, self._one_before):
-            if side is not None:
-                try:
-                    return read_verified(self._folder, side["file"], side["sha256"])
-                except StoreError:
-                    self._damages.append(f"{side['file']} was damaged; the trial went on from the state before it")
+        while (side := self._checkpoint) is not None:
+            try:
+                return read_verified(self._folder, side["file"], side["sha256"])
+            except StoreError:
+                self._damages.append(f"{side['file']} was damaged; the trial went on from the state before it")
+                self._checkpoint, self._one_before = self._one_before, None
         return None
 
     def commit(self, epochs: Sequence[EpochResult], checkpoint: bytes) -> None:
