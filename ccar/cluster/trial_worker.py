@@ -83,6 +83,12 @@ class TrialWorker:
         Yields:
             TrialProgress; the last one has `ended`. What goes wrong with a trial is told there, not raised.
         """
+        try:
+            yield from self._run(config, key, every_epoch=every_epoch)
+        except StoreError as error:  # outside of the attempt, which tells of its own
+            yield _store_failed(key, error)
+
+    def _run(self, config: TrialConfig, key: str, *, every_epoch: bool) -> Iterator[TrialProgress]:
         record = self._store.read(key)
         if record.status in ("finished", "diverged") or (record.status == "stopped" and every_epoch):
             yield from _replay(key, record.epochs if every_epoch else record.epochs[-1:], record.status)
@@ -130,8 +136,7 @@ class TrialWorker:
         except StoreError as error:
             if claim is not None:
                 claim.abandon()
-            hint = f" ({error.hint})" if error.hint else ""
-            yield TrialProgress(key=key, status="store_failed", error=f"{error}{hint}")
+            yield _store_failed(key, error)
         except torch.OutOfMemoryError:
             failed = self._fail(claim, key, traceback.format_exc())
             yield dataclasses.replace(failed, status="out_of_memory")
@@ -260,6 +265,11 @@ def _let_go(claim: Claim) -> None:
         claim.release()
     except StoreError:
         claim.abandon()
+
+
+def _store_failed(key: str, error: StoreError) -> TrialProgress:
+    hint = f" ({error.hint})" if error.hint else ""
+    return TrialProgress(key=key, status="store_failed", error=f"{error}{hint}")
 
 
 def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> TrialProgress:

@@ -6,6 +6,8 @@ import faulthandler
 from pathlib import Path
 from types import TracebackType
 
+from ccar.store.files import make_folder, store_error
+
 HANG_SECONDS = 900.0  # reading a large data set from a cold disk, or compiling kernels, takes minutes
 
 _LONGEST_EPOCHS = 10.0
@@ -15,6 +17,7 @@ class Watchdog:
     """Used as a context manager around a trial: when no epoch ends in time, notes all stacks and ends the process.
 
     It is Python's own `faulthandler`, which needs neither the interpreter nor its lock for that.
+    Entering it raises StoreError where the file for the stacks cannot be made.
     """
 
     def __init__(self, file: Path, seconds: float) -> None:
@@ -28,8 +31,11 @@ class Watchdog:
         self._seconds = seconds
 
     def __enter__(self) -> Watchdog:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("w", encoding="utf-8")
+        make_folder(self._path.parent)
+        try:
+            self._file = self._path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise store_error(self._path, error) from error
         self.expect_epoch()
         return self
 
