@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from ccar.cli.places import Places
 from ccar.cli.plan import check_device_hours, plan_of_view, this_machine
 from ccar.cli.progress import ProgressDisplay
+from ccar.cli.side_by_side import load_and_check
 from ccar.cli.study_view import StudyView
 from ccar.cluster.address import check_address
 from ccar.cluster.allowance import Allowance, Limits
@@ -25,6 +27,7 @@ from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.seat import Seat
 from ccar.cluster.submissions import DRIVER_NAME
 from ccar.errors import CcarError, TrackingUnreachable
+from ccar.study.definition import Study, load_study
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
 from ccar.tracking.address import check_tracking, shown
@@ -68,17 +71,14 @@ def run_study(
         limits: how much the run may take.
 
     Raises:
-        UserError: the file, the store, the tracking server or the cluster cannot be used, or the rest of the study
-            would take too long; nothing was begun. A study that the store has goes on without its tracking server.
+        UserError: the file, the store, the tracking server or the cluster cannot be used, all told at once; or the
+            images cannot; or the rest of the study would take too long. Nothing was begun. A study that the store has
+            goes on without its tracking server.
     """
-    view = StudyView.open(file, places)
-    if not places.tracks_in_store:
-        _check_tracking(view, talk)
-    check_address(address)
+    view = StudyView.of(_checked_study(file, places, address, talk), places)
     limits = limits or Limits()
     if limits.max_device_hours is not None:
         check_device_hours(view.study, plan_of_view(view), limits.max_device_hours)
-    places.store.check_writable()
     source, remaining = _sources(view)
     view.remember(source.known)
     if remaining.exhausted:
@@ -100,16 +100,24 @@ def run_study(
         return outcome
 
 
-def _check_tracking(view: StudyView, talk: Console) -> None:
+def _checked_study(file: Path, places: Places, address: str | None, talk: Console) -> Study:
+    """The study, if all that the run needs is there; images, which may take minutes to decode, are looked at later."""
+    checks: list[Callable[[], None]] = [places.store.check_writable, partial(check_address, address)]
+    if not places.tracks_in_store:
+        checks.append(partial(_check_tracking, file, places, talk))
+    return load_and_check(partial(load_study, file), *checks)
+
+
+def _check_tracking(file: Path, places: Places, talk: Console) -> None:
     """Make sure that MLflow can be reached; where the study goes on, as that of a requeued job, only say so.
 
     Raises:
         UserError: it cannot, and the study is new: the address may be wrong.
     """
     try:
-        check_tracking(view.places.tracking_uri)
+        check_tracking(places.tracking_uri)
     except TrackingUnreachable as error:
-        if view.places.store.study(view.study.name) is None:
+        if not _is_in_store(file, places):
             raise
         talk.print(
             f"{error}\nthe study goes on; MLflow is sent what it lacks once it is back, or by `ccar sync`",
@@ -118,6 +126,13 @@ def _check_tracking(view: StudyView, talk: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _is_in_store(file: Path, places: Places) -> bool:
+    try:
+        return places.store.study(load_study(file).name) is not None
+    except CcarError:  # somebody else tells what is wrong with the file or the store
+        return False
 
 
 def _sources(view: StudyView) -> tuple[TrialSource, RemainingTrials]:

@@ -43,7 +43,11 @@ class StudyView:
         Raises:
             StudyFileError: all that is wrong with them.
         """
-        study = load_study(file)
+        return cls.of(load_study(file), places, pack=pack)
+
+    @classmethod
+    def of(cls, study: Study, places: Places, *, pack: bool = True) -> StudyView:
+        """The same for a study that was read."""
         return cls(study, load_data(study, places.cache_dir, pack=pack), places)
 
     def packing(self, trials: Sequence[PlannedTrial], say: Callable[[str], None]) -> Packing:

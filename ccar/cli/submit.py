@@ -15,7 +15,7 @@ from ccar.cluster.submissions import Request, Submission, submit
 from ccar.errors import StoreUnreachable
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import Study, load_study
-from ccar.study.expansion import cells_of, load_data, open_cells_of, plan_cells
+from ccar.study.expansion import cells_of, open_cells_of, plan_cells
 from ccar.study.plan import Capacity, Plan, plan_of
 
 
@@ -57,7 +57,7 @@ def plan_here(study: Study, places: Places) -> Plan:
 
 def _plan(study: Study, places: Places) -> Plan:
     if study.data.root is None or study.data.root.is_dir():
-        return plan_of_view(StudyView(study, load_data(study, places.cache_dir, pack=False), places))
+        return plan_of_view(StudyView.of(study, places, pack=False))
     unseen = {(factor, seed): "" for factor in study.data.imbalance_factors for seed in study.seeds}
     trials = plan_cells(cells_of(study), study.seeds, unseen)
     searched = len(open_cells_of(study)) * len(study.seeds) * (study.search.num_samples if study.search else 0)

@@ -21,6 +21,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +51,7 @@ _TEST = TypeAdapter(TestResult)
 _STUDY = TypeAdapter(StudyRecord)
 _TERMINAL: frozenset[str] = frozenset({"finished", "diverged"})
 _ID = "store-id"
+_PROBE_BYTES = 65_536  # an empty file, or one of a few bytes, still fits on most disks that are full
 
 
 class TrialStore:
@@ -73,17 +75,19 @@ class TrialStore:
         return str(self.files)
 
     def check_writable(self) -> None:
-        """Prove that a trial could be written.
+        """Prove that a trial could be written; leaves nothing behind, not even the store's folder.
 
         Raises:
             UserError: it cannot be created or written, has no hard links, or its disk is full; or a file can be
                 created twice there.
         """
-        probe = f".writable.{uuid.uuid4().hex}"
+        folder, probe = self.files.nearest(), f".ccar-writable.{uuid.uuid4().hex}"
         try:
-            self.files.create(probe, b"")
-            again = self.files.create(probe, b"")
-            self.files.delete(probe)
+            folder.create(probe, os.urandom(_PROBE_BYTES))  # no file system makes less of it
+            try:
+                again = folder.create(probe, b"")
+            finally:
+                folder.delete(probe)
         except StoreError as error:
             raise UserError(str(error), hint=error.hint) from error
         if again:
@@ -337,15 +341,15 @@ class Claim:
     def checkpoint(self) -> bytes | None:
         """The state after the last committed epoch; None at the very beginning.
 
-        Where that file is missing or was altered, it is the one before it, and None if that is damaged too: then
-        committed epochs are trained once more to get to the same state, and `commit` passes over them.
+        Where that file is missing or was altered, the one before it takes its place, and None if that is damaged
+        too: then committed epochs are trained once more to get to the same state, and `commit` passes over them.
         """
-        for side in (self._checkpoint, self._one_before):
-            if side is not None:
-                try:
-                    return read_verified(self._folder, side["file"], side["sha256"])
-                except StoreError:
-                    self._damages.append(f"{side['file']} was damaged; the trial went on from the state before it")
+        while (side := self._checkpoint) is not None:
+            try:
+                return read_verified(self._folder, side["file"], side["sha256"])
+            except StoreError:
+                self._damages.append(f"{side['file']} was damaged; the trial went on from the state before it")
+                self._checkpoint, self._one_before = self._one_before, None
         return None
 
     def commit(self, epochs: Sequence[EpochResult], checkpoint: bytes) -> None:

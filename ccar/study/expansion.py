@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ccar.data.config import DataConfig
 from ccar.errors import DataError, Problem, StudyFileError, UserError
+from ccar.study.data_wording import found_and_expected
 from ccar.study.definition import Study
 from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
@@ -207,8 +208,9 @@ def _at_its_line(study: Study) -> Iterator[None]:
         yield
     except DataError as error:
         path = ("data",) if study.data.root is None else ("data", "root")
-        hint = error.hint or "see the data section of docs/study-file.md"
-        raise StudyFileError([study.problem(path, line, hint) for line in error.problems]) from error
+        usual = error.hint or "see the data section of docs/study-file.md"
+        worded = map(found_and_expected, error.problems)
+        raise StudyFileError([study.problem(path, message, hint or usual) for message, hint in worded]) from error
 
 
 def fingerprints_of(study: Study, source: SourceData) -> dict[Setting, str]:

@@ -102,8 +102,8 @@ class Feeder:
         return 0 if study is None else len(Outbox(self._store, self._tracking_uri).pending(study))
 
 
-def feed(outbox: Outbox, store: TrialStore, study_name: str, driver: Driver) -> bool:
-    """Deliver what is new every few seconds until the driver is gone, and once more after that.
+def feed(outbox: Outbox, store: TrialStore, study_name: str, driver: Driver, report_dir: Path | None) -> bool:
+    """Deliver what is new every few seconds until the driver is gone, and once more after that, with the report.
 
     Returns:
         Whether everything was delivered.
@@ -114,6 +114,8 @@ def feed(outbox: Outbox, store: TrialStore, study_name: str, driver: Driver) -> 
         last_pass = driver.is_gone
         try:
             damage = _one_pass(outbox, store, study_name, min_age=0.0 if driver.hurries else _MIN_AGE_SECONDS)
+            if last_pass and report_dir is not None and report_dir.is_dir():
+                _deliver_report(outbox, store, study_name, report_dir)
         except CcarError as error:
             log.warning("%s", error)
             if last_pass:
@@ -139,6 +141,12 @@ def _one_pass(outbox: Outbox, store: TrialStore, study_name: str, *, min_age: fl
     if study is None or outbox.is_current(study):
         return ()
     return outbox.deliver(study, min_age=min_age).damaged
+
+
+def _deliver_report(outbox: Outbox, store: TrialStore, study_name: str, report_dir: Path) -> None:
+    study = store.study(study_name)
+    if study is not None:
+        outbox.deliver_report(study, report_dir)
 
 
 class Driver:
@@ -170,10 +178,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {study_name}: %(message)s")
     store = TrialStore(address)
     outbox = Outbox(store, os.environ["MLFLOW_TRACKING_URI"])
-    everything = feed(outbox, store, study_name, Driver())
-    study = store.study(study_name)
-    if everything and study is not None and report_dir and Path(report_dir[0]).is_dir():
-        outbox.deliver_report(study, Path(report_dir[0]))
+    everything = feed(outbox, store, study_name, Driver(), Path(report_dir[0]) if report_dir else None)
     gc.freeze()  # the driver waits for our exit, and Python's last collections in it take 0.4 s
     return 0 if everything else 1
 

@@ -84,10 +84,25 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(tmp_path
 
 def test_a_tracking_server_that_does_not_answer_is_refused_before_anything_runs(tmp_path):
     path = write_tiny_study(tmp_path)
-    code, _, err = ccar("run", path, "--tracking-uri", "http://127.0.0.1:9", cwd=tmp_path)
+    cache = tmp_path / "cache"
+    code, _, err = ccar("run", path, "--tracking-uri", "http://127.0.0.1:9", cwd=tmp_path, CCAR_CACHE=str(cache))
     assert code == 2
     assert "http://127.0.0.1:9 does not answer" in err
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.iterdir()) == [path]  # not even images were decoded
+
+
+def test_a_bad_file_and_all_places_that_cannot_be_used_are_told_at_once(tmp_path):
+    path = write_tiny_study(tmp_path, bases="[cross_entropi]")
+    (tmp_path / "file").touch()
+    nobody = ("--tracking-uri", "http://127.0.0.1:9", "--address", "127.0.0.1:9")
+    code, out, err = ccar("run", path, "--store", tmp_path / "file" / "store", *nobody, cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert f"{path}:7: methods.bases[0] is unknown: found 'cross_entropi', expected" in err
+    assert f"cannot write {tmp_path / 'file'}" in err
+    assert "the tracking server http://127.0.0.1:9 does not answer" in err
+    assert "no Ray cluster can be reached at 127.0.0.1:9" in err
+    assert err.count("\n  hint: ") == 4
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file", path]
 
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):

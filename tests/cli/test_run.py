@@ -12,6 +12,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -113,6 +115,18 @@ def test_mlflow_has_one_run_per_trial_under_one_for_the_study_and_no_point_twice
     runs, points, distinct = counts(folder)
     assert runs == {"study": 1, "trial": 8}
     assert points == distinct > 0
+
+
+def test_the_files_of_the_report_are_artifacts_of_the_study_s_run(finished):
+    folder, _, _ = finished
+    with sqlite3.connect(folder / "ccar-store" / "mlflow.db") as database:
+        (address,) = database.execute(
+            "select artifact_uri from runs join tags using (run_uuid) where key = 'ccar.kind' and value = 'study'"
+        ).fetchone()
+    sent, written = Path(urlsplit(address).path) / "report", folder / "ccar-store" / "reports" / "tiny"
+    names = {path.relative_to(written) for path in written.rglob("*")}
+    assert {path.relative_to(sent) for path in sent.rglob("*")} == names
+    assert (sent / "cells.csv").read_bytes() == (written / "cells.csv").read_bytes()
 
 
 def test_running_it_again_trains_nothing_and_prints_the_same(finished):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import platform
@@ -19,6 +20,7 @@ from ccar.store.trial_store import Claim, TrialStore
 from ccar.study.definition import load_study
 from ccar.study.expansion import load_data
 from ccar.study.search import trial_source
+from tests.small_disk import small_disk
 from tests.tiny_study import write_tiny_study
 
 
@@ -253,6 +255,23 @@ def test_a_file_of_the_store_that_cannot_be_read_ends_the_run_and_says_why(tmp_p
     assert re.fullmatch(rf"cannot read {file}: Input/output error \(nothing committed is lost.*\)", summary.store_error)
     kept.replace(file)
     assert run_in_process(source_of(path, store, cache), worker, Silent()).finished == 2
+
+
+def test_a_disk_without_room_even_for_the_watchdog_s_file_ends_the_run_and_says_why(tmp_path, cache):
+    with small_disk(tmp_path / "disk", "size=16m,nr_inodes=200") as disk:
+        store = TrialStore(disk / "store")
+        path = write_tiny_study(tmp_path)
+        watched = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=600.0)
+        names = [disk / str(number) for number in range(200)]
+        with contextlib.suppress(OSError):
+            for name in names:
+                name.touch()
+        summary = run_in_process(source_of(path, store, cache), watched, Silent())
+        assert "no space left to write" in summary.store_error
+        assert (summary.failures, store.keys()) == ([], [])
+        for name in names:
+            name.unlink(missing_ok=True)
+        assert run_in_process(source_of(path, store, cache), watched, Silent()).finished == 2
 
 
 def test_what_the_store_has_is_not_handed_out_again(tmp_path, store, cache, worker):

@@ -158,6 +158,28 @@ def test_early_stopping_stops_what_falls_behind_but_never_the_baseline(tmp_path,
 
 
 @pytest.mark.long
+def test_the_median_rule_stops_a_trial_that_learns_nothing_but_never_the_baseline(tmp_path, cluster):
+    path = write_tiny_study(
+        tmp_path,
+        epochs=4,
+        bases="[cross_entropy, focal]",
+        omegas="[0.5, 1.0]",
+        more="early_stopping: {algorithm: median, grace_epochs: 1}",
+    )
+    extra = "  extra: [{base: cross_entropy, loss_factor: 1.0e-6, label: learns nothing}]\n"
+    path.write_text(path.read_text().replace("seeds:", f"{extra}seeds:"))
+    store = TrialStore(tmp_path / "store")
+    summary = run(path, store, Silent(), address=cluster)
+    assert summary.failures == []
+    assert summary.finished + summary.stopped == 7
+    records = {trial.cell.method: store.read(trial.key) for trial in trials_of(path, store)}
+    assert records["cross_entropy"].status == "finished"
+    hopeless = records["learns nothing"]
+    assert (hopeless.status, len(hopeless.epochs) < 4) == ("stopped", True)
+    assert hopeless.error == f"stopped after epoch {len(hopeless.epochs)} of 4"
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_soon_and_leaves_no_worker_behind(tmp_path, number):
     path = write_tiny_study(tmp_path, epochs=400, seeds="[0, 1]")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageEnhance, ImageOps
+from scipy.stats import chisquare
 
 from ccar.data import autoaugment
 from ccar.data.autoaugment import apply_cifar10_policy
@@ -95,6 +99,55 @@ def test_each_image_gets_one_of_the_outcomes_of_a_sub_policy_as_often_as_it_shou
     # Color at level 0 changes nothing either.
     expected += np.mean([(1 - 0.1) * 0.7 if second[2] == 0 else 0 for _, second in autoaugment._POLICIES])
     assert untouched == pytest.approx(expected, abs=4 * np.sqrt(expected / len(copies)))
+
+
+NUM_DRAWS = 50_000
+
+
+@pytest.fixture
+def draws(monkeypatch):
+    """For each of many images, the operations that it gets one after the other: their names and magnitudes."""
+    found = [[] for _ in range(NUM_DRAWS)]
+
+    def noting(name):
+        def note(numbers, magnitude):
+            for number in numbers.flatten().tolist():
+                found[number].append((name, magnitude))
+            return numbers
+
+        return note
+
+    noted = {name: each._replace(apply=noting(name)) for name, each in autoaugment._OPERATIONS.items()}
+    monkeypatch.setattr(autoaugment, "_OPERATIONS", noted)
+    apply_cifar10_policy(torch.arange(NUM_DRAWS).reshape(-1, 1, 1, 1), torch.Generator().manual_seed(0))
+    return found
+
+
+def test_images_get_the_operations_of_the_25_sub_policies_as_often_as_in_the_reference(draws):
+    """One of 25 with equal chances, then each of its two operations with its own; by a chi-square test."""
+    chances = Counter()
+    for policy in autoaugment._POLICIES:
+        for applied in itertools.product((True, False), repeat=2):
+            operations = [
+                (name, autoaugment._OPERATIONS[name].top * (level or 0) / 9)
+                for is_applied, (name, _, level) in zip(applied, policy, strict=True)
+                if is_applied
+            ]
+            one, other = (p if is_applied else 1 - p for is_applied, (_, p, _) in zip(applied, policy, strict=True))
+            chances[tuple(operations)] += one * other / 25
+    counts = Counter(tuple((name, abs(magnitude)) for name, magnitude in operations) for operations in draws)
+    possible = [operations for operations, chance in chances.items() if chance > 0]
+    assert counts.keys() <= set(possible)
+    expected = [NUM_DRAWS * chances[operations] for operations in possible]
+    assert min(expected) > 5
+    assert chisquare([counts[operations] for operations in possible], expected).pvalue > 0.01
+
+
+def test_images_are_moved_both_ways_equally_often_but_rotated_one_way(draws):
+    ways = Counter((name, magnitude > 0) for operations in draws for name, magnitude in operations)
+    for name in ("ShearY", "TranslateX", "TranslateY"):  # the policy has no ShearX
+        assert chisquare([ways[name, True], ways[name, False]]).pvalue > 0.01
+    assert ways["Rotate", False] == 0
 
 
 def test_a_batch_is_what_its_images_would_be_one_by_one(images, monkeypatch):

@@ -16,6 +16,7 @@ from ccar.store.key import digest_of_parts
 from ccar.store.records import StudyRecord, StudyTrial
 from ccar.store.trial_store import TrialStore
 from ccar.training.result import EpochResult
+from tests.small_disk import small_disk
 from tests.store.examples import CLASS_COUNTS, CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
 
 KEY = digest_of_parts(PARTS)
@@ -224,6 +225,25 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used_and_committed_epochs_sta
     assert not folder.exists(kept)
 
 
+def test_two_damages_in_a_row_do_not_begin_a_trial_again(store):
+    first = claim(store)
+    first.commit([epoch(1)], b"state 1")
+    first.commit([epoch(2)], b"state 2")
+    first.release()
+    trial_folder(store).replace(names(store, "checkpoint-")[-1], b"other")
+    second = claim(store)
+    assert second.checkpoint() == b"state 1"
+    second.commit([epoch(2), epoch(3)], b"state 3")
+    second.release()
+    trial_folder(store).replace(names(store, "checkpoint-")[-1], b"other")
+    third = claim(store)
+    assert third.checkpoint() == b"state 1"  # the good one was kept, not the damaged one
+    assert [one.epoch for one in third.epochs] == [1, 2, 3]
+    third.finish(TEST, b"weights", [epoch(4)])
+    assert store.read(KEY).error.count("was damaged") == 2
+    assert names(store, "checkpoint-") == []
+
+
 def test_with_both_checkpoints_damaged_a_trial_begins_again_and_says_so(store):
     first = claim(store)
     first.commit([epoch(1)], b"state 1")
@@ -239,6 +259,11 @@ def test_with_both_checkpoints_damaged_a_trial_begins_again_and_says_so(store):
     third = claim(store)  # what was found is not forgotten with the worker that found it
     third.finish(TEST, b"weights", [epoch(4)])
     assert store.read(KEY).error.count("was damaged") == 2
+
+
+def test_proving_that_a_store_can_be_written_leaves_nothing_behind(tmp_path):
+    TrialStore(tmp_path / "new" / "store").check_writable()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_inside_a_file_is_refused_with_a_hint(tmp_path):
@@ -298,14 +323,7 @@ def test_a_kill_at_any_moment_of_the_commit_protocol_loses_and_doubles_nothing(p
 
 def test_on_a_full_disk_a_commit_fails_with_a_hint_and_what_was_committed_stays(tmp_path):
     """Needs a file system of its own that can be filled."""
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with small_disk(tmp_path / "small", "size=256k") as small:
         store = TrialStore(small / "store")
         taken = claim(store)
         taken.commit([epoch(1)], b"state 1")
@@ -318,5 +336,3 @@ def test_on_a_full_disk_a_commit_fails_with_a_hint_and_what_was_committed_stays(
         assert again.checkpoint() == b"state 1"
         again.commit([epoch(2)], b"state 2")
         again.release()
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

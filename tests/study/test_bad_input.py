@@ -309,14 +309,21 @@ def test_one_mistake_gives_one_problem_with_its_place(study_file, name):
     assert problem.hint.startswith(hint)
 
 
+def assert_well_formed(problems):
+    """Each is one line with its place, what was found and what was expected, and a line with a hint."""
+    for problem in problems:
+        first, _, hint = str(problem).partition("\n")
+        assert re.fullmatch(re.escape(problem.file) + r":\d+: .+: found .+, expected .+", first)
+        assert re.fullmatch(r"  hint: .+", hint)
+
+
 @pytest.mark.parametrize("name", ONE_MISTAKE)
 def test_every_message_is_one_line_of_found_and_expected(study_file, name):
     old, new, *_ = ONE_MISTAKE[name]
     path = study_file((old, new))
-    for problem in problems_of(path):
-        first, _, hint = str(problem).partition("\n")
-        assert re.fullmatch(re.escape(str(path)) + r":\d+: .+: found .+, expected .+", first)
-        assert re.fullmatch(r"  hint: .+", hint)
+    problems = problems_of(path)
+    assert {problem.file for problem in problems} == {str(path)}
+    assert_well_formed(problems)
 
 
 def test_all_independent_mistakes_are_told_at_once_in_the_order_of_their_lines(study_file):
@@ -431,13 +438,14 @@ class TestWithData:
             plan_trials(study, load_data(study, tmp_path / "cache"))
         assert {problem.file for problem in caught.value.problems} == {str(path)}
         assert {problem.line for problem in caught.value.problems} == {5}
+        assert_well_formed(caught.value.problems)
         return [problem.message for problem in caught.value.problems]
 
     def test_an_empty_class_folder_is_named(self, study_file, folder, tmp_path):
         for image in (folder / "train" / "cat").iterdir():
             image.unlink()
         (message,) = self.problems(study_file, folder, tmp_path)
-        assert message.startswith(f"class folder {folder / 'train' / 'cat'} holds no image: expected ")
+        assert message.startswith(f"class folder {folder / 'train' / 'cat'} holds no image: found none, expected ")
 
     def test_an_unreadable_image_is_named(self, study_file, folder, tmp_path):
         broken = folder / "test" / "dog" / "1.png"
@@ -454,7 +462,65 @@ class TestWithData:
 
     def test_a_folder_that_is_not_there_is_named(self, study_file, tmp_path):
         (message,) = self.problems(study_file, tmp_path / "nowhere", tmp_path)
-        assert message.startswith(f"image folder {tmp_path / 'nowhere'} does not exist")
+        assert message.startswith(f"image folder {tmp_path / 'nowhere'} does not exist: found none, expected ")
+
+    def test_a_root_that_is_a_file_is_named(self, study_file, tmp_path):
+        (tmp_path / "file").touch()
+        (message,) = self.problems(study_file, tmp_path / "file", tmp_path)
+        assert message.startswith(f"image folder {tmp_path / 'file'} is not a folder: found a file, expected ")
+
+    def test_one_class_is_not_enough(self, study_file, folder, tmp_path):
+        for part in ("train", "test"):
+            (folder / part / "dog").rename(tmp_path / part)
+        (message,) = self.problems(study_file, folder, tmp_path)
+        assert message == f"{folder / 'train'} needs two or more class folders: found cat, expected at least two"
+
+    def test_a_misspelt_class_folder_is_named_with_a_hint(self, study_file, folder, tmp_path):
+        (folder / "test" / "dog").rename(folder / "test" / "dogs")
+        path = study_file(("name: digits", f"name: image_folder\n  root: {folder}"))
+        with pytest.raises(StudyFileError) as caught:
+            load_data(load_study(path), tmp_path / "cache")
+        assert_well_formed(caught.value.problems)
+        assert [problem.hint for problem in caught.value.problems] == ["did you mean 'dog'?", "did you mean 'dogs'?"]
+
+    def test_images_of_two_sizes_are_named_with_a_hint(self, study_file, folder, tmp_path):
+        from PIL import Image
+
+        Image.new("RGB", (5, 4)).save(folder / "test" / "dog" / "1.png")
+        (message,) = self.problems(study_file, folder, tmp_path)
+        assert message.startswith("images differ in size: found ")
+        assert message.endswith(", expected one size")
+
+    def test_of_many_unreadable_images_ten_are_named_and_all_are_counted(self, study_file, folder, tmp_path):
+        for index in range(25):
+            (folder / "train" / "dog" / f"x{index:02}.png").touch()
+        *named, rest = self.problems(study_file, folder, tmp_path)
+        assert len(named) == 10
+        assert rest == "25 images cannot be read: found 15 more than are named, expected none"
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            "digits\n  image_size: 32",
+            "digits\n  root: .",
+            "digits\n  lists: .",
+            "cifar10\n  counts: listed",
+            "image_folder",
+            "imagenet_lt",
+            "cifar10\n  root: EMPTY",
+            "imagenet_lt\n  root: EMPTY",
+            "imagenet_lt\n  root: EMPTY\n  lists: NOWHERE",
+        ],
+    )
+    def test_a_data_set_that_cannot_be_what_is_asked_for(self, study_file, tmp_path, data):
+        (tmp_path / "empty").mkdir()
+        data = data.replace("EMPTY", str(tmp_path / "empty")).replace("NOWHERE", str(tmp_path / "nowhere"))
+        own = "natural" if data.startswith("imagenet_lt") else "[10, 50]"
+        validation = "own" if data.startswith("imagenet_lt") else "5"
+        path = study_file(("digits\n", f"{data}\n"), ("[10, 50]", own), ("per_class: 5", f"per_class: {validation}"))
+        with pytest.raises(StudyFileError) as caught:
+            load_data(load_study(path), tmp_path / "cache")
+        assert_well_formed(caught.value.problems)
 
     def test_an_option_that_the_data_set_ignores_is_refused(self, study_file, tmp_path):
         study = load_study(study_file(("name: digits", "name: digits\n  download: true")))
@@ -462,7 +528,8 @@ class TestWithData:
             load_data(study, tmp_path / "cache")
         (problem,) = caught.value.problems
         assert problem.line == 3
-        assert problem.message.startswith("download is for cifar10 and cifar100")
+        assert problem.message.startswith("download has no effect: found it although digits downloads nothing, ")
+        assert_well_formed([problem])
 
     def test_an_imbalance_factor_too_large_for_the_classes(self, study_file, ten_classes):
         path = study_file((FACTORS, "imbalance_factors:\n  - 50\n  - 116\n  - 1e5"))

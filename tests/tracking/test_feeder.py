@@ -91,6 +91,21 @@ def test_a_server_that_is_away_does_not_hold_the_driver_up(store, uri, database)
     assert num_points_in(database) == complete(range(2))
 
 
+def test_a_damaged_trial_does_not_hold_up_the_others_or_the_report(store, uri, database, tmp_path):
+    finished_study(store.root, seeds=range(3))
+    log = store.files.folder("trials", key_of(0)[:2], key_of(0), "log")
+    log.replace(max(log.names()), b"damaged")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.md").write_text("# It helps")
+    feeder = Feeder.start(store, uri, "study", tmp_path / "report")
+
+    assert feeder.finish(SECONDS) == 1
+    assert num_points_in(database) == complete([1, 2])
+    (sent,) = (store.root / "mlartifacts").rglob("report.md")
+    assert sent.read_text() == "# It helps"
+    assert "damaged" in (store.root / "tracking" / "feeder.log").read_text()
+
+
 def test_pauses_grow_with_failures_but_not_for_ever():
     assert [_pause(failures) for failures in (0, 1, 2, 50)] == [2, 4, 8, 60]
 
