@@ -140,10 +140,24 @@ def rounded_omega(omega: float) -> float:
     return round(omega * OMEGAS_PER_UNIT) / OMEGAS_PER_UNIT
 
 
+def _offered(algorithm: object) -> object:
+    """Refuse by name what some would look for here."""
+    if isinstance(algorithm, str) and algorithm.lower() in ("pbt", "pb2"):
+        raise mistake(
+            "is not offered",
+            repr(algorithm),
+            "an algorithm that leaves a trial the configuration it began with",
+            hint="search omega with tpe, gp or random, stop trials with asha or median; docs/decisions/pbt.md says why",
+        )
+    return algorithm
+
+
 class OptunaSearch(Part):
     """Let Optuna choose omega, for every base loss and switch combination at every imbalance factor."""
 
-    algorithm: Literal["tpe", "gp", "random"] = Field(description="Optuna's TPE, Gaussian process or random sampler")
+    algorithm: Annotated[Literal["tpe", "gp", "random"], BeforeValidator(_offered)] = Field(
+        description="Optuna's TPE, Gaussian process or random sampler"
+    )
     num_samples: PositiveInt = Field(
         description="omegas tried per base loss, switch combination and imbalance factor, each over all seeds"
     )
@@ -179,7 +193,9 @@ class OptunaSearch(Part):
 class EarlyStopping(Part):
     """Stop trials that fall behind the others of their imbalance factor; the baseline is never stopped."""
 
-    algorithm: Literal["asha", "median"] = Field(description="asynchronous successive halving, or the median rule")
+    algorithm: Annotated[Literal["asha", "median"], BeforeValidator(_offered)] = Field(
+        description="asynchronous successive halving, or the median rule"
+    )
     grace_epochs: PositiveInt = Field(description="no trial is stopped before so many epochs")
     reduction_factor: int = Field(3, ge=2, description="asha: one in so many goes on at each rung")
 

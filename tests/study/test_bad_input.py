@@ -294,6 +294,17 @@ ONE_MISTAKE = {
         "early_stopping.reduction_factor has no effect: found algorithm: median, expected algorithm: asha beside it",
         "reduction_factor: ",
     ),
+    "population-based training": (
+        SEEDS, f"early_stopping: {{algorithm: pbt, grace_epochs: 3}}\n{SEEDS}", 14,
+        "early_stopping.algorithm is not offered: found 'pbt', expected an algorithm that leaves a trial the conf",
+        "search omega with tpe, gp or random, stop trials with asha or median; docs/decisions/pbt.md says why",
+    ),
+    "population-based training as a search": (
+        f"    {OMEGA}\n{FREQUENCY}",
+        f"{FREQUENCY}search: {{algorithm: PB2, num_samples: 5, omega: [0.1, 1.0]}}\n", 13,
+        "search.algorithm is not offered: found 'PB2', expected an algorithm that leaves a trial the configuration",
+        "search omega with tpe, gp or random, stop trials with asha or median; docs/decisions/pbt.md says why",
+    ),
 }  # fmt: skip
 
 
