@@ -87,8 +87,15 @@ def circumstances() -> str:
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit.stdout.strip() or 'unknown'} on {psutil.cpu_count()} "
-        f"cores ({cpu}), {memory:.0f} GiB, no GPU; Python {platform.python_version()}, {versions}."
+        f"cores ({cpu}), {memory:.0f} GiB, {gpus()}; Python {platform.python_version()}, {versions}."
     )
+
+
+def gpus() -> str:
+    """The GPUs that torch sees; asked in a process of its own, which takes its memory on them along."""
+    script = "import torch; print(*map(torch.cuda.get_device_name, range(torch.cuda.device_count())), sep=', ')"
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip() or "no GPU"
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@
     python -m benchmarks.gpu_table2 run PACK TRIALS.json [--seconds 540]                            where the GPU is
     ccar import TRIALS.json && ccar report STUDY_FILE                                          where ccar is, again
 
-`run` needs torch, torchvision and, of ccar, what lies below its store and the format of the file: no Ray, no MLflow,
-no store. It prints its section of RESULTS.md. Losses on the GPU are compared with float64 on the CPU first; where they
-disagree, nothing is trained. Trials come in the order of `FIRST` at imbalance factor 100, all seeds of one method
-before the next; a trial that would not end in time is not begun. Called again with the same TRIALS.json it goes on.
+`run` needs torch, torchvision, pydantic and, of ccar, what lies below its store and the format of the file: no Ray, no
+MLflow, no store. It prints its section of RESULTS.md. Losses on the GPU are compared with float64 on the CPU first;
+where they disagree, nothing is trained. Trials come in the order of `FIRST` at imbalance factor 100, all seeds of one
+method before the next. A trial that would not end in time is not begun; one that fails is told with its error. Called
+again with the same TRIALS.json it goes on.
 
-Without arguments it says what has not been measured.
+Without arguments it trains nothing and says what has not been measured.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any
 
 import torch
@@ -59,6 +62,7 @@ SHAPES = ((512, 100), (256, 1000), (256, 8142))
 TOLERANCE = 1e-4  # of the largest value: float32 has 6e-8, and losses of 8,142 classes sum many of them
 REWEIGHTING = {"omega": 0.75}
 LAST_SECONDS = 10.0  # for the last trial's test, and to write the file
+BARRIER_SECONDS = 120.0  # for the slowest first epoch; who fails in it breaks the barrier at once
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -86,7 +90,8 @@ def main() -> None:
     if given.command == "run":
         run(given.pack, given.trials, given.seconds, given.measuring, given.device)
     else:
-        print("Losses, training loop, trials at once and Table II on a GPU: not measured, no GPU was at hand.")
+        why = "they take a pack and minutes" if torch.cuda.is_available() else "no GPU was at hand"
+        print(f"Losses, training loop, trials at once and Table II on a GPU: not measured, {why}.")
 
 
 def pack(study_file: Path, out: Path) -> None:
@@ -109,7 +114,7 @@ def pack(study_file: Path, out: Path) -> None:
 
 def run(pack_file: Path, trials_file: Path, seconds: float, measuring: float, device_name: str) -> None:
     """All of it, in `seconds`; prints Markdown and writes `trials_file`."""
-    end = time.time() + seconds
+    end = time.time() + seconds - LAST_SECONDS
     device = torch.device(device_name)
     pack = read_pack(pack_file)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU alone, to try it out"
@@ -117,13 +122,13 @@ def run(pack_file: Path, trials_file: Path, seconds: float, measuring: float, de
         f"{name}, {CPUS} CPUs; torch {torch.__version__}, Python {platform.python_version()}; {seconds:.0f} s in all.\n"
     )
     check_losses(device)
-    time_losses(device, measuring / 3)
+    time_losses(device, measuring / 3, end)
     time_loops(pack, device, measuring / 3)
     context = multiprocessing.get_context("spawn")
     barriers = {count: context.Barrier(count) for count in AT_ONCE}
     with ProcessPoolExecutor(max(AT_ONCE), context, start, (pack_file, device_name, barriers)) as workers:
         at_once = time_at_once(workers, measuring / 3)
-        train(workers, pack, trials_file, at_once, end - LAST_SECONDS)
+        train(workers, pack, trials_file, at_once, end)
 
 
 def check_losses(device: torch.device) -> None:
@@ -166,8 +171,14 @@ def loss_and_gradient(loss: Step, logits: Tensor, labels: Tensor) -> tuple[Tenso
     return value.detach(), logits.grad
 
 
-def time_losses(device: torch.device, seconds: float) -> None:
-    """Forward and backward, each in turn with `F.cross_entropy`."""
+def time_losses(device: torch.device, seconds: float, end: float) -> None:
+    """Forward and backward, each in turn with `F.cross_entropy`; what the compiler leaves no time for is not timed.
+
+    Args:
+        device: where.
+        seconds: for all of them, without what the compiler takes.
+        end: no later than this (Unix time).
+    """
     shapes = SHAPES if device.type == "cuda" else SHAPES[:1]
     types = (torch.float32, torch.bfloat16)
     print("\n| (N, K) | type | loss | us | cross-entropy us | ratio | n |\n|---|---|---|---|---|---|---|")
@@ -185,8 +196,11 @@ def time_losses(device: torch.device, seconds: float) -> None:
                 losses["obvious autograd CCAR, compiled"] = torch.compile(obvious_ccar(counts), dynamic=False)
                 losses["F.cross_entropy, compiled"] = torch.compile(F.cross_entropy, dynamic=False)
             for name, step in losses.items():
-                share = seconds / (len(shapes) * len(types) * len(losses))
+                share = min(seconds / (len(shapes) * len(types) * len(losses)), end - time.time())
                 row = f"| {shape} | {str(dtype).removeprefix('torch.')} | {name}"
+                if share <= 0:
+                    print(f"{row} | no time left | | | |")
+                    continue
                 try:
                     own, other = in_turns(step, logits, labels, share)
                 except Exception as error:  # what the compiler cannot do is a result, too
@@ -307,23 +321,34 @@ def start(pack_file: Path, device_name: str, barriers: dict[int, Any]) -> None:
 
 
 def time_at_once(workers: ProcessPoolExecutor, seconds: float) -> int:
-    """How many processes on the device do most together; returns that number."""
+    """How many processes on the device do most together; returns that number, 1 where all fail."""
     print("\n| trials at once, a process each | images/s together | slowest of them |\n|---|---|---|")
     totals = {}
     for count in AT_ONCE:
         futures = [workers.submit(speed_beside_others, count, seconds / len(AT_ONCE)) for _ in range(count)]
+        wait(futures)
+        failures = [error for future in futures if (error := future.exception()) is not None]
+        if failures:  # out of memory; the others then wait in vain, which is no news
+            cause = next((error for error in failures if not isinstance(error, BrokenBarrierError)), failures[0])
+            print(f"| {count} | {in_a_cell(cause)} | |")
+            continue
         speeds = [future.result() for future in futures]
         totals[count] = sum(speeds)
         print(f"| {count} | {sum(speeds):,.0f} | {min(speeds):,.0f} |")
-    return max(totals, key=lambda count: totals[count])
+    return max(totals, key=lambda count: totals[count], default=1)
 
 
 def speed_beside_others(at_once: int, seconds: float) -> float:
     """Images per second of a trial while the other processes train theirs; the first epoch warms up."""
     torch.set_num_threads(max(1, CPUS // at_once))
-    epochs = training_of(Here.pack, Here.pack.trials[0], Here.device).epochs()
-    next(epochs)
-    Here.barriers[at_once].wait()
+    barrier = Here.barriers[at_once]
+    try:
+        epochs = training_of(Here.pack, Here.pack.trials[0], Here.device).epochs()
+        next(epochs)
+        barrier.wait(BARRIER_SECONDS)
+    except BaseException:
+        barrier.abort()  # or the others would wait
+        raise
     began, images = time.perf_counter(), 0.0
     for epoch in epochs:
         images += (epoch.images_per_second or 0.0) * epoch.seconds
@@ -338,24 +363,42 @@ def train(workers: ProcessPoolExecutor, pack: TrialPack, out: Path, at_once: int
     known = {trial.key for trial in trained}
     left = [config for config in pack.trials if digest_of_parts(parts_of(pack, config)) not in known]
     began, longest, waiting = time.time(), 0.0, deque(left)
-    running: set[Future[TrainedTrial | None]] = set()
+    running: dict[Future[TrainedTrial | None], TrialConfig] = {}
+    failed: list[tuple[TrialConfig, BaseException]] = []
     while running or (waiting and time.time() + longest < end):
         while waiting and len(running) < at_once and time.time() + longest < end:
-            running.add(workers.submit(train_one, waiting.popleft(), max(1, CPUS // at_once), end))
-        ended, running = wait(running, return_when=FIRST_COMPLETED)
-        for trial in filter(None, (future.result() for future in ended)):
-            trained.append(trial)
-            longest = max(longest, sum(epoch.seconds for epoch in trial.epochs))
-            write_trials(out, trained)
+            config = waiting.popleft()
+            running[workers.submit(train_one, config, max(1, CPUS // at_once), end)] = config
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            config, error = running.pop(future), future.exception()
+            if error is not None:
+                failed.append((config, error))
+                if isinstance(error, BrokenProcessPool):  # a process was killed, and the pool takes no more
+                    waiting.clear()
+            elif (trial := future.result()) is not None:
+                trained.append(trial)
+                longest = max(longest, sum(epoch.seconds for epoch in trial.epochs))
+                write_trials(out, trained)
     new = trained[len(known) :]
     per_hour = 3600 * len(new) / (time.time() - began)
     print(f"\n{len(new)} of {len(left)} trials trained, {at_once} at once, {per_hour:.0f} an hour:\n")
     print("| trial | seed | seconds | target, s | test accuracy, % |\n|---|---|---|---|---|")
     for trial in new:
-        config, accuracy = trial.config, f"{100 * trial.test.last_epoch.accuracy:.2f}" if trial.test else trial.error
-        method = config.loss.name + (f" + CCAR({config.reweighting.omega:g})" if config.reweighting else "")
+        accuracy = f"{100 * trial.test.last_epoch.accuracy:.2f}" if trial.test else trial.error
         seconds = sum(epoch.seconds for epoch in trial.epochs)
-        print(f"| IF {config.data.imbalance_factor:g}, {method} | {config.seed} | {seconds:.1f} | 60 | {accuracy} |")
+        print(f"{row_of(trial.config)} | {seconds:.1f} | 60 | {accuracy} |")
+    for config, error in failed:
+        print(f"{row_of(config)} | | 60 | {in_a_cell(error)} |")
+
+
+def row_of(config: TrialConfig) -> str:
+    method = config.loss.name + (f" + CCAR({config.reweighting.omega:g})" if config.reweighting else "")
+    return f"| IF {config.data.imbalance_factor:g}, {method} | {config.seed}"
+
+
+def in_a_cell(error: BaseException) -> str:
+    """The first line of an error, without what would end a cell of a table."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".replace("|", "/")[:200]
 
 
 def parts_of(pack: TrialPack, config: TrialConfig) -> dict[str, Any]:

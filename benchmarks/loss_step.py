@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tabulate import tabulate
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import sigmoid_focal_loss
@@ -202,6 +201,8 @@ def cpu_model() -> str:
 
 
 def as_markdown(report: dict[str, Any]) -> str:
+    from tabulate import tabulate  # gpu_table2 takes losses from this file, and runs where there is nothing but torch
+
     rows = [
         {
             "(N, K)": tuple(row["shape"]),

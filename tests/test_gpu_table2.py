@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks.trial_pack import read_pack
+from benchmarks import __main__ as results
+from benchmarks import gpu_table2 as script
+from benchmarks.trial_pack import read_pack, write_pack
 from ccar.data.image_set import fingerprint
 from ccar.data.sources import load_source
+from ccar.errors import CcarError
+from ccar.store.trial_file import read_trials
+from ccar.training.recipe import changed_recipe
 from tests.cli.test_commands import REPOSITORY, ccar
 from tests.data.folders import data_config, write_image
 
@@ -76,10 +86,51 @@ def test_trials_that_were_trained_elsewhere_are_not_trained_again(study, tmp_pat
     assert "to run    0" in out
 
 
-NOT_NEEDED = "import sys; sys.modules |= dict.fromkeys(('ray', 'mlflow', 'pandas', 'psutil', 'scipy', 'typer'))"
+NOT_NEEDED = (
+    "import sys; sys.modules |= dict.fromkeys(('ray', 'mlflow', 'pandas', 'psutil', 'scipy', 'tabulate', 'typer'))"
+)
 
 
 def test_it_needs_neither_ray_nor_mlflow_nor_a_store():
     code = f"{NOT_NEEDED}; import benchmarks.gpu_table2; print('ccar.store.trial_store' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_without_a_gpu_its_section_of_the_results_says_that_nothing_was_measured(tmp_path, monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "gpu_table2"])
+    monkeypatch.chdir(REPOSITORY)
+    results.main()
+    section = results.read_sections()["gpu_table2"]
+    assert "not measured, no GPU was at hand" in section
+    assert ", no GPU; Python" in section
+    assert "|" not in section, "a table"
+
+
+def processes(pack, barriers):
+    """A process of its own for one trial at a time."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, script.start, (pack, "cpu", barriers))
+
+
+@pytest.mark.long
+def test_a_trial_that_fails_is_told_and_holds_up_no_other(study, tmp_path, capsys):
+    gpu_table2("pack", study, "pack.npz", cwd=tmp_path)
+    pack = read_pack(tmp_path / "pack.npz")
+    no_batch = changed_recipe(pack.trials[0].recipe, {"batch_size": 4096, "drop_last": True})
+    trials = (pack.trials[0].model_copy(update={"recipe": no_batch}), *pack.trials[1:])
+    write_pack(tmp_path / "bad.npz", trials, pack.source)
+    barrier = multiprocessing.get_context("spawn").Barrier(2)
+    with processes(tmp_path / "pack.npz", {2: barrier}) as good, processes(tmp_path / "bad.npz", {2: barrier}) as bad:
+        ends = [workers.submit(script.speed_beside_others, 2, 1.0) for workers in (good, bad)]
+        waiting, failing = (end.exception() for end in ends)
+        assert isinstance(failing, CcarError)
+        assert isinstance(waiting, BrokenBarrierError)
+        script.train(bad, read_pack(tmp_path / "bad.npz"), tmp_path / "trials.json", 1, time.time() + 600)
+    assert len(read_trials(tmp_path / "trials.json")) == 3
+    told = capsys.readouterr().out
+    assert "3 of 4 trials trained" in told
+    assert "no batch" in told
