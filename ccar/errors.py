@@ -70,6 +70,10 @@ class ClusterError(CcarError):
     """A Ray cluster, or a part of it, did not do what it was to do."""
 
 
+class WrongNode(UserError):
+    """A node has other software, code or images than the driver: it must not train, under keys that are not its own."""
+
+
 class TrackingError(CcarError):
     """The MLflow store or server did not take what it was given."""
 

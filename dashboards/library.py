@@ -152,9 +152,9 @@ class Library:
 
 
 def _waiting(notes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """From what drivers note: paused, or the place in the queue."""
+    """From what drivers note: paused, or the place in the queue; nothing of one that another version of ccar wrote."""
     return {
         note["study"]: "paused" if note["paused"] else f"waits, {note['waits_for']}"
         for note in notes.values()
-        if note["paused"] or note["waits_for"]
+        if {"study", "paused", "waits_for"} <= note.keys() and (note["paused"] or note["waits_for"])
     }

@@ -100,7 +100,7 @@ def run(
     _closing(outcome)
     if outcome.summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-    if outcome.summary.failures or outcome.summary.store_error:
+    if outcome.summary.failures or outcome.summary.is_cut_short:
         raise typer.Exit(EXIT_FAILED_TRIALS)
 
 
@@ -455,8 +455,8 @@ def _closing(outcome: RunOutcome) -> None:
     summary = outcome.summary
     for trial, error in summary.failures:
         talk.print(f"failed: {trial.name}\n{error.rstrip()}", style="red", markup=False, highlight=False)
-    if summary.store_error:
-        talk.print(f"stopped: {summary.store_error}", style="red", markup=False, highlight=False)
+    if reason := summary.store_error or summary.refusal:
+        talk.print(f"stopped: {reason}", style="red", markup=False, highlight=False)
     if summary.interrupted:
         talk.print("interrupted; run the same command again to go on from here", style="yellow")
         return

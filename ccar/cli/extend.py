@@ -28,7 +28,7 @@ def extend_submission(address: str, wanted: str, omegas: Sequence[float], seeds:
 
     Raises:
         UserError: nothing would be added, or it cannot be.
-        CcarError: what is under way does not end.
+        CcarError: what is under way does not end; or it has ended, and the study could not be submitted.
     """
     num_seeds = _number_of(seeds)
     if not omegas and not num_seeds:
@@ -37,12 +37,19 @@ def extend_submission(address: str, wanted: str, omegas: Sequence[float], seeds:
     submission = find(server, wanted)
     before = _study(ask(server, submission.store, ["definition", submission.study]))
     after = _study(extended(before, omegas=omegas, num_seeds=num_seeds))
-    if submission.job.is_active:
-        server.stop(submission.id)
-        if wait_until_ended(server, submission) is None:
-            raise CcarError(f"{submission.id} does not end", hint=f"`ccar logs {submission.id}` may say why; try again")
     request = Request(study=after.name, text=after.text, store=submission.store, options=submission.options)
-    return submit(server, request)[0]
+    if not submission.job.is_active:
+        return submit(server, request)[0]
+    server.stop(submission.id)  # what cannot be packed or reached was told when the store was asked
+    try:
+        if wait_until_ended(server, submission) is None:
+            raise CcarError(f"it does not end; `ccar logs {submission.id}` may say why")
+        return submit(server, request)[0]
+    except CcarError as error:
+        raise CcarError(
+            f"{submission.id} was told to stop, and the larger study was not submitted: {error}",
+            hint="no epoch is lost: the same `ccar extend` again, or `ccar submit` with the former file, goes on",
+        ) from error
 
 
 def _number_of(seeds: str | None) -> int:

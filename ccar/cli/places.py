@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccar.cluster.worker import cache_folder
 from ccar.errors import UserError
 from ccar.store.trial_store import TrialStore
 from ccar.tracking.address import absolute, artifact_root, default_tracking_uri
@@ -30,10 +30,9 @@ class Places:
         root = trials.root
         if root.exists() and not root.is_dir():
             raise UserError(f"the store {root} is not a folder", hint="choose another one: --store DIR")
-        cache = os.environ.get("CCAR_CACHE")
         return cls(
             store=trials,
-            cache_dir=Path(cache).expanduser().absolute() if cache else Path.home() / ".cache" / "ccar",
+            cache_dir=cache_folder(otherwise=Path.home() / ".cache" / "ccar"),
             tracking_uri=absolute(tracking_uri) if tracking_uri else default_tracking_uri(root),
         )
 

@@ -87,6 +87,10 @@ class ProgressDisplay:
         message = f"{trial.name}: its worker process died; the trial goes on from its last committed epoch"
         self._console.print(message, style="yellow", markup=False, highlight=False)
 
+    def waits_for(self, what: str) -> None:
+        """No trial can start before this is there."""
+        self._console.print(f"waits for {what}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     def all_ended(self, summary: RunSummary) -> None:
         """Leaving the display's block clears it."""
 

@@ -204,8 +204,8 @@ def _train(
     worker = TrialWorker(store, cache_dir, device=device, threads=max(1, int(study.resources.cpus)))
     with ProgressDisplay(talk, len(trials), 0) as display:
         summary = run_in_process(InStages(GridSource(trials)), worker, display)
-    if summary.store_error is not None:
-        raise CcarError(summary.store_error)
+    if (reason := summary.store_error or summary.refusal) is not None:
+        raise CcarError(reason)
     for trial, error in summary.failures:
         raise CcarError(f"{trial.name} failed: {error.rstrip()}")
     return {**worker.facts, "versions": shown_versions(worker.facts["versions"])}

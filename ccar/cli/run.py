@@ -253,6 +253,9 @@ class _RunListener:
         if self._metrics is not None:
             self._metrics.lost_worker()
 
+    def waits_for(self, what: str) -> None:
+        self._display.waits_for(what)
+
     def all_ended(self, summary: RunSummary) -> None:
         self._feeder.hurry()
         if self._imports.ident is not None:

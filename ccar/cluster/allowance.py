@@ -41,6 +41,11 @@ class Allowance:
         self._counted_at = time.monotonic()
 
     @property
+    def most(self) -> float:
+        """Trials at once that the user allows."""
+        return self._limits.trials_at_once or math.inf
+
+    @property
     def is_spent(self) -> bool:
         """Whether the device hours are used up."""
         most = self._limits.max_device_hours
@@ -58,14 +63,18 @@ class Allowance:
         if self._seat is not None:
             self._seat.take(cluster, slots)
 
+    def resized(self, slots: int) -> None:
+        """Tell those who share the cluster."""
+        if self._seat is not None:
+            self._seat.resize(slots)
+
     def trials_at_once(self, running: int, left: int) -> float:
         """How many trials may be under way now."""
         self._count()
         self._running = running
-        most = self._limits.trials_at_once or math.inf
         if self._seat is None:
-            return most
-        return min(most, self._seat.may_run(running, left, self._device_seconds))
+            return self.most
+        return min(self.most, self._seat.may_run(running, left, self._device_seconds))
 
     def outlasts_pause(self) -> bool:
         """After a run that ended before it was done: wait while it is to pause; then, whether it is to go on."""

@@ -9,9 +9,16 @@ from typing import Protocol
 class RunControl(Protocol):
     """Is asked several times a second, once Ray is there."""
 
+    @property
+    def most(self) -> float:
+        """Trials at once that the user allows; infinite: as many as fit."""
+
     def begin(self, cluster: str, slots: int, devices: float) -> None:
         """Ray is there: which cluster it is, how many of the study's trials all of it holds, and the GPUs of each
         (CPUs, in a study without)."""
+
+    def resized(self, slots: int) -> None:
+        """The cluster has grown or shrunk: so many of the study's trials all of it holds now."""
 
     def trials_at_once(self, running: int, left: int) -> float:
         """How many trials may be under way now; infinite when only the cluster's size limits them.
@@ -30,9 +37,13 @@ class Unlimited:
     """A run that has the cluster to itself and goes on to its end."""
 
     is_over = False
+    most = math.inf
 
     def begin(self, cluster: str, slots: int, devices: float) -> None:
         """Nobody need know."""
+
+    def resized(self, slots: int) -> None:
+        """Nor this."""
 
     def trials_at_once(self, running: int, left: int) -> float:
         """All that fit."""

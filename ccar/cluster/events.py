@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 from ccar.study.expansion import PlannedTrial
 from ccar.training.result import EpochResult
 
-OutcomeStatus = Literal["running", "finished", "diverged", "stopped", "failed", "busy", "store_failed", "out_of_memory"]
+OutcomeStatus = Literal[
+    "running", "finished", "diverged", "stopped", "failed", "busy", "store_failed", "out_of_memory", "refused"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +54,22 @@ def accuracies_of(epoch: EpochResult) -> Mapping[str, float] | None:
 @dataclass(slots=True)
 class RunSummary:
     """How a run ended. `interrupted`: before everything was done, by Ctrl-C or SIGTERM, or where it is `crowded`:
-    trials ran out of a GPU's memory, and fewer of them will share one from now on."""
+    trials ran out of a GPU's memory, and fewer of them will share one from now on. `store_error` and `refusal` say why
+    nothing more was trained: the store cannot be used, or a node is not like the driver."""
 
     finished: int = 0
     diverged: int = 0
     stopped: int = 0
     failures: list[tuple[PlannedTrial, str]] = field(default_factory=list)
     store_error: str | None = None
+    refusal: str | None = None
     interrupted: bool = False
     crowded: bool = False
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the run ended early by what the next one would meet again."""
+        return self.store_error is not None or self.refusal is not None
 
     def count(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         """Add one trial that has ended."""
@@ -72,6 +81,8 @@ class RunSummary:
             self.stopped += 1
         elif progress.status == "store_failed":
             self.store_error = progress.error
+        elif progress.status == "refused":
+            self.refusal = progress.error
         else:
             self.failures.append((trial, progress.error or "no reason given"))
 
@@ -87,6 +98,9 @@ class Listener(Protocol):
 
     def lost_worker(self, trial: PlannedTrial) -> None:
         """The process that trained this trial is gone; the trial will be tried again."""
+
+    def waits_for(self, what: str) -> None:
+        """No trial can start before this is there."""
 
     def all_ended(self, summary: RunSummary) -> None:
         """No trial runs any more. The cluster is being let go meanwhile: there is time for what needs none."""

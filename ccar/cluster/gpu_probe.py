@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ccar.cluster.packing import Load
+from ccar.errors import UserError
 
 if TYPE_CHECKING:
     from ccar.training.config import TrialConfig
@@ -18,21 +20,26 @@ if TYPE_CHECKING:
 
 SECONDS_TO_WARM_UP = 5.0
 SECONDS_TO_MEASURE = 10.0
+SECONDS_TO_PLACE = 5
+
+_NUMBER = "what each trial takes can be said, too: for example `resources: {gpus: 1}` in the study file"
 
 
 class GpuProbe:
     """Tries one trial on a GPU of the cluster that Ray is connected to."""
 
-    def __init__(self, trial: TrialConfig, cpus: float, cache_dir: Path) -> None:
+    def __init__(self, trial: TrialConfig, cpus: float, say: Callable[[str], None], *, cache_dir: Path) -> None:
         """Nothing is tried yet.
 
         Args:
             trial: what to train.
             cpus: of each.
-            cache_dir: for decoded images.
+            say: is told what it waits for.
+            cache_dir: for decoded images, on nodes that name no other.
         """
         self._trial = trial
         self._cpus = cpus
+        self._say = say
         self._cache_dir = cache_dir
 
     def most(self) -> tuple[str, int]:
@@ -45,23 +52,45 @@ class GpuProbe:
         return " and ".join(sorted(kinds)) or "unknown kind", most
 
     def load(self, count: int) -> Load | None:
-        """See `ccar.cluster.packing.Probe`."""
+        """See `ccar.cluster.packing.Probe`.
+
+        Raises:
+            UserError: one trial alone died.
+        """
         # All of them in one bundle: so they are on the same GPU.
         group = placement_group([{"CPU": self._cpus * count, "GPU": 1}])
         try:
-            ray.get(group.ready())
+            self._wait_for(group, count)
             actor: Any = ray.remote(num_cpus=self._cpus, num_gpus=1 / count)(_Prober)
             there = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
             actors = [actor.options(scheduling_strategy=there).remote() for _ in range(count)]
             what = self._trial.model_dump_json(), str(self._cache_dir), max(1, int(self._cpus))
-            ray.get([one.load.remote(*what) for one in actors])
-            for seconds in (SECONDS_TO_WARM_UP, SECONDS_TO_MEASURE):
-                loads = ray.get([one.measure.remote(seconds) for one in actors])
-                if None in loads:
+            try:
+                ray.get([one.load.remote(*what) for one in actors])
+                for seconds in (SECONDS_TO_WARM_UP, SECONDS_TO_MEASURE):
+                    loads = ray.get([one.measure.remote(seconds) for one in actors])
+                    if None in loads:
+                        return None
+            except ray.exceptions.RayError as error:
+                if count > 1:  # whatever they died of, alone they did not
                     return None
+                reason = str(error).strip().splitlines()[-1]
+                raise UserError(
+                    f"gpus: auto: the trial that was to be measured died: {reason}", hint=_NUMBER
+                ) from error
             return Load(sum(speed for speed, _ in loads), max(memory for _, memory in loads))
         finally:
             remove_placement_group(group)
+
+    def _wait_for(self, group: PlacementGroup, count: int) -> None:
+        """Until a GPU is free; what is waited for is said when that is not at once."""
+        if not group.wait(SECONDS_TO_PLACE):
+            self._say(
+                f"gpus: auto: waits for a free GPU and {self._cpus * count:g} CPUs beside it, to measure on; "
+                "a number of `gpus` in the study file needs no measurement"
+            )
+            while not group.wait(SECONDS_TO_PLACE):
+                pass
 
 
 class _Prober:
@@ -71,6 +100,7 @@ class _Prober:
         """Load the images."""
         import torch
 
+        from ccar.cluster.worker import cache_folder
         from ccar.data.long_tail import split_long_tailed
         from ccar.data.sources import load_source
         from ccar.training.config import TrialConfig
@@ -78,11 +108,15 @@ class _Prober:
         torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._config = TrialConfig.model_validate_json(config)
-        self._source = load_source(self._config.data, Path(cache_dir), verify=False)
+        self._source = load_source(self._config.data, cache_folder(otherwise=Path(cache_dir)), verify=False)
         self._split = split_long_tailed(self._source.train.labels, self._config.data, self._config.seed)
 
     def measure(self, seconds: float) -> tuple[float, float] | None:
-        """Train for so long; images per second and the share of the memory in use, or None: out of memory."""
+        """Train for so long, and to the end of an epoch: `Training` tells nothing in between.
+
+        Returns:
+            Images per second and the share of the memory in use; None: out of memory.
+        """
         import torch
 
         images = took = 0.0

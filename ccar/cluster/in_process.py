@@ -22,7 +22,7 @@ def run_in_process(source: TrialSource, worker: Worker, listener: Listener) -> R
             if progress.ended:
                 summary.count(trial, progress)
                 source.tell(trial, progress.accuracies if progress.status == "finished" else None)
-        if summary.store_error is not None:
+        if summary.is_cut_short:
             break
     listener.all_ended(summary)
     return summary

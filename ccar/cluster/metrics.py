@@ -61,7 +61,7 @@ class RunMetrics:
         if progress.ended:
             self._move("running", -1)
             self._move(progress.status if progress.status in STATES else "waiting", +1)
-            if progress.status in ("diverged", "failed", "store_failed"):
+            if progress.status in ("diverged", "failed", "store_failed", "refused"):
                 self._failures.inc(tags={"reason": progress.status})
         self._look_at_outbox()
 

@@ -82,19 +82,19 @@ class Packing:
         note = self._note()
         return self._asked if note is None else self._asked.with_trials_per_gpu(note.trials_per_gpu)
 
-    def measured(self, probe_of: Callable[[TrialConfig, float], Probe]) -> Resources:
+    def measured(self, probe_of: Callable[[TrialConfig, float, Callable[[str], None]], Probe]) -> Resources:
         """The same, measured where it was not yet on this kind of GPU.
 
         Args:
-            probe_of: makes the probe of a trial on so many CPUs.
+            probe_of: makes the probe of a trial on so many CPUs, which may have something to say.
 
         Raises:
-            UserError: one trial alone does not fit.
+            UserError: one trial alone does not fit, or dies.
             StoreError: it cannot be noted.
         """
         if self._asked.gpus != "auto" or self._trial is None:
             return self._asked
-        probe = probe_of(self._trial, self._asked.cpus)
+        probe = probe_of(self._trial, self._asked.cpus, self._say)
         gpu, most = probe.most()
         if most == 0:
             return self._asked

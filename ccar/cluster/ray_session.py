@@ -19,9 +19,6 @@ from ccar.cluster.local_nodes import LOOPBACK
 from ccar.cluster.loopback import kept_on_loopback
 from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.token import make_token
-from ccar.errors import UserError
-from ccar.study.definition import Resources
-from ccar.study.plan import Capacity
 
 # The store keeps what must last, and ccar draws its own progress.
 SETTINGS = {
@@ -34,6 +31,7 @@ SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see interruption.py
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # our searcher says how many there may be; not processes one by one
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
@@ -90,22 +88,3 @@ def _is_on_loopback_only(address: str) -> bool:
     with kept_on_loopback(False):
         outside = services.get_node_ip_address()
     return host in (LOOPBACK, "localhost") and not answers(outside, int(port))
-
-
-def trial_slots(resources: Resources) -> int:
-    """How many trials can run at once.
-
-    Raises:
-        UserError: none, ever: Tune would wait for such a node without a word.
-    """
-    node_slots = []
-    for node in ray.nodes():
-        if node["Alive"]:
-            has = node["Resources"]
-            node_slots.append(Capacity(cpus=has.get("CPU", 0), gpus=has.get("GPU", 0)).slots(resources))
-    if sum(node_slots) == 0:
-        raise UserError(
-            f"no node has the {resources.cpus:g} CPUs and {resources.gpu_share:g} GPUs that each trial asks for",
-            hint="lower `resources` in the study file, or give the --address of a larger cluster",
-        )
-    return sum(node_slots)

@@ -10,7 +10,7 @@ import ray
 
 from ccar.cluster.node_facts import software
 from ccar.cluster.survey import answers, living_nodes, name_of, on_node
-from ccar.errors import UserError
+from ccar.errors import WrongNode
 
 _HINT = "install the same Python and the same requirements.lock on every node; `ccar doctor` says more"
 
@@ -19,7 +19,7 @@ def check_nodes() -> None:
     """Compare every living node of the cluster, to which this driver is connected, with the driver.
 
     Raises:
-        UserError: some differ; they are named.
+        WrongNode: some differ; they are named.
         ClusterError: some node did not answer.
     """
     nodes = living_nodes()
@@ -31,17 +31,17 @@ def check_nodes() -> None:
         f"{name} has {text}" for name, there in zip(names, found, strict=True) if (text := differences(wanted, there))
     ]
     if wrong:
-        raise UserError("; ".join(wrong), hint=_HINT)
+        raise WrongNode("; ".join(wrong), hint=_HINT)
 
 
 def check_this_node(wanted: Mapping[str, str]) -> None:
     """Compare the node of this process with the driver.
 
     Raises:
-        UserError: it differs.
+        WrongNode: it differs.
     """
     if text := differences(wanted, software()):
-        raise UserError(f"node {platform.node()} has {text}", hint=_HINT)
+        raise WrongNode(f"node {platform.node()} has {text}", hint=_HINT)
 
 
 def differences(wanted: Mapping[str, str], there: Mapping[str, str]) -> str:

@@ -19,6 +19,8 @@ from ccar.store.drivers import Drivers
 
 SECONDS_BETWEEN_NOTES = 1.0
 
+_NEEDED = {field.name for field in fields(Contender)}
+
 
 class Seat:
     """Used as a context manager around a run; a thread writes and reads the notes meanwhile."""
@@ -70,7 +72,11 @@ class Seat:
     def take(self, cluster: str, slots: int) -> None:
         """Sit down at a cluster that holds `slots` trials like ours."""
         self._cluster = cluster
-        self._own = replace(self._own, slots=slots)
+        self.resize(slots)
+
+    def resize(self, slots: int) -> None:
+        """The cluster holds so many trials like ours now; 0: one that is starting its nodes, for the first trial."""
+        self._own = replace(self._own, slots=max(1, slots))
         self._note()
 
     def may_run(self, running: int, left: int, device_seconds: float) -> int:
@@ -105,18 +111,18 @@ class Seat:
 
 
 def contenders(notes: Mapping[str, Mapping[str, Any]], cluster: str | None) -> Sequence[Contender]:
-    """The drivers of one cluster, from their notes."""
+    """The drivers of one cluster, from their notes; without those of another version of ccar, which may say less."""
     return [
-        Contender(**{field.name: note[field.name] for field in fields(Contender)})
+        Contender(**{name: note[name] for name in _NEEDED})
         for note in notes.values()
-        if note["cluster"] == cluster
+        if note.get("cluster") == cluster and note.keys() >= _NEEDED
     ]
 
 
 def standing_of_drivers(notes: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, object]]:
     """For each driver that lives, as plain JSON: its state, what it waits for, and its trials under way."""
     standing = {}
-    for cluster in {note["cluster"] for note in notes.values()}:
+    for cluster in {note.get("cluster") for note in notes.values()}:
         sharing = contenders(notes, cluster)
         waiting = queue(sharing)
         for one in sharing:

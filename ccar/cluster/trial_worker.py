@@ -21,9 +21,9 @@ from torch import Tensor
 from ccar.cluster.events import OutcomeStatus, TrialProgress, accuracies_of
 from ccar.cluster.watchdog import Watchdog, take_stacks
 from ccar.data.image_set import SourceData
-from ccar.data.long_tail import data_fingerprint, split_long_tailed
+from ccar.data.long_tail import Split, data_fingerprint, split_long_tailed
 from ccar.data.sources import load_source
-from ccar.errors import CcarError, Diverged, Fenced, StoreError, TrialBusy
+from ccar.errors import CcarError, DataError, Diverged, Fenced, StoreError, TrialBusy, WrongNode
 from ccar.store.key import digest_of_parts, key_parts, trial_key
 from ccar.store.place import facts_of_this_place
 from ccar.store.trial_store import Claim, TrialStore
@@ -40,6 +40,8 @@ EXPECTED_COMMIT_SECONDS = 0.005  # of the first one; then it is known what they 
 
 # Each word about a trial costs it a round trip to the driver, some 10 ms.
 PROGRESS_SECONDS = 5.0
+
+_SAME_EVERYWHERE = "install the same ccar on every node and give all of them the same images; then run the study again"
 
 
 class TrialWorker:
@@ -108,14 +110,7 @@ class TrialWorker:
     ) -> Generator[TrialProgress, None, None]:
         claim: Claim | None = None
         try:
-            source = self._source(config.data)
-            split = split_long_tailed(source.train.labels, config.data, config.seed)
-            parts = key_parts(config, data_fingerprint(source.fingerprint, split))
-            if digest_of_parts(parts) != key:
-                raise CcarError(
-                    f"the data or the code of ccar on node {platform.node()} differ from the driver's",
-                    hint="install the same ccar on every node and give all of them the same images",
-                )
+            source, split, parts = self._as_planned(config, key)
             claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self.facts)
             if hung is not None:  # in the process before this one; it would again
                 raise CcarError(hung)
@@ -129,6 +124,8 @@ class TrialWorker:
             if claim is not None:
                 _let_go(claim)
             raise
+        except WrongNode as error:
+            yield TrialProgress(key=key, status="refused", error=f"{error} ({error.hint})")
         except (TrialBusy, Fenced) as error:
             if claim is not None:
                 claim.abandon()
@@ -143,6 +140,25 @@ class TrialWorker:
         except Exception as error:
             text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
             yield self._fail(claim, key, text)
+
+    def _as_planned(self, config: TrialConfig, key: str) -> tuple[SourceData, Split, dict[str, Any]]:
+        """The images, which of them to train on, and all that the key is made of.
+
+        Raises:
+            WrongNode: they are not what the driver, which had them too, has made the key of.
+        """
+        try:
+            source = self._source(config.data)
+            split = split_long_tailed(source.train.labels, config.data, config.seed)
+        except (DataError, OSError) as error:
+            raise WrongNode(f"node {platform.node()} cannot give the images: {error}", hint=_SAME_EVERYWHERE) from error
+        parts = key_parts(config, data_fingerprint(source.fingerprint, split))
+        if digest_of_parts(parts) != key:
+            raise WrongNode(
+                f"the data or the code of ccar on node {platform.node()} differ from the driver's",
+                hint=_SAME_EVERYWHERE,
+            )
+        return source, split, parts
 
     def _train(
         self, training: Training, claim: Claim, key: str, *, every_epoch: bool, watchdog: Watchdog | None

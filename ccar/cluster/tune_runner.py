@@ -7,11 +7,10 @@ own checkpoints, snapshots and loggers are off, and its files live in a temporar
 from __future__ import annotations
 
 import gc
-import os
 import time
 import traceback
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,12 +27,13 @@ from ccar.cluster.events import Listener, RunSummary, TrialProgress
 from ccar.cluster.gpu_probe import GpuProbe
 from ccar.cluster.node_facts import software
 from ccar.cluster.packing import Packing
-from ccar.cluster.ray_session import ray_session, trial_slots
+from ccar.cluster.ray_session import ray_session
+from ccar.cluster.room import MOST_ASKED_FOR, Room
 from ccar.cluster.same_software import check_nodes, check_this_node
 from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.watchdog import HANG_SECONDS
-from ccar.cluster.worker import NewWorker, Worker, Workplace
-from ccar.errors import StoreError
+from ccar.cluster.worker import NewWorker, Worker, Workplace, cache_folder
+from ccar.errors import StoreError, WrongNode
 from ccar.store.records import TrialRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import EarlyStopping, Resources
@@ -41,7 +41,7 @@ from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
 from ccar.training.config import TrialConfig
 
-MAX_LOST_WORKERS = 3  # a trial whose process died so often is given up: it is probably the trial's own doing
+MAX_LOST_WORKERS = 2  # deaths of its process after which a trial is tried again; one more is probably its own doing
 BUSY_PAUSE_SECONDS = 2.0  # before asking again for a trial that another driver's worker trains; doubled each time
 LONGEST_BUSY_PAUSE_SECONDS = 30.0
 
@@ -51,7 +51,7 @@ class Place:
     """Where trials run, and where workers find the store and may keep decoded images."""
 
     store: str  # its address
-    cache_dir: Path
+    cache_dir: Path  # of nodes that name no other by CCAR_CACHE
     resources: Resources
     packing: Packing | None = None  # says what each trial gets, where `resources` leave that to measurement
     address: str | None = None  # of a running Ray cluster; None starts Ray on this machine
@@ -94,48 +94,50 @@ def run_on_ray(
         new_worker: makes the one that trains, in each process.
 
     Raises:
-        UserError: the cluster cannot be reached, or no node of it could ever run a trial.
+        UserError: the cluster cannot be reached, or no node that it has, or could get, can run a trial.
     """
     control = control or Unlimited()
     with ray_session(place.address) as let_go, scratch_folder() as scratch:
         if place.address is not None:
             check_nodes()
-        resources = place.resources
-        if place.packing is not None:
-            resources = place.packing.measured(partial(GpuProbe, cache_dir=place.cache_dir))
-        slots = trial_slots(resources)
-        devices = resources.gpu_share or resources.cpus
-        control.begin(ray.get_runtime_context().gcs_address, slots, devices)
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
-        rules = None
-        if early_stopping is not None:
-            rules = StoppingRules(early_stopping, _compared(source, TrialStore(place.store)))
-        adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener, control, new_worker)
-        tuner = tune.Tuner(
-            tune.with_resources(_TrialActor, {"cpu": resources.cpus, "gpu": resources.gpu_share}),
-            tune_config=tune.TuneConfig(
-                search_alg=adapter,
-                scheduler=StudyScheduler(rules, adapter.lost_worker),
-                num_samples=-1,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="study",
-                storage_path=str(scratch),
-                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                # No callbacks: given any, Tune imports MLflow (1 s, 100 MB) to see whether one of them is its own.
-                # The searcher and the scheduler hear all that we need.
-                stop=_Ending(control, adapter.summary),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
+        room = Room(place.resources, is_fixed=place.address is None)
+        adapter = _SourceSearcher(source, place, early_stopping is not None, room, listener, control, new_worker)
+        if room.wait(adapter.num_without_room, adapter.cannot_go_on, listener.waits_for):
+            if place.packing is not None:
+                room.fit(place.packing.measured(partial(GpuProbe, cache_dir=place.cache_dir)))
+            devices = room.resources.gpu_share or room.resources.cpus
+            control.begin(ray.get_runtime_context().gcs_address, room.slots, devices)
+            rules = None
+            if early_stopping is not None:
+                rules = StoppingRules(early_stopping, _compared(source, TrialStore(place.store)))
+            _tuner(adapter, room.resources, rules, scratch).fit()
         unfinished = not adapter.done or adapter.summary.crowded
-        adapter.summary.interrupted = unfinished and adapter.summary.store_error is None
+        adapter.summary.interrupted = unfinished and not adapter.summary.is_cut_short
         let_go()  # 1.2 s, in which it mostly waits for Ray's processes
         listener.all_ended(adapter.summary)
         return adapter.summary
+
+
+def _tuner(adapter: _SourceSearcher, resources: Resources, rules: StoppingRules | None, scratch: Path) -> tune.Tuner:
+    return tune.Tuner(
+        tune.with_resources(_TrialActor, {"cpu": resources.cpus, "gpu": resources.gpu_share}),
+        tune_config=tune.TuneConfig(
+            search_alg=adapter,
+            scheduler=StudyScheduler(rules, adapter.lost_worker),
+            num_samples=-1,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="study",
+            storage_path=str(scratch),
+            failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            # No callbacks: given any, Tune imports MLflow (1 s, 100 MB) to see whether one of them is its own.
+            # The searcher and the scheduler hear all that we need.
+            stop=_Ending(adapter.is_over),
+            verbose=0,
+        ),
+    )
 
 
 class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types for Tune
@@ -153,6 +155,9 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types f
         # What is raised here would be tried again as if the process had died: only a death is worth that.
         try:
             progress = self._next_progress()
+        except WrongNode as error:
+            refusal = f"{error} ({error.hint})"
+            progress = TrialProgress(key=self.config["key"], status="refused", error=refusal)
         except Exception:
             progress = TrialProgress(key=self.config["key"], status="failed", error=traceback.format_exc())
         return {**asdict(progress), "objective": objective(progress.accuracies), "done": progress.ended}
@@ -177,7 +182,7 @@ def _new_worker(config: dict[str, Any]) -> Worker:
     worker = new_worker(
         Workplace(
             store=config["store"],
-            cache_dir=Path(config["cache_dir"]),
+            cache_dir=cache_folder(otherwise=Path(config["cache_dir"])),
             cpus=config["cpus"],
             has_gpu=bool(ray.get_gpu_ids()),
             hang_seconds=config["hang_seconds"],
@@ -197,7 +202,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         source: TrialSource,
         place: Place,
         every_epoch: bool,
-        slots: int,
+        room: Room,
         listener: Listener,
         control: RunControl,
         new_worker: NewWorker = trial_worker,
@@ -215,10 +220,11 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             "software": dict(software()),
             "new_worker": new_worker,
         }
-        self._slots = slots
-        self._num_started = 0
+        self._room = room
+        self._slots = room.slots  # as those who share the cluster know it
+        self._num_drawn = 0  # from the source
         self._control = control
-        self._busy: list[tuple[float, PlannedTrial]] = []  # when to ask again
+        self._in_hand: list[tuple[float, PlannedTrial]] = []  # when to start it, or to ask for it again
         self._times_busy: Counter[str] = Counter()  # by key
         self._listener = listener
         self._running: dict[str, PlannedTrial] = {}
@@ -228,21 +234,27 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
     @property
     def done(self) -> bool:
         """Whether every trial has ended."""
-        return self._source.exhausted and not self._busy and not self._running
+        return self._source.exhausted and not self._in_hand and not self._running
+
+    def is_over(self) -> bool:
+        """Whether nothing is to be under way any more: it goes on from its last commit in another run."""
+        return self._control.is_over or self.summary.crowded or self.summary.refusal is not None
+
+    def cannot_go_on(self) -> bool:
+        """Whether nothing more is to start."""
+        return self.is_over() or self.summary.is_cut_short
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.done or self.summary.store_error is not None or self.summary.crowded or self._control.is_over:
+        if self.done or self.cannot_go_on():
             return str(Searcher.FINISHED)
-        # Never more than can run: a trial that waits for its own new process would take over the first warm
-        # one that falls free, its new process would be given up, and short trials would never get a second one.
-        if len(self._running) >= min(self._slots, self._control.trials_at_once(len(self._running), self._num_left())):
+        if len(self._running) >= self._most_now(self._followed()):
             return None
         trial = None
         with self._ends_with_the_store():
             trial = self._next()
             if trial is not None:
                 self._listener.started(trial)
-        if trial is None or self.summary.store_error is not None:
+        if trial is None or self.summary.is_cut_short:
             return None
         self._running[trial_id] = trial
         config: dict[str, Any] = {
@@ -254,22 +266,54 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         }
         return config
 
+    def _followed(self) -> int:
+        """How many trials the cluster holds; who shares it is told when that has changed."""
+        slots = self._room.follow(self.num_without_room)
+        if slots != self._slots:
+            self._slots = slots
+            self._control.resized(slots)
+        return slots
+
+    def _most_now(self, slots: int) -> float:
+        """How many trials may be under way.
+
+        Never more than can run: a trial that waits for its own new process would take over the first warm one that
+        falls free, its new process would be given up, and short trials would never get a second one.
+        """
+        return min(slots, self._control.trials_at_once(len(self._running), self._num_left()))
+
+    def num_without_room(self) -> int:
+        """How many trials wait for nothing but a larger cluster; as many are drawn, to be sure that they are there."""
+        num_running = len(self._running)
+        if num_running < self._most_now(self._room.slots):
+            return 0
+        now = time.monotonic()
+        most = min(MOST_ASKED_FOR, self._control.most - num_running)
+        with self._ends_with_the_store():
+            while len(self._in_hand) < most and (trial := self._drawn()) is not None:
+                self._in_hand.append((now, trial))
+        return int(min(most, sum(due <= now for due, _ in self._in_hand)))
+
     def _num_left(self) -> int:
         """How many trials have yet to start, as far as is known."""
         if self._source.exhausted:
-            return len(self._busy)
-        return max(1, self._source.num_trials - self._num_started)
+            return len(self._in_hand)
+        return len(self._in_hand) + max(1, self._source.num_trials - self._num_drawn)
 
     def _next(self) -> PlannedTrial | None:
         # Before new ones: whoever trained it may be dead by now, and what it has reached is lost time until it goes on.
-        for entry in self._busy:
+        for entry in self._in_hand:
             if entry[0] <= time.monotonic():
-                self._busy.remove(entry)
+                self._in_hand.remove(entry)
                 return entry[1]
-        if not self._source.exhausted and (trial := self._source.next()) is not None:
-            self._num_started += 1
-            return trial
-        return None
+        return self._drawn()
+
+    def _drawn(self) -> PlannedTrial | None:
+        """A new trial from the source, if it has one now."""
+        if self._source.exhausted or (trial := self._source.next()) is None:
+            return None
+        self._num_drawn += 1
+        return trial
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         progress = progress_from(result)
@@ -292,10 +336,10 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         if progress.status == "busy":
             pause = BUSY_PAUSE_SECONDS * 2.0 ** min(self._times_busy[trial.key], 10)
             self._times_busy[trial.key] += 1
-            self._busy.append((time.monotonic() + min(pause, LONGEST_BUSY_PAUSE_SECONDS), trial))
+            self._in_hand.append((time.monotonic() + min(pause, LONGEST_BUSY_PAUSE_SECONDS), trial))
             return
         self.summary.count(trial, progress)
-        if progress.status != "store_failed":
+        if progress.status not in ("store_failed", "refused"):
             with self._ends_with_the_store():
                 self._source.tell(trial, progress.accuracies if progress.status == "finished" else None)
 
@@ -352,15 +396,14 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
 class _Ending(tune.Stopper):  # type: ignore[misc]  # Ray ships no types for Tune
     """Ends the whole Tune run: its workers give their trials back, to go on from the last commit."""
 
-    def __init__(self, control: RunControl, summary: RunSummary) -> None:
-        self._control = control
-        self._summary = summary
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._control.is_over or self._summary.crowded
+        return self._is_over()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see _SourceSearcher

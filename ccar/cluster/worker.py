@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,16 @@ class Workplace:
     """What a worker finds in its own process."""
 
     store: str  # its address
-    cache_dir: Path
+    cache_dir: Path  # of this machine
     cpus: float  # its share of the node's
     has_gpu: bool  # whether a GPU, or a part of one, is given to it
     hang_seconds: float  # after so long without an epoch it ends its process
+
+
+def cache_folder(otherwise: Path) -> Path:
+    """Where this machine keeps decoded images: as CCAR_CACHE says here, or `otherwise`."""
+    named = os.environ.get("CCAR_CACHE")
+    return Path(named).expanduser().absolute() if named else otherwise
 
 
 NewWorker = Callable[[Workplace], Worker]

@@ -16,6 +16,7 @@ from ccar.cluster.seat import Seat, standing_of_drivers
 from ccar.errors import UserError
 from ccar.store.disk_folder import DiskFolder
 from ccar.store.drivers import Drivers
+from dashboards.library import _waiting
 
 
 def study(name, **facts):
@@ -132,6 +133,32 @@ def test_a_damaged_note_is_as_good_as_none(tmp_path):
     Drivers(DiskFolder(tmp_path)).note("mine_1", {})
     (tmp_path / "mine_1.json").write_text("{}")
     assert Drivers(DiskFolder(tmp_path)).alive() == {}
+
+
+def test_the_note_of_another_version_is_passed_over(tmp_path):
+    drivers = Drivers(DiskFolder(tmp_path))
+    with Seat(drivers, "one_1", study="one", priority=0, at_once=None, say=print) as seat:
+        seat.take("here:1", 4)
+        drivers.note("older_1", {"study": "older", "cluster": "here:1", "slots": 4})
+        drivers.note("oldest_1", {})
+        assert seat.may_run(0, 10, 0.0) == 4
+        assert list(standing_of_drivers(drivers.alive())) == ["one_1"]
+        assert _waiting(drivers.alive()) == {}
+        drivers.pause("one_1")
+        wait_until(lambda: seat.is_to_pause)  # its thread lives on
+        wait_until(lambda: _waiting(drivers.alive()) == {"one": "paused"})
+
+
+def test_a_cluster_that_grows_is_shared_anew(tmp_path):
+    drivers = Drivers(DiskFolder(tmp_path))
+    options = {"priority": 0, "at_once": None, "say": print}
+    with Seat(drivers, "one_1", study="one", **options) as one, Seat(drivers, "two_1", study="two", **options) as two:
+        for seat in (one, two):
+            seat.take("here:1", 0)  # its nodes have yet to come
+        wait_until(lambda: one.may_run(0, 10, 0.0) + two.may_run(0, 10, 0.0) == 1)
+        for seat in (one, two):
+            seat.resize(6)
+        wait_until(lambda: (one.may_run(0, 10, 0.0), two.may_run(0, 10, 0.0)) == (3, 3))
 
 
 class Signals:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from ccar.cluster import gpu_probe
 from ccar.cluster.packing import Load, Packing, trials_per_gpu
+from ccar.cluster.ray_session import ray_session
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.tune_runner import Place, run_on_ray
 from ccar.errors import UserError
@@ -64,7 +67,7 @@ class FourFit:
 
     asked = 0
 
-    def __init__(self, trial, cpus, kind="A100"):
+    def __init__(self, trial, cpus, say, kind="A100"):
         self.kind = kind
 
     def most(self):
@@ -103,7 +106,7 @@ def test_what_was_measured_is_remembered_for_this_kind_of_gpu_and_halved_when_me
     assert FourFit.asked == 4  # with 1, 2, 4 and 8
     assert packing_of(study, store, said).measured(FourFit) == Resources(cpus=0.5, gpus=0.25)
     assert FourFit.asked == 4
-    packing.measured(lambda trial, cpus: FourFit(trial, cpus, kind="H100"))
+    packing.measured(lambda *given: FourFit(*given, kind="H100"))
     assert FourFit.asked == 8
     assert packing.back_off()
     assert packing.known == Resources(cpus=0.5, gpus=0.5)
@@ -179,3 +182,25 @@ def test_trials_that_run_out_of_memory_run_again_with_less_company(study, store,
     ]
     assert {store.read(key).status for key in store.keys()} == {"finished"}  # noqa: SIM118
     assert "(1 on each GPU, as measured)" in ccar("plan").stdout
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_a_probe_says_that_it_waits_for_a_gpu_and_what_its_trial_died_of(study, store, tmp_path, monkeypatch):
+    change_training("import os\nos._exit(7)", tmp_path, monkeypatch)
+    monkeypatch.setattr(gpu_probe, "SECONDS_TO_PLACE", 1)
+    for name, value in ONE_GPU.items():
+        monkeypatch.setenv(name, value)
+    said = []
+    trial = source_of(study, store).known[0].config
+    probe = gpu_probe.GpuProbe(trial, 0.5, said.append, cache_dir=Path(os.environ["CCAR_CACHE"]))
+    with ray_session(None):
+        other = placement_group([{"GPU": 1}])
+        assert other.wait(60)
+        threading.Timer(3.0, lambda: remove_placement_group(other)).start()
+        with pytest.raises(UserError, match="gpus: auto: the trial that was to be measured died: ") as death:
+            probe.load(1)
+        assert probe.load(2) is None
+    assert "gpus: 1" in death.value.hint
+    assert len(said) == 1
+    assert said[0].startswith("gpus: auto: waits for a free GPU and 0.5 CPUs beside it, to measure on")

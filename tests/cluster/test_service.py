@@ -21,7 +21,7 @@ from ccar.cluster.jobs import JobServer
 from ccar.cluster.local_cluster import start_cluster, stop_cluster
 from ccar.cluster.seat import standing_of_drivers
 from ccar.cluster.submissions import Request, _entrypoint, find, submissions, submit
-from ccar.errors import UserError
+from ccar.errors import CcarError, UserError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from tests.cli.test_commands import ccar
@@ -144,6 +144,26 @@ def test_a_study_submitted_twice_at_once_runs_once_and_stops_without_losing_an_e
         assert json.loads(last.read_text().splitlines()[0])["type"] == "released"
     code, out, _ = ccar("stop", "long", "--address", cluster, cwd=tmp_path)
     assert (code, out) == (0, "long_1 had ended before: stopped\n")
+
+
+def test_an_extension_that_cannot_be_submitted_says_how_the_study_stands_and_what_goes_on(
+    tmp_path, cluster, store, monkeypatch
+):
+    """After the test before: the store knows the study."""
+    server = JobServer.connect(cluster)
+    assert submit(server, Request(study="long", text=store.study("long").definition))[0].id == "long_2"
+
+    def is_lost(server, request):
+        raise CcarError("the job server did not do it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ccar.cli.extend.submit", is_lost)
+        with pytest.raises(
+            CcarError, match="long_2 was told to stop, and the larger study was not submitted: the job"
+        ) as failure:
+            extend_submission(cluster, "long", [], "+1")
+    assert "no epoch is lost" in failure.value.hint
+    assert not server.job("long_2").is_active
 
 
 def test_two_studies_share_the_cluster_by_priority_and_one_is_paused_and_goes_on(tmp_path, cluster, store):

@@ -15,7 +15,7 @@ import torch
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.trial_worker import TrialWorker
-from ccar.errors import StoreError
+from ccar.errors import DataError, StoreError
 from ccar.store.trial_store import Claim, TrialStore
 from ccar.study.definition import load_study
 from ccar.study.expansion import load_data
@@ -38,6 +38,9 @@ class Silent:
             self.ends.append(progress)
 
     def lost_worker(self, trial):
+        pass
+
+    def waits_for(self, what):
         pass
 
     def all_ended(self, summary):
@@ -231,8 +234,23 @@ def test_a_trial_that_another_worker_holds_is_busy(tmp_path, store, cache, worke
 def test_a_worker_with_other_images_than_the_driver_refuses(tmp_path, store, cache, worker):
     trial = first_trial(tmp_path, store, cache)
     end = last(worker.run(trial.config, "0" * 64))
-    assert end.status == "failed"
+    assert end.status == "refused"
     assert f"on node {platform.node()} differ from the driver's" in end.error
+    assert "give all of them the same images" in end.error
+    assert store.read("0" * 64).status == "absent"
+
+
+def test_a_node_that_has_not_got_the_images_ends_the_run_and_spoils_no_trial(
+    tmp_path, store, cache, worker, monkeypatch
+):
+    def lost(*given, **named):
+        raise DataError("nothing is mounted at /images")
+
+    monkeypatch.setattr("ccar.cluster.trial_worker.load_source", lost)
+    summary = run_in_process(source_of(write_tiny_study(tmp_path), store, cache), worker, Silent())
+    assert f"node {platform.node()} cannot give the images: nothing is mounted at /images" in summary.refusal
+    assert (summary.failures, summary.is_cut_short) == ([], True)
+    assert list(store.keys()) == []
 
 
 def test_a_store_that_cannot_be_written_ends_the_run_and_says_why(tmp_path, store, cache, worker, monkeypatch):

@@ -303,12 +303,21 @@ def test_more_than_any_node_has_is_refused_and_not_waited_for(tmp_path, cluster)
         run(path, TrialStore(tmp_path / "store"), Silent(), address=cluster)
 
 
+class OneSlot:
+    """A cluster with room for one trial; nobody can make any more."""
+
+    slots = 1
+
+    def follow(self, num_waiting):
+        return self.slots
+
+
 def test_a_trial_that_somebody_held_is_asked_for_again_before_new_ones_and_ever_more_seldom(tmp_path, monkeypatch):
     path, store = write_tiny_study(tmp_path, seeds="[0, 1]"), TrialStore(tmp_path / "store")
     study, cache = load_study(path), Path(os.environ[CACHE])
     source = trial_source(study, load_data(study, cache), store.search_log(study.name))
     place = Place(store=store.address, cache_dir=cache, resources=study.resources)
-    searcher = _SourceSearcher(source, place, False, 1, Silent(), Unlimited())
+    searcher = _SourceSearcher(source, place, False, OneSlot(), Silent(), Unlimited())
     clock = 0.0
     monkeypatch.setattr("ccar.cluster.tune_runner.time.monotonic", lambda: clock)
     asked = []
