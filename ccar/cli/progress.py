@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 from ccar.cluster.events import RunSummary, TrialProgress
+from ccar.store.records import reason_of
 from ccar.study.expansion import PlannedTrial
 from ccar.study.parts import plain
 
@@ -108,5 +109,4 @@ class ProgressDisplay:
 
 
 def _failure_line(trial: PlannedTrial, progress: TrialProgress) -> str:
-    lines = (progress.error or "no reason given").strip().splitlines()
-    return f"{trial.name}: failed: {lines[-1]}"
+    return f"{trial.name}: failed: {reason_of(progress.error) or 'no reason given'}"

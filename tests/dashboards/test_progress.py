@@ -12,6 +12,13 @@ from ccar.store.trial_store import TrialStore
 from tests.dashboards.conftest import served
 from tests.dashboards.made_up_store import begin, epoch, finish, put_study
 
+CRASH = """\
+Traceback (most recent call last):
+  File "worker.py", line 1, in run
+    write(state)
+OSError: the disk is gone
+"""
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -23,7 +30,7 @@ def store(tmp_path_factory):
         store, "under-way", question="Is it live?", bases=["focal"], baseline="focal", omegas=[0.25, 0.5]
     )
     finish(store, trials[0])
-    begin(store, trials[1]).fail("OSError: the disk is gone")
+    begin(store, trials[1]).fail(CRASH)
     begin(store, trials[2]).diverge("the training loss is nan")
     begin(store, trials[3]).stop("behind the others")
     begin(store, trials[4]).release()
@@ -97,7 +104,10 @@ def test_each_cell_shows_the_state_that_asks_for_most_attention(site, open_page)
     for place, state in enumerate(["failed", "interrupted", "waiting"]):
         expect(cells.nth(place)).to_have_class(f"cell {state}")
     expect(page.locator("#failures")).to_contain_text("OSError: the disk is gone")
+    expect(page.locator("#failures")).not_to_contain_text("Traceback")
     expect(page.locator("#failures")).to_contain_text("the training loss is nan")
+    page.locator("#failures").get_by_role("link").first.click()
+    expect(page.locator("pre.log").first).to_have_text(CRASH)
 
 
 def test_the_page_follows_the_store_without_being_loaded_again(store, site, open_page):
