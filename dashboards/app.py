@@ -154,7 +154,9 @@ def build_app(desk: Desk) -> Dash:
             return [note("There is no such page."), link("All studies", "/")], former, version
         if _lacks_its_study(desk, page, fields):
             return desk.missing_study(fields.get("study", "")), [], version
-        return page.results(desk, fields), former, version
+        content = page.results(desk, fields)
+        troubles = desk.troubles(fields["study"]) if page.of_study else []
+        return [*troubles, *content], former, version
 
     @app.callback(
         Output("figures", "children"),

@@ -36,9 +36,11 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
     library = desk.library
     problems = [note(f"{why}") for why in (library.problem, *library.unreadable.values()) if why]
     states = library.states
+    if not states and library.version == 0:
+        return [note("The store is being read ...")]
     if not states:
-        waiting = "The store is being read ..." if library.version == 0 and not library.problem else ""
-        return [*problems, note(waiting or f"No study was run against {library.store.address} yet: ccar run FILE.")]
+        nothing = f"No study was run against {library.store.address} yet: ccar run FILE."
+        return problems or [note(nothing)]
     wanted, kind = fields.get("search", "").lower(), fields.get("show", "")
     rows = [
         row
