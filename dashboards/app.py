@@ -81,7 +81,7 @@ def build_app(desk: Desk) -> Dash:
         [
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Interval(id="tick", interval=TICK_MILLISECONDS),
-            dcc.Store(id="shown", data=-1),  # the version of the library that the page shows
+            dcc.Store(id="shown", data=""),  # the edition of the library that the page shows
             dcc.Store(id="controlled", data=""),  # the page whose controls are there
             dcc.Store(id="said", data=""),  # what the controls made of the address
             html.A("Skip to the content", href="#results", className="skip"),
@@ -100,7 +100,8 @@ def build_app(desk: Desk) -> Dash:
         ]
     )
 
-    one_at_a_time = [(Output("tick", "disabled"), True, False)]  # however long a page takes
+    # However long a page takes; where no answer comes at all, assets/dashboards.js turns it on again.
+    one_at_a_time = [(Output("tick", "disabled"), True, False)]
 
     @app.callback(
         Output("nav", "children"),
@@ -110,11 +111,13 @@ def build_app(desk: Desk) -> Dash:
         Input("url", "search"),
         Input("shown", "data"),
         State("choices", "children"),
+        State("title", "children"),
     )
-    def frame(path: str, search: str, _version: int, choices: Any) -> tuple[Any, ...]:  # noqa: ANN401  (Dash's)
-        if choices and _is_only("shown"):  # else a study that was not read yet may have been since
-            return (no_update,) * 3
+    def frame(path: str, search: str, _shown: str, choices: Any, title: str) -> tuple[Any, ...]:  # noqa: ANN401  (Dash's)
         page, fields = PAGES.get(path), fields_of(search)
+        # Without choices a study that was not read yet may have been since; the title lags where an answer was lost.
+        if choices and title == _title(page, fields) and _is_only("shown"):
+            return (no_update,) * 3
         return _navigation(desk, path, fields), _title(page, fields), page.choices(desk, fields) if page else []
 
     @app.callback(
@@ -143,20 +146,20 @@ def build_app(desk: Desk) -> Dash:
         running=one_at_a_time,
         prevent_initial_call="initial_duplicate",
     )
-    def results(path: str, search: str, _tick: int, shown: int) -> tuple[Any, ...]:
+    def results(path: str, search: str, _tick: int, shown: str) -> tuple[Any, ...]:
         desk.library.is_asked()
-        version = desk.library.version
-        if _is_only("tick") and shown == version:
+        edition = desk.library.edition
+        if _is_only("tick") and shown == edition:
             return (no_update,) * 3
         former = no_update if _is_only("tick") else []  # those of another page go at once
         page, fields = PAGES.get(path), fields_of(search)
         if page is None:
-            return [note("There is no such page."), link("All studies", "/")], former, version
+            return [note("There is no such page."), link("All studies", "/")], former, edition
         if _lacks_its_study(desk, page, fields):
-            return desk.missing_study(fields.get("study", "")), [], version
+            return desk.missing_study(fields.get("study", "")), [], edition
         content = page.results(desk, fields)
         troubles = desk.troubles(fields["study"]) if page.of_study else []
-        return [*troubles, *content], former, version
+        return [*troubles, *content], former, edition
 
     @app.callback(
         Output("figures", "children"),
@@ -166,7 +169,7 @@ def build_app(desk: Desk) -> Dash:
         running=one_at_a_time,
         prevent_initial_call=True,
     )
-    def figures(_version: int, path: str, search: str) -> list[Content]:
+    def figures(_shown: str, path: str, search: str) -> list[Content]:
         page, fields = PAGES.get(path), fields_of(search)
         return [] if page is None or _lacks_its_study(desk, page, fields) else page.figures(desk, fields)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ class Library:
         self.unreadable: dict[str, str] = {}  # studies, and why
         self.unsummed: dict[str, str] = {}  # studies whose numbers cannot be summed up, and why
         self.waiting: dict[str, str] = {}  # studies that wait on a cluster, and why, as their drivers say
+        self._born = secrets.token_hex(8)
         self._versions: dict[str, str] = {}
         self._studies: dict[str, StoredStudy] = {}
         self._sums: dict[str, _Sums] = {}
@@ -64,6 +66,11 @@ class Library:
     def is_asked(self) -> None:
         """Somebody is looking at a page."""
         self._asked_at = time.monotonic()
+
+    @property
+    def edition(self) -> str:
+        """The version, told from those of a server that was here before."""
+        return f"{self._born} {self.version}"
 
     @property
     def states(self) -> list[StudyState]:

@@ -137,3 +137,26 @@ def test_a_study_that_is_deleted_while_it_is_looked_at_says_so(store, site, open
     expect(page.locator("#counts")).to_have_text("0 of 6 trials done: 6 waiting.")
     (store.root / "studies" / "short-lived.json").unlink()
     expect(page.locator("#results")).to_contain_text("The store has no study 'short-lived'; it may have been deleted.")
+
+
+def test_an_open_page_goes_on_after_the_server_was_away(tmp_path, context):
+    store = TrialStore(tmp_path / "store")
+    trials = put_study(store, "followed", bases=["focal"], omegas=[0.5], baseline="focal")
+    page = context.new_page()  # and not `open_page`: the browser complains while nobody answers
+    with served(store) as address:
+        page.goto(f"{address}/study?study=followed")
+        expect(page.locator("#counts")).to_have_text("0 of 6 trials done: 6 waiting.")
+        page.evaluate("window.isTheSame = true")
+    finish(store, trials[0])
+    page.get_by_role("link", name="Trials", exact=True).click()
+    page.wait_for_timeout(1_500)  # two ticks into the void
+    with served(store, port=int(address.rpartition(":")[2])):
+        expect(page.locator("#title")).to_have_text("followed: Trials")
+        expect(page.locator("#results")).to_contain_text("Choose a cell")
+        page.get_by_role("link", name="Progress", exact=True).click()
+        expect(page.locator("#counts")).to_have_text("1 of 6 trials done: 1 finished, 5 waiting.")
+        finish(store, trials[1])
+        expect(page.locator("#counts")).to_have_text("2 of 6 trials done: 2 finished, 4 waiting.")
+        expect(page.locator(".plot .scatterlayer").first).to_be_attached()
+        assert page.evaluate("window.isTheSame")
+        page.close()
