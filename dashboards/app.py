@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from ccar.tracking.address import without_credentials
 from dashboards.address import SEPARATOR, address, fields_of, search_of
@@ -208,13 +208,6 @@ def build_app(desk: Desk) -> Dash:
         ClientsideFunction("ccar", "follow"),
         Output("url", "href"),
         Input({"plot": ALL}, "clickData"),
-        prevent_initial_call=True,
-    )
-    app.clientside_callback(
-        ClientsideFunction("ccar", "save_svg"),
-        Output({"save": MATCH}, "title"),
-        Input({"save": MATCH}, "n_clicks"),
-        State({"save": MATCH}, "id"),
         prevent_initial_call=True,
     )
     return app

@@ -1,5 +1,5 @@
 // What Dash cannot do from Python, or not without asking the server: the title of the window, following a point of a
-// plot to its page, saving a plot as vectors, and going on after the server was away.
+// plot to its page, opening a file, saving what is shown, and going on after the server was away.
 window.dash_clientside = Object.assign({}, window.dash_clientside, {
   ccar: {
     entitle: function (title) {
@@ -10,14 +10,6 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       const clicked = window.dash_clientside.callback_context.triggered.find((one) => one.value);
       // The address lies beside the point where there is one to go to.
       return (clicked && clicked.value.points[0].customdata) || window.dash_clientside.no_update;
-    },
-    save_svg: function (clicks, id) {
-      if (!clicks) {
-        return window.dash_clientside.no_update;
-      }
-      const graph = document.getElementById(JSON.stringify({plot: id.save})).querySelector(".js-plotly-plot");
-      window.Plotly.downloadImage(graph, {format: "svg", filename: id.save, width: graph.offsetWidth, height: graph.offsetHeight});
-      return window.dash_clientside.no_update;
     },
   },
 });
