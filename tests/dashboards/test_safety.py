@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 import urllib.parse
 from base64 import b64encode
 
@@ -14,6 +17,9 @@ from playwright.sync_api import expect
 from ccar.data.sources import load_source
 from ccar.reports.neutralise import one_line
 from ccar.store.trial_store import TrialStore
+from ccar.tracking.web_server import free_port, running
+from dashboards.__main__ import TOKEN
+from tests.cli.test_commands import CCAR
 from tests.dashboards.conftest import served, wait_until_it_fits
 from tests.dashboards.made_up_store import CLASS_COUNTS, begin, finish, put_study
 from tests.data.folders import data_config, write_image
@@ -161,6 +167,39 @@ def test_the_token_lets_in_as_bearer_and_as_password(guarded):
     basic = b64encode(b"anyone:correct horse").decode()
     for given in ("Bearer correct horse", f"Basic {basic}"):
         assert asked(guarded, "/", Authorization=given)[0] == 200
+
+
+def refusal(*command, cwd, **environment):
+    """What a server says that does not start."""
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    return done.stderr
+
+
+DASHBOARD = (sys.executable, "-m", "dashboards", "--store", "store")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", [(CCAR, "ui"), (*DASHBOARD, "--port", "1")], ids=["ccar ui", "dashboards"])
+def test_who_would_let_others_in_without_a_password_or_under_any_name_is_refused(tmp_path, command):
+    assert TOKEN in refusal(*command, "--host", "127.0.0.2", cwd=tmp_path)
+    assert "192.0.2.7" in refusal(*command, "--host", "0.0.0.0", cwd=tmp_path, **{TOKEN: "correct horse battery"})
+
+
+@pytest.mark.long
+def test_a_server_for_others_listens_where_it_was_told_to_and_asks_for_the_token(tmp_path):
+    port = free_port("127.0.0.2", None, 0)
+    command = [*DASHBOARD, "--host", "127.0.0.2", "--port", str(port)]
+    address = f"http://127.0.0.2:{port}"
+    environment = {**os.environ, TOKEN: "correct horse battery"}
+    with running(command, environment, "the dashboard", address) as server:
+        server.wait_until_it_answers("/")
+        assert asked(address, "/")[0] == 401
+        assert asked(address, "/", Authorization="Bearer correct horse battery")[0] == 200
+        assert asked(address, "/", Authorization="Bearer correct horse battery", Host=f"localhost:{port}")[0] == 403
+        with pytest.raises(ConnectionRefusedError):
+            asked(f"http://127.0.0.1:{port}", "/")
 
 
 @pytest.fixture(scope="module")
