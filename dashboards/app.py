@@ -82,7 +82,7 @@ def build_app(desk: Desk) -> Dash:
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Interval(id="tick", interval=TICK_MILLISECONDS),
             dcc.Store(id="shown", data=""),  # the edition of the library that the page shows
-            dcc.Store(id="controlled", data=""),  # the page whose controls are there
+            dcc.Store(id="controlled", data=""),  # the page whose controls are there, and the study they began with
             dcc.Store(id="said", data=""),  # what the controls made of the address
             html.A("Skip to the content", href="#results", className="skip"),
             html.Header(
@@ -125,15 +125,24 @@ def build_app(desk: Desk) -> Dash:
         Output("controlled", "data"),
         Input("url", "pathname"),
         Input("url", "search"),
+        Input("shown", "data"),
         State({"control": ALL, "default": ALL}, "value"),
         State("controlled", "data"),
         State("said", "data"),
     )
-    def controls(path: str, search: str, values: list[Any], controlled: str, said: str) -> tuple[Any, Any]:
+    def controls(
+        path: str, search: str, _shown: str, values: list[Any], controlled: str, said: str
+    ) -> tuple[Any, Any]:
         page, fields = PAGES.get(path), fields_of(search)
-        if controlled == path and (search == said or _agree(ctx.states_list[0], values, fields)):
+        study = fields.get("study", "")
+        is_known = desk.library.state(study) is not None
+        wanted = address(path, study=study if is_known else None)
+        if study and not is_known and controlled.partition("?")[0] == path:  # not read yet, or deleted meanwhile
+            wanted = controlled
+        is_agreed = search == said or _agree(ctx.states_list[0], values, fields)
+        if controlled == wanted and (is_agreed or _is_only("shown")):
             return no_update, no_update  # somebody may be typing
-        return page.controls(desk, fields) if page else [], path
+        return page.controls(desk, fields) if page else [], wanted
 
     @app.callback(
         Output("results", "children"),
@@ -203,6 +212,12 @@ def build_app(desk: Desk) -> Dash:
         return dcc.send_string(text or "", plan.FILE) if clicks else no_update
 
     add_routes(app, desk)
+    app.clientside_callback(
+        ClientsideFunction("ccar", "read_file"),
+        Output("plan-text", "value"),
+        Input("plan-upload", "contents"),
+        prevent_initial_call=True,
+    )
     app.clientside_callback(ClientsideFunction("ccar", "entitle"), Output("title", "title"), Input("title", "children"))
     app.clientside_callback(
         ClientsideFunction("ccar", "follow"),

@@ -49,6 +49,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         *problems,
         _progress(state, states),
         _facts(state, states, desk.library.waiting.get(state.name, "")),
+        html.P(link("Open its file in Plan", address("/plan", study=state.name))),
         section("Cells", *_matrices(state, states, fields.get("base", ""))),
         *_failures(state, states),
     ]

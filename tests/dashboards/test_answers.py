@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -229,3 +230,78 @@ def test_a_plan_names_the_lines_of_all_mistakes_and_counts_the_trials_once_they_
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "study.yaml"
+
+
+def test_the_file_of_a_study_is_opened_from_its_page_and_follows_the_address(site, store, open_page):
+    put_study(store, "another", omegas=[0.25], seeds=[0], bases=["focal"], baseline="focal")
+    page = open_page(f"{site}/study?study=made-up")
+    page.get_by_role("link", name="Open its file in Plan").click()
+    box = page.get_by_label("Study file")
+    expect(box).to_have_value(store.study("made-up").definition)
+    expect(page.locator("#plan")).to_contain_text("30: 3 seeds x 10 cells")
+    page.evaluate("history.pushState({}, '', '/plan?study=another'); dispatchEvent(new PopStateEvent('popstate'))")
+    expect(box).to_have_value(store.study("another").definition)
+    page.go_back()
+    expect(box).to_have_value(store.study("made-up").definition)
+
+
+def test_a_plan_of_a_study_waits_until_the_store_is_read_and_then_keeps_what_is_typed(store, open_page, monkeypatch):
+    may_read = threading.Event()
+    versions = store.study_versions
+    monkeypatch.setattr(TrialStore, "study_versions", lambda _: may_read.wait(30) and versions())
+    with served(TrialStore(store.root)) as address:
+        page = open_page(f"{address}/plan?study=made-up")
+        box = page.get_by_label("Study file")
+        expect(box).to_have_value(re.compile("my-study"))
+        may_read.set()
+        expect(box).to_have_value(store.study("made-up").definition)
+        box.fill("study: typed\n")
+        finish(store, put_study(store, "meanwhile", omegas=[0.9], seeds=[7], bases=["focal"], baseline="focal")[0])
+        page.wait_for_timeout(1_500)
+        expect(box).to_have_value("study: typed\n")
+        page.close()
+
+
+def test_a_file_of_this_machine_is_opened_and_can_be_opened_again(tmp_path, site, open_page):
+    file = tmp_path / "mine.yaml"
+    page = open_page(f"{site}/plan")
+    box = page.get_by_label("Study file")
+    file.write_text(box.input_value().replace("my-study", "größer").replace("seeds: [0, 1, 2]", "seeds: [0, 1]"))
+    for _ in range(2):
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Open a file").click()
+        chooser.value.set_files(file)
+        expect(box).to_have_value(file.read_text())
+        expect(page.locator("#mistakes")).to_contain_text("größer")
+        box.fill("")
+        expect(page.locator("#mistakes")).not_to_contain_text("größer")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        (f"{list(range(4000))}", "It may ask for 24,000 trials; here for 20,000."),
+        (f"[0]  # {'x' * 100_000}", "here it may have 100,000."),
+    ],
+)
+def test_what_would_take_the_server_too_long_is_refused_in_words(site, open_page, seeds, said):
+    page = open_page(f"{site}/plan")
+    box = page.get_by_label("Study file")
+    box.fill(box.input_value().replace("seeds: [0, 1, 2]", f"seeds: {seeds}"))
+    expect(page.locator("#plan")).to_contain_text(said)
+
+
+def test_a_plan_costs_what_trials_of_its_own_recipe_took(store, site, open_page):
+    page = open_page(f"{site}/plan?study=made-up")
+    expect(page.locator("#plan .facts")).to_contain_text("CPU time")
+    box = page.get_by_label("Study file")
+    box.fill(store.study("made-up").definition)
+    expect(page.locator("#plan .facts")).not_to_contain_text("unknown")
+    box.fill(store.study("made-up").definition.replace("epochs: 3", "epochs: 4"))
+    expect(page.locator("#plan .facts")).to_contain_text("unknown")
+    slower = put_study(store, "slower", epochs=4, omegas=[0.5], seeds=[0], bases=["ldam"], baseline="ldam")
+    for trial in slower:
+        finish(store, trial, epochs=4)
+    expect(open_page(site).get_by_role("row", name="slower")).to_contain_text("2 of 2")
+    box.fill(store.study("made-up").definition.replace("epochs: 3", "epochs: 4") + "\n")
+    expect(page.locator("#plan .facts")).not_to_contain_text("unknown")
