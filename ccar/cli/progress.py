@@ -78,7 +78,7 @@ class ProgressDisplay:
             if progress.status in ("finished", "stopped", "diverged"):
                 self._done += 1
                 self._first_end = self._first_end or time.monotonic()
-            elif progress.status == "failed":
+            elif progress.status in ("failed", "out_of_memory"):
                 self._failed += 1
                 self._console.print(_failure_line(trial, progress), style="red", markup=False, highlight=False)
         self._show(line=not progress.ended)  # the next trial starts at once: until then one too few would be running
