@@ -130,9 +130,7 @@ def build_app(desk: Desk) -> Dash:
         State("controlled", "data"),
         State("said", "data"),
     )
-    def controls(
-        path: str, search: str, _shown: str, values: list[Any], controlled: str, said: str
-    ) -> tuple[Any, Any]:
+    def controls(path: str, search: str, _shown: str, values: list[Any], controlled: str, said: str) -> tuple[Any, Any]:
         page, fields = PAGES.get(path), fields_of(search)
         study = fields.get("study", "")
         is_known = desk.library.state(study) is not None
@@ -212,12 +210,6 @@ def build_app(desk: Desk) -> Dash:
         return dcc.send_string(text or "", plan.FILE) if clicks else no_update
 
     add_routes(app, desk)
-    app.clientside_callback(
-        ClientsideFunction("ccar", "read_file"),
-        Output("plan-text", "value"),
-        Input("plan-upload", "contents"),
-        prevent_initial_call=True,
-    )
     app.clientside_callback(ClientsideFunction("ccar", "entitle"), Output("title", "title"), Input("title", "children"))
     app.clientside_callback(
         ClientsideFunction("ccar", "follow"),

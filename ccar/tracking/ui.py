@@ -81,11 +81,13 @@ def check_host(host: str) -> None:
     """
     hint = "give the one address of this machine by which others reach it, such as 192.0.2.7"
     try:
-        found = {info[4][0] for info in socket.getaddrinfo(host or None, None, flags=socket.AI_PASSIVE)}
+        found = {info[4][0] for info in socket.getaddrinfo(host or None, 0, flags=socket.AI_PASSIVE)}
     except OSError as error:
         raise UserError(f"{host} is not the address of a machine", hint=hint) from error
     if any(ipaddress.ip_address(address).is_unspecified for address in found):
-        raise UserError(f"{host or repr(host)} stands for all addresses of this machine, and the pages answer under one", hint=hint)
+        raise UserError(
+            f"{host or repr(host)} stands for all addresses of this machine, and the pages answer under one", hint=hint
+        )
 
 
 def check_password(host: str) -> None:

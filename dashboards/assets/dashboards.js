@@ -1,5 +1,5 @@
 // What Dash cannot do from Python, or not without asking the server: the title of the window, following a point of a
-// plot to its page, reading a file into the editor, and going on after the server was away.
+// plot to its page, and going on after the server was away.
 window.dash_clientside = Object.assign({}, window.dash_clientside, {
   ccar: {
     entitle: function (title) {
@@ -11,14 +11,6 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       // The address lies beside the point where there is one to go to.
       return (clicked && clicked.value.points[0].customdata) || window.dash_clientside.no_update;
     },
-    read_file: function (contents) {
-      if (!contents) {
-        return window.dash_clientside.no_update;
-      }
-      window.dash_clientside.set_props("plan-upload", {contents: null}); // so that the same file can be opened again
-      const bytes = Uint8Array.from(atob(contents.split(",")[1]), (one) => one.charCodeAt(0));
-      return new TextDecoder().decode(bytes);
-    },
   },
 });
 
@@ -28,7 +20,7 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
   const ask = window.fetch;
   let isAway = false;
   window.fetch = async function (...asked) {
-    if (!String(asked[0]).endsWith("_dash-update-component")) {
+    if (!String(asked[0]).includes("_dash-update-component")) {
       return ask(...asked);
     }
     try {

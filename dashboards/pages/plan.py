@@ -51,9 +51,7 @@ def controls(desk: Desk, fields: Fields) -> list[Content]:
     area = dcc.Textarea(id="plan-text", value=text, rows=16, spellCheck=False, wrap="off", className="code")
     return [
         field("Study file", area),
-        dcc.Upload(
-            html.Button("Open a file", type="button"), id="plan-upload", accept=".yaml,.yml", max_size=MOST_CHARACTERS
-        ),
+        html.Button("Open a file", type="button", **{"data-opens": "plan-text", "data-most": str(MOST_CHARACTERS)}),
         html.Button("Download", id="plan-download", n_clicks=0, type="button"),
         dcc.Download(id="plan-file"),
         html.Div(id="plan", role="status"),
@@ -68,8 +66,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
 def planned(desk: Desk, text: str) -> list[Content]:
     """What is said about a file with this text."""
     if len(text) > MOST_CHARACTERS:
-        size = f"{len(text):,} characters; here it may have {MOST_CHARACTERS:,}"
-        return [note(f"The file has {size}. `ccar plan FILE` takes more.")]
+        return [note(f"The file has more than {MOST_CHARACTERS:,} characters. `ccar plan FILE` takes more.")]
     try:
         said = parse_yaml(text, FILE).data
         if (most := most_trials(said)) > MOST_TRIALS:

@@ -91,13 +91,12 @@ def test_the_gains_of_a_plot_are_saved_as_they_are_drawn(site, open_page):
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
     head, *rows = rows_of_csv(saved(page, page.locator("button[data-file='response-IF 15.csv']")))
     assert head == ["series", "point", "pivot ω", "gain in test accuracy (points)", "±"]
-    drawn = page.evaluate(
-        "() => document.querySelector('.js-plotly-plot')._fullData.flatMap(one => Array.from(one.x, (x, i) => [x, one.y[i]]))"
-    )
+    traces = "document.querySelector('.js-plotly-plot')._fullData"
+    drawn = page.evaluate(f"() => {traces}.flatMap(one => Array.from(one.x, (x, i) => [x, one.y[i]]))")
     assert [[float(row[2]), float(row[3])] for row in rows] == drawn
     assert len(rows) == 4
     assert rows[0][1].startswith("if15/ldam+ccar(omega=0.5) ")
-    assert all(float(row[4]) > 0 for row in rows)
+    assert [row[4] != "" for row in rows] == [True, True, True, False]  # of two seeds there is no interval
 
 
 def test_the_curves_of_a_trial_are_saved_with_the_names_of_their_panels(site, store, open_page):
@@ -134,4 +133,5 @@ def test_a_plot_is_saved_as_vectors_and_as_pixels(site, open_page):
         page.locator(".js-plotly-plot").first.hover()
         page.locator(".modebar-btn[data-title*='PNG' i]").first.click()
     assert download.value.suggested_filename == "gradient.png"
-    assert Image.open(download.value.path()).format == "PNG"
+    with Image.open(download.value.path()) as pixels:
+        assert pixels.format == "PNG"
