@@ -19,6 +19,8 @@ Traceback (most recent call last):
 OSError: the disk is gone
 """
 
+WITHOUT_OMEGA = "  exclude:\n    - {omega: 0.5}\n"
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -160,3 +162,47 @@ def test_an_open_page_goes_on_after_the_server_was_away(tmp_path, context):
         expect(page.locator(".plot .scatterlayer").first).to_be_attached()
         assert page.evaluate("window.isTheSame")
         page.close()
+
+
+def test_workers_and_gpus_in_use_are_counted_by_host(store, site, open_page):
+    trials = put_study(store, "on-gpus", bases=["focal"], omegas=[0.5], baseline="focal", seeds=[10, 11, 12])
+    places = (("node-1", "NVIDIA H200"), ("node-1", "NVIDIA H200"), ("node-2", "cpu"))
+    claims = [
+        begin(store, trial, worker={"host": host, "device": device})
+        for trial, (host, device) in zip(trials, places, strict=False)
+    ]
+    page = open_page(f"{site}/study?study=on-gpus")
+    expect(page.locator(".facts")).to_contain_text("2 on node-1: NVIDIA H200, 1 on node-2: cpu")
+    expect(page.locator(".facts")).to_contain_text("Images per second1,200")
+    for claim in claims:
+        claim.release()
+    expect(page.locator(".facts")).to_contain_text("Workers in usenone")
+
+
+def test_a_study_without_omega_has_its_best_cell_in_the_list(store, site, open_page):
+    seeds = [20, 21, 22]
+    for trial in put_study(
+        store, "plain", bases=["cross_entropy", "ldam"], omegas=[0.5], extra=WITHOUT_OMEGA, seeds=seeds
+    ):
+        finish(store, trial)
+    row = open_page(site).get_by_role("row", name="plain")
+    row.get_by_role("link", name="if15/ldam", exact=True).click()
+
+
+def test_of_many_failures_the_first_are_shown_and_that_is_said(store, site, open_page):
+    trials = put_study(store, "many-failures", bases=["focal"], omegas=[0.5], baseline="focal", seeds=range(100, 130))
+    for trial in trials:
+        begin(store, trial, epochs=0).fail("OSError: the disk is gone")
+    page = open_page(f"{site}/study?study=many-failures")
+    expect(page.locator("#failures tbody tr")).to_have_count(50)
+    expect(page.locator("#failures caption")).to_contain_text("60 trials that failed or diverged; the first 50")
+
+
+def test_a_trial_says_by_what_it_was_trained(store, site, open_page):
+    (trial, *_) = put_study(store, "with-facts", bases=["focal"], omegas=[0.5], baseline="focal", seeds=[3])
+    facts = {"device": "cpu", "processor": "a fast one", "threads": 7, "versions": {"torch": "9.9", "ccar": "1.2"}}
+    begin(store, trial, worker=facts).release()
+    page = open_page(f"{site}/trial?study=with-facts&cell=if15/focal&seed=3")
+    expect(page.locator("main")).to_contain_text("Processora fast one")
+    expect(page.locator("main")).to_contain_text("Threads7")
+    expect(page.locator("main")).to_contain_text("Softwareccar 1.2, torch 9.9")
