@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.parse
 from base64 import b64encode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,7 @@ def store(tmp_path_factory):
     for trial in trials[:-1]:
         finish(store, trial)
     begin(store, trials[-1]).fail("OSError: " + " ".join(HOSTILE))
+    store.put_study(replace(store.study("made-up"), name=HOSTILE[1]))
     return store
 
 
@@ -102,6 +104,14 @@ def test_hostile_names_add_no_element_and_run_nothing(site, open_page, path):
     expect(page.locator("#results")).to_contain_text(HOSTILE[1])
     if path not in ("/", "/trial") or seed:
         page.wait_for_selector(".js-plotly-plot .main-svg")
+    assert elements_of(page) == [None, 0, 0]
+
+
+@pytest.mark.parametrize("path", ["/study", "/omega", "/compare", "/trial", "/plan"])
+def test_a_hostile_name_of_a_study_adds_no_element_and_runs_nothing(site, open_page, path):
+    page = open_page(f"{site}{path}?{urllib.parse.urlencode({'study': HOSTILE[1]})}")
+    expect(page.locator("#title")).to_contain_text("Plan" if path == "/plan" else HOSTILE[1])
+    expect(page.locator("#plan" if path == "/plan" else "#results")).not_to_be_empty()
     assert elements_of(page) == [None, 0, 0]
 
 
@@ -171,7 +181,9 @@ def test_the_token_lets_in_as_bearer_and_as_password(guarded):
 
 def refusal(*command, cwd, **environment):
     """What a server says that does not start."""
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     return done.stderr
