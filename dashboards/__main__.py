@@ -11,6 +11,8 @@ from pathlib import Path
 import waitress
 
 from ccar.cli.places import Places
+from ccar.errors import UserError
+from ccar.tracking.ui import check_host
 from dashboards.app import build_app
 from dashboards.desk import Desk
 from dashboards.guard import guard
@@ -31,6 +33,10 @@ def main() -> None:
     parser.add_argument("--host", default=LOOPBACK, help="IP address to listen on")
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
+    try:
+        check_host(given.host)
+    except UserError as error:
+        parser.error(f"{error}: {error.hint}")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     _let_others_go_first()
     places = Places.of(given.store, None)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from ccar.tracking.address import without_credentials
 from dashboards.address import SEPARATOR, address, fields_of, search_of
@@ -81,8 +81,8 @@ def build_app(desk: Desk) -> Dash:
         [
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Interval(id="tick", interval=TICK_MILLISECONDS),
-            dcc.Store(id="shown", data=-1),  # the version of the library that the page shows
-            dcc.Store(id="controlled", data=""),  # the page whose controls are there
+            dcc.Store(id="shown", data=""),  # the edition of the library that the page shows
+            dcc.Store(id="controlled", data=""),  # the page whose controls are there, and the study they began with
             dcc.Store(id="said", data=""),  # what the controls made of the address
             html.A("Skip to the content", href="#results", className="skip"),
             html.Header(
@@ -100,7 +100,8 @@ def build_app(desk: Desk) -> Dash:
         ]
     )
 
-    one_at_a_time = [(Output("tick", "disabled"), True, False)]  # however long a page takes
+    # However long a page takes; where no answer comes at all, assets/dashboards.js turns it on again.
+    one_at_a_time = [(Output("tick", "disabled"), True, False)]
 
     @app.callback(
         Output("nav", "children"),
@@ -110,11 +111,13 @@ def build_app(desk: Desk) -> Dash:
         Input("url", "search"),
         Input("shown", "data"),
         State("choices", "children"),
+        State("title", "children"),
     )
-    def frame(path: str, search: str, _version: int, choices: Any) -> tuple[Any, ...]:  # noqa: ANN401  (Dash's)
-        if choices and _is_only("shown"):  # else a study that was not read yet may have been since
-            return (no_update,) * 3
+    def frame(path: str, search: str, _shown: str, choices: Any, title: str) -> tuple[Any, ...]:  # noqa: ANN401  (Dash's)
         page, fields = PAGES.get(path), fields_of(search)
+        # Without choices a study that was not read yet may have been since; the title lags where an answer was lost.
+        if choices and title == _title(page, fields) and _is_only("shown"):
+            return (no_update,) * 3
         return _navigation(desk, path, fields), _title(page, fields), page.choices(desk, fields) if page else []
 
     @app.callback(
@@ -122,15 +125,22 @@ def build_app(desk: Desk) -> Dash:
         Output("controlled", "data"),
         Input("url", "pathname"),
         Input("url", "search"),
+        Input("shown", "data"),
         State({"control": ALL, "default": ALL}, "value"),
         State("controlled", "data"),
         State("said", "data"),
     )
-    def controls(path: str, search: str, values: list[Any], controlled: str, said: str) -> tuple[Any, Any]:
+    def controls(path: str, search: str, _shown: str, values: list[Any], controlled: str, said: str) -> tuple[Any, Any]:
         page, fields = PAGES.get(path), fields_of(search)
-        if controlled == path and (search == said or _agree(ctx.states_list[0], values, fields)):
+        study = fields.get("study", "")
+        is_known = desk.library.state(study) is not None
+        wanted = address(path, study=study if is_known else None)
+        if study and not is_known and controlled.partition("?")[0] == path:  # not read yet, or deleted meanwhile
+            wanted = controlled
+        is_agreed = search == said or _agree(ctx.states_list[0], values, fields)
+        if controlled == wanted and (is_agreed or _is_only("shown")):
             return no_update, no_update  # somebody may be typing
-        return page.controls(desk, fields) if page else [], path
+        return page.controls(desk, fields) if page else [], wanted
 
     @app.callback(
         Output("results", "children"),
@@ -143,18 +153,20 @@ def build_app(desk: Desk) -> Dash:
         running=one_at_a_time,
         prevent_initial_call="initial_duplicate",
     )
-    def results(path: str, search: str, _tick: int, shown: int) -> tuple[Any, ...]:
+    def results(path: str, search: str, _tick: int, shown: str) -> tuple[Any, ...]:
         desk.library.is_asked()
-        version = desk.library.version
-        if _is_only("tick") and shown == version:
+        edition = desk.library.edition
+        if _is_only("tick") and shown == edition:
             return (no_update,) * 3
         former = no_update if _is_only("tick") else []  # those of another page go at once
         page, fields = PAGES.get(path), fields_of(search)
         if page is None:
-            return [note("There is no such page."), link("All studies", "/")], former, version
+            return [note("There is no such page."), link("All studies", "/")], former, edition
         if _lacks_its_study(desk, page, fields):
-            return desk.missing_study(fields.get("study", "")), [], version
-        return page.results(desk, fields), former, version
+            return desk.missing_study(fields.get("study", "")), [], edition
+        content = page.results(desk, fields)
+        troubles = desk.troubles(fields["study"]) if page.of_study else []
+        return [*troubles, *content], former, edition
 
     @app.callback(
         Output("figures", "children"),
@@ -164,7 +176,7 @@ def build_app(desk: Desk) -> Dash:
         running=one_at_a_time,
         prevent_initial_call=True,
     )
-    def figures(_version: int, path: str, search: str) -> list[Content]:
+    def figures(_shown: str, path: str, search: str) -> list[Content]:
         page, fields = PAGES.get(path), fields_of(search)
         return [] if page is None or _lacks_its_study(desk, page, fields) else page.figures(desk, fields)
 
@@ -203,13 +215,6 @@ def build_app(desk: Desk) -> Dash:
         ClientsideFunction("ccar", "follow"),
         Output("url", "href"),
         Input({"plot": ALL}, "clickData"),
-        prevent_initial_call=True,
-    )
-    app.clientside_callback(
-        ClientsideFunction("ccar", "save_svg"),
-        Output({"save": MATCH}, "title"),
-        Input({"save": MATCH}, "n_clicks"),
-        State({"save": MATCH}, "id"),
         prevent_initial_call=True,
     )
     return app

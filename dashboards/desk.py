@@ -59,6 +59,15 @@ class Desk:
             link("All studies", "/"),
         ]
 
+    def troubles(self, name: str) -> list[Content]:
+        """Why a page of a study may not be as the store is."""
+        stale, unsummed = self.library.problem, self.library.unsummed.get(name)
+        said = [
+            f"The store cannot be read at the moment: {stale}" if stale else "",
+            f"The numbers of this study cannot be summed up: {unsummed}" if unsummed else "",
+        ]
+        return [note(text) for text in said if text]
+
     def results(self, state: StudyState) -> tuple[Results | None, list[Content]]:
         """The numbers of a study's report, and what is said where there are none yet."""
         if state.study is None:
@@ -66,4 +75,5 @@ class Desk:
         if not state.is_whole:
             return None, [note(f"The store is being read: {state.num_read:,} of {len(state.trials):,} trials ...")]
         results = self.library.results(state.name)
-        return results, [] if results is not None else [note("The numbers are being summed up ...")]
+        is_coming = results is None and state.name not in self.library.unsummed
+        return results, [note("The numbers are being summed up ...")] if is_coming else []

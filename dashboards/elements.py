@@ -65,7 +65,7 @@ def table(name: str, caption: str, headings: Sequence[str], rows: Sequence[Seque
         )
         for row in rows
     ]
-    return _scrolled(name, caption, html.Table([html.Caption(caption), html.Thead(html.Tr(head)), html.Tbody(body)]))
+    return _scrolled(name, caption, html.Table([_caption(name, caption), html.Thead(html.Tr(head)), html.Tbody(body)]))
 
 
 def report_table(made: Table) -> html.Div:
@@ -91,13 +91,23 @@ def report_table(made: Table) -> html.Div:
         for row in made.rows
     ]
     rows = [html.Tr(groups)] if made.has_groups else []
-    content = html.Table([html.Caption(made.caption), html.Thead([*rows, html.Tr(head)]), html.Tbody(body)])
+    content = html.Table([_caption(made.name, made.caption), html.Thead([*rows, html.Tr(head)]), html.Tbody(body)])
     return html.Div(
         [
             _scrolled(made.name, made.caption, content),
             html.Ul([html.Li(one_line(text)) for text in made.notes], className="note") if made.notes else None,
         ]
     )
+
+
+def _caption(name: str, caption: str) -> html.Caption:
+    return html.Caption([caption, " ", _save(f"{name}.csv")])
+
+
+def _save(file: str) -> html.Button:
+    """Saves what stands around it: see assets/saving.js."""
+    words = f"Save as {file.rpartition('.')[2].upper()}"
+    return html.Button(words, className="quiet", type="button", **{"data-file": file})
 
 
 def _scrolled(name: str, caption: str, content: html.Table) -> html.Div:
@@ -107,7 +117,7 @@ def _scrolled(name: str, caption: str, content: html.Table) -> html.Div:
 
 
 def plot(name: str, figure: go.Figure, caption: str) -> html.Figure:
-    """A plot with its words, and a way to save it as vectors beside the toolbar's PNG."""
+    """A plot with its words, and ways to save it as vectors and as numbers beside the toolbar's PNG."""
     return html.Figure(
         [
             dcc.Graph(
@@ -120,13 +130,7 @@ def plot(name: str, figure: go.Figure, caption: str) -> html.Figure:
                     "toImageButtonOptions": {"format": "png", "filename": name, "scale": 2},
                 },
             ),
-            html.Figcaption(
-                [
-                    one_line(caption),
-                    " ",
-                    html.Button("Save as SVG", id={"save": name}, className="quiet", n_clicks=0, type="button"),
-                ]
-            ),
+            html.Figcaption([one_line(caption), " ", _save(f"{name}.svg"), " ", _save(f"{name}.csv")]),
         ],
         className="plot",
         role="group",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from typing import Any
 
-from ccar.errors import CcarError, StoreError
+from ccar.errors import StoreError
 from ccar.reports.results import Results, summarise
 from ccar.store.trial_store import TrialStore
 from dashboards.stored_study import StoredStudy, StudyState
@@ -29,7 +30,7 @@ class _Sums:
     """The summing up of one study, under way or done."""
 
     state: StudyState
-    future: Future[Results]
+    future: Future[Results | None]
 
 
 class Library:
@@ -40,7 +41,9 @@ class Library:
         self.version = 0
         self.problem = ""  # why the store cannot be read
         self.unreadable: dict[str, str] = {}  # studies, and why
+        self.unsummed: dict[str, str] = {}  # studies whose numbers cannot be summed up, and why
         self.waiting: dict[str, str] = {}  # studies that wait on a cluster, and why, as their drivers say
+        self._born = secrets.token_hex(8)
         self._versions: dict[str, str] = {}
         self._studies: dict[str, StoredStudy] = {}
         self._sums: dict[str, _Sums] = {}
@@ -65,6 +68,11 @@ class Library:
         self._asked_at = time.monotonic()
 
     @property
+    def edition(self) -> str:
+        """The version, told from those of a server that was here before."""
+        return f"{self._born} {self.version}"
+
+    @property
     def states(self) -> list[StudyState]:
         """All studies, by name."""
         return [self._studies[name].state for name in sorted(self._studies)]
@@ -75,7 +83,7 @@ class Library:
         return None if found is None else found.state
 
     def results(self, name: str) -> Results | None:
-        """The numbers of the study's report; None while they are summed up for the first time.
+        """The numbers of the study's report; None while they are summed up for the first time, or cannot be.
 
         Those of a moment ago while newer ones are summed up.
         """
@@ -89,9 +97,6 @@ class Library:
         try:
             return sums.future.result(WAIT_SECONDS)
         except NotYet:
-            return self._done.get(name)
-        except (CcarError, OSError) as error:  # deleted or damaged meanwhile
-            log.warning("%s", error)
             return self._done.get(name)
 
     def refresh(self) -> None:
@@ -130,25 +135,43 @@ class Library:
 
     def _forget(self, name: str) -> None:
         self.version += 1
-        for known in (self._studies, self._versions, self._sums, self._done, self.unreadable):
+        for known in (self._studies, self._versions, self._sums, self._done, self.unreadable, self.unsummed):
             known.pop(name, None)
 
-    def _sum_up(self, stored: StoredStudy, state: StudyState) -> Results:
-        results = summarise(stored.report_input(state))
-        self._done[state.name] = results
+    def _sum_up(self, stored: StoredStudy, state: StudyState) -> Results | None:
+        try:
+            self._done[state.name] = summarise(stored.report_input(state))
+            self.unsummed.pop(state.name, None)
+        except Exception as error:  # deleted or damaged meanwhile, or our mistake: whoever looks is told
+            log.exception("the numbers of %s cannot be summed up", state.name)
+            self.unsummed[state.name] = _words_of(error)
         self.version += 1
-        return results
+        return self._done.get(state.name)
 
     def _look(self) -> None:
         while not self._stop.is_set():
-            if time.monotonic() - self._asked_at < ASLEEP_AFTER_SECONDS:
-                try:
-                    self.refresh()
-                    self.problem = ""
-                except Exception as error:  # whatever is wrong with the store, the pages go on and say so
-                    log.exception("the store cannot be read")
-                    self.problem = str(error)
-            self._stop.wait(LOOK_SECONDS if all(state.is_whole for state in self.states) else 0.0)
+            awake = time.monotonic() - self._asked_at < ASLEEP_AFTER_SECONDS
+            has_read = awake and self._can_read()
+            goes_on = has_read and not all(state.is_whole for state in self.states)  # in the middle of a large store
+            self._stop.wait(0.0 if goes_on else LOOK_SECONDS)
+
+    def _can_read(self) -> bool:
+        """Look at the store once; whatever is wrong with it, the pages go on and say so."""
+        problem = ""
+        try:
+            self.refresh()
+        except Exception as error:
+            problem = _words_of(error)
+            if problem != self.problem:  # else it was logged before
+                log.exception("the store cannot be read")
+        if problem != self.problem:
+            self.problem = problem
+            self.version += 1
+        return not problem
+
+
+def _words_of(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _waiting(notes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -11,7 +11,9 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from ccar.evidence.frames import rows_of
+from ccar.evidence.frames import ValidationFrame, rows_of
+from ccar.evidence.intervals import t_half_width
+from ccar.evidence.selection import CRITERION
 from ccar.reports.results import setting_label
 from ccar.reports.variants import variants
 from dashboards.stored_study import StudyState
@@ -67,6 +69,30 @@ def pace(state: StudyState, states: pd.Series[str], now: float | None = None) ->
         images_per_second=sum(state.speeds.values()),
         seconds_left=left if to_go else 0.0,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestCell:
+    """A cell, and its mean validation balanced accuracy with half its interval: shares, NaN without one."""
+
+    cell: str
+    mean: float
+    half_width: float
+
+
+def best_cell(validation: ValidationFrame) -> BestCell | None:
+    """The cell with the highest mean over its finished seeds, with omega or without; None before any has one.
+
+    Cells of which fewer seeds have finished than of others are left out, as where an omega is chosen.
+    """
+    finished = validation[validation["status"] == "finished"].groupby("cell", sort=False)[CRITERION]
+    cells = finished.agg(["mean", "std", "count"])
+    cells = cells[(cells["count"] > 0) & (cells["count"] == cells["count"].max())]
+    if cells.empty:
+        return None
+    name = cells["mean"].round(9).idxmax()
+    mean, sd, count = cells.loc[name]
+    return BestCell(cell=str(name), mean=float(mean), half_width=float(t_half_width(sd, count)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,8 @@ def add_routes(app: Dash, desk: Desk) -> None:
         if state is None or kind not in ("cells", "trials", "costs"):
             abort(404)
         if results is None:
-            return Response("The numbers are being summed up: try again.\n", 503, mimetype="text/plain")
+            why = desk.library.unsummed.get(state.name) or "The numbers are being summed up: try again."
+            return Response(f"{why}\n", 503, mimetype="text/plain")
         frame = {"cells": results.cells, "trials": results.trials, "costs": results.source.costs}[kind]
         named = {"Content-Disposition": f'attachment; filename="{kind}.csv"'}
         return Response(render_csv(frame), headers=named, mimetype="text/csv")

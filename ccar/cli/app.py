@@ -353,8 +353,11 @@ def ui(
         str, typer.Option(help="IP address to listen on. With any but this, MLFLOW_AUTH_ADMIN_PASSWORD must be set.")
     ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Where to listen; default: 5000, or a free port.")] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the address in a browser.")] = False,
 ) -> None:
     """Open web pages on what is in the store: the dashboard, and MLflow's; ends with Ctrl-C."""
+    import webbrowser
+
     from ccar.cli.ui import serve_pages
 
     places = _places(store, tracking_uri)
@@ -364,6 +367,8 @@ def ui(
         with serve_pages(places, host, port) as server:
             print(server.address, flush=True)
             talk.print("Ctrl-C ends it")
+            if open_it and not webbrowser.open(server.address):
+                talk.print("no browser was found: open the address yourself", style="yellow")
             server.wait()
     except KeyboardInterrupt:
         talk.print("ended")

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 from ccar.cluster.events import RunSummary, TrialProgress
+from ccar.store.records import reason_of
 from ccar.study.expansion import PlannedTrial
 from ccar.study.parts import plain
 
@@ -77,7 +78,7 @@ class ProgressDisplay:
             if progress.status in ("finished", "stopped", "diverged"):
                 self._done += 1
                 self._first_end = self._first_end or time.monotonic()
-            elif progress.status == "failed":
+            elif progress.status in ("failed", "out_of_memory"):
                 self._failed += 1
                 self._console.print(_failure_line(trial, progress), style="red", markup=False, highlight=False)
         self._show(line=not progress.ended)  # the next trial starts at once: until then one too few would be running
@@ -112,5 +113,4 @@ class ProgressDisplay:
 
 
 def _failure_line(trial: PlannedTrial, progress: TrialProgress) -> str:
-    lines = (progress.error or "no reason given").strip().splitlines()
-    return f"{trial.name}: failed: {lines[-1]}"
+    return f"{trial.name}: failed: {reason_of(progress.error) or 'no reason given'}"

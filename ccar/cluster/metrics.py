@@ -15,6 +15,13 @@ from ray.util.metrics import Counter, Gauge
 from ccar.cluster.events import TrialProgress
 
 STATES: Final = ("waiting", "running", "finished", "diverged", "stopped", "failed")
+FAILURES: Final = (
+    "diverged",
+    "failed",
+    "out_of_memory",
+    "store_failed",
+    "refused",
+)  # as reasons; a lost worker is one too
 OUTBOX_SECONDS = 15.0  # between two looks at the outbox, at least
 OUTBOX_SHARE = 0.01  # of the driver's time may go into them
 
@@ -60,8 +67,9 @@ class RunMetrics:
                 counter.inc(new)
         if progress.ended:
             self._move("running", -1)
-            self._move(progress.status if progress.status in STATES else "waiting", +1)
-            if progress.status in ("diverged", "failed", "store_failed", "refused"):
+            state = "failed" if progress.status == "out_of_memory" else progress.status
+            self._move(state if state in STATES else "waiting", +1)
+            if progress.status in FAILURES:
                 self._failures.inc(tags={"reason": progress.status})
         self._look_at_outbox()
 

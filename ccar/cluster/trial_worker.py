@@ -26,6 +26,7 @@ from ccar.data.sources import load_source
 from ccar.errors import CcarError, DataError, Diverged, Fenced, StoreError, TrialBusy, WrongNode
 from ccar.store.key import digest_of_parts, key_parts, trial_key
 from ccar.store.place import facts_of_this_place
+from ccar.store.records import reason_of
 from ccar.store.trial_store import Claim, TrialStore
 from ccar.training.checkpoint import from_bytes, to_bytes
 from ccar.training.config import DataConfig, TrialConfig
@@ -245,7 +246,7 @@ class TrialWorker:
                     f"its stage one, trial {key[:12]}, was imported, and its network stayed where it was trained; "
                     "delete the folder of that trial in the store to train it here"
                 )
-            why = f": {record.error.splitlines()[0]}" if record.error else ""
+            why = f": {reason_of(record.error)}" if record.error else ""
             raise CcarError(f"its stage one, trial {key[:12]}, is {record.status}, not finished{why}")
         model: dict[str, Tensor] = from_bytes(weights, self._device)["model"]
         return model

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NewType
 import pandas as pd
 
 from ccar.metrics.accuracy import Evaluation
+from ccar.store.records import reason_of
 from ccar.study.methods import vector_name
 from ccar.study.parts import plain, shown_model
 from ccar.training.config import BaseLoss, Reweighting, TrialConfig
@@ -65,7 +66,7 @@ VALIDATION_DTYPES: dict[str, str] = {
     **{f"val_{metric}": "float64" for metric in EVALUATION_METRICS},  # after the last committed epoch
     **{f"val_best_{metric}": "float64" for metric in EVALUATION_METRICS},  # of the best epoch so far
     "val_best_epoch": "float64",  # counts from 1; NaN without a validation part
-    "error": "str",  # first line
+    "error": "str",  # its reason, on one line
 }
 
 COST_DTYPES: dict[str, str] = {
@@ -167,7 +168,7 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         **evaluation_columns("val_", last.validation if last else None),
         **evaluation_columns("val_best_", best.validation if best else None),
         "val_best_epoch": _number(best.epoch if best else None),
-        "error": _first_line(record.error) if record else None,
+        "error": (reason_of(record.error) or None) if record else None,
     }
 
 
@@ -234,10 +235,6 @@ def _frequency_name(frequency: str | tuple[float, ...]) -> str:
 
 def _options_of(loss: BaseLoss) -> str:
     return shown_model(loss).removeprefix(loss.name).strip("()")
-
-
-def _first_line(text: str | None) -> str | None:
-    return text.strip().partition("\n")[0] if text and text.strip() else None
 
 
 def _number(value: float | None) -> float:

@@ -10,6 +10,7 @@ from ccar.training.config import TrialConfig
 from ccar.training.result import EpochResult
 
 TrialStatus = Literal["absent", "unfinished", "stopped", "diverged", "failed", "finished"]
+_TRACEBACK = "Traceback (most recent call last):"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,20 @@ class StudyRecord:
     definition: str
     trials: tuple[StudyTrial, ...]
     submitted_at: float
+
+
+def reason_of(error: str | None) -> str:
+    """What went wrong, on one line: of a traceback the exception, of other words their first line; "" for none.
+
+    Example:
+        >>> reason_of("Traceback (most recent call last):\n  File ...\nOSError: the disk is gone")
+        'OSError: the disk is gone'
+    """
+    _, traceback, last = (error or "").strip().rpartition(_TRACEBACK)  # of several, the one that ended the trial
+    lines = [line for line in last.splitlines() if line.strip()]
+    if traceback:  # its places are indented; a message may go on over several lines
+        lines = [line for line in lines if not line[0].isspace()] or lines[-1:]
+    return lines[0].strip() if lines else ""
 
 
 def without_unneeded_classes(epochs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

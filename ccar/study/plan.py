@@ -179,24 +179,24 @@ def _seconds_of(
     timed: dict[tuple[object, ...], list[float]] = {}
     for record in timings:
         if record.status == "finished" and record.config is not None:
-            for kind in _kinds(record.config):
+            for kind in kinds_of(record.config):
                 timed.setdefault(kind, []).append(record.seconds)
     expected = []
     for trial in missing:
-        kinds = [kind for kind in _kinds(trial.config) if kind in timed]
+        kinds = [kind for kind in kinds_of(trial.config) if kind in timed]
         if not kinds:
             return None
         spent = records[trial.key].seconds if trial.key in records else 0.0
         expected.append(max(0.0, fmean(timed[kinds[0]]) - spent))
     if to_suggest:
-        kinds = [kind for trial in trials for kind in _kinds(trial.config) if kind in timed]
+        kinds = [kind for trial in trials for kind in kinds_of(trial.config) if kind in timed]
         if not kinds:
             return None
         expected += [fmean(timed[kinds[0]])] * to_suggest
     return expected
 
 
-def _kinds(config: TrialConfig) -> tuple[tuple[object, ...], ...]:
+def kinds_of(config: TrialConfig) -> tuple[tuple[object, ...], tuple[object, ...]]:
     """What takes about as long, nearest first: the same recipe, at best with as many images."""
     data = (config.data.name, config.data.image_size)
     alike = (data, config.model, config.recipe, config.procedure.name)

@@ -182,7 +182,9 @@ class StudyProjection:
         """
         with _tracking_errors(self._uri):
             if self._runs.parent is None:
-                tags = {"mlflow.runName": study.name, "ccar.kind": "study"}
+                page = f"/study?study={urllib.parse.quote(study.name)}"
+                note = f"Its progress, best omega and trials are in ccar's dashboard: `ccar ui`, page `{page}`"
+                tags = {"mlflow.runName": study.name, "mlflow.note.content": note, "ccar.kind": "study"}
                 self._runs.parent = self._create_run(milliseconds(study.submitted_at), tags)
                 self._delete_doubles()
             parent = self._runs.parent

@@ -6,8 +6,10 @@ It is on loopback unless told otherwise; elsewhere it asks for a password, which
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,20 +34,22 @@ def serve(
     Args:
         tracking_uri: a database URI. A server has its page at its own address already.
         artifacts: URI of the folder for the files of runs (`ccar.tracking.address.artifact_root`).
-        host: IP address to listen on. On any but loopback the page asks for the user admin and the password in
-            the variable MLFLOW_AUTH_ADMIN_PASSWORD.
+        host: IP address to listen on, and the name of the page. On any but loopback that asks for the user admin and
+            the password in the variable MLFLOW_AUTH_ADMIN_PASSWORD.
         port: where to listen; None: 5000, or any free port when that is taken.
 
     Yields:
         The server, once it answers.
 
     Raises:
-        UserError: the port is taken, the URI is a server's, or others could look and there is no password.
+        UserError: the port is taken, the URI is a server's, or others could look and the pages have no one name or no
+            password.
         TrackingError: it did not come up.
     """
     if is_server(tracking_uri):
         raise UserError(f"{shown(tracking_uri)} is a server already", hint="open that address in a browser")
     if host != LOOPBACK:
+        check_host(host)
         check_password(host)
     chosen = free_port(host, port, DEFAULT_PORT)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(chosen), "--workers", "1"]
@@ -67,6 +71,23 @@ def serve(
         with running(command, environment, "the MLflow server", f"http://{host}:{chosen}") as server:
             server.wait_until_it_answers("/health")
             yield server
+
+
+def check_host(host: str) -> None:
+    """Make sure that the pages have one name: they answer under no other.
+
+    Raises:
+        UserError: it is not an address of a machine, or stands for all of its addresses.
+    """
+    hint = "give the one address of this machine by which others reach it, such as 192.0.2.7"
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host or None, 0, flags=socket.AI_PASSIVE)}
+    except OSError as error:
+        raise UserError(f"{host} is not the address of a machine", hint=hint) from error
+    if any(ipaddress.ip_address(address).is_unspecified for address in found):
+        raise UserError(
+            f"{host or repr(host)} stands for all addresses of this machine, and the pages answer under one", hint=hint
+        )
 
 
 def check_password(host: str) -> None:

@@ -72,6 +72,8 @@ def figures(desk: Desk, fields: Fields) -> list[Content]:
                 html.A("cells.csv", href=address("/csv/cells", study=state.name)),
                 ", ",
                 html.A("trials.csv", href=address("/csv/trials", study=state.name)),
+                ", ",
+                html.A("costs.csv", href=address("/csv/costs", study=state.name)),
             ]
         ),
     ]

@@ -5,8 +5,10 @@ The text never makes this server open a file: images and weights that it names a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from dash import dcc, html
 
@@ -15,16 +17,18 @@ from ccar.errors import StudyFileError
 from ccar.reports.neutralise import one_line
 from ccar.reports.wording import counted
 from ccar.store.records import TrialRecord
-from ccar.study.definition import Study, study_of_text
+from ccar.study.definition import study_of_text
 from ccar.study.expansion import Cell, PlannedTrial, cells_of, open_cells_of
-from ccar.study.plan import plan_of
+from ccar.study.plan import kinds_of, plan_of
 from ccar.study.yaml_source import parse_yaml
 from dashboards.desk import Desk
 from dashboards.elements import Content, facts, field, note, section, table
 
 Fields = Mapping[str, str]
 FILE = "study.yaml"
-MOST_TIMINGS = 20  # finished trials that tell how long one takes
+MOST_CHARACTERS = 100_000  # of a file; none in studies/ has a tenth of that
+MOST_TRIALS = 20_000  # that are laid out while somebody waits
+MOST_TIMINGS = 20  # finished trials of a kind that tell how long one takes
 MOST_CELLS = 300  # rows of a table
 _START = """\
 study: my-study
@@ -47,6 +51,7 @@ def controls(desk: Desk, fields: Fields) -> list[Content]:
     area = dcc.Textarea(id="plan-text", value=text, rows=16, spellCheck=False, wrap="off", className="code")
     return [
         field("Study file", area),
+        html.Button("Open a file", type="button", **{"data-opens": "plan-text", "data-most": str(MOST_CHARACTERS)}),
         html.Button("Download", id="plan-download", n_clicks=0, type="button"),
         dcc.Download(id="plan-file"),
         html.Div(id="plan", role="status"),
@@ -60,8 +65,12 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
 
 def planned(desk: Desk, text: str) -> list[Content]:
     """What is said about a file with this text."""
+    if len(text) > MOST_CHARACTERS:
+        return [note(f"The file has more than {MOST_CHARACTERS:,} characters. `ccar plan FILE` takes more.")]
     try:
         said = parse_yaml(text, FILE).data
+        if (most := most_trials(said)) > MOST_TRIALS:
+            return _too_many(most)
         if "pretrained" in said or "${" in repr(said):  # of the parsed text: YAML has other ways to write a dollar
             return [note("Files and variables of this machine are not looked at here: `ccar validate FILE` does.")]
         study = study_of_text(text, FILE)
@@ -79,14 +88,17 @@ def planned(desk: Desk, text: str) -> list[Content]:
         return [html.P(f"{counted(len(problems), 'mistake')}:", className="bad"), html.Ul(problems, id="mistakes")]
     cells = cells_of(study)
     searched = len(open_cells_of(study)) * (study.search.num_samples if study.search else 0)
+    num_trials = (len(cells) + searched) * len(study.seeds)
+    if num_trials > MOST_TRIALS:
+        return _too_many(num_trials)
     trials = [_trial(cell, seed) for cell in cells for seed in study.seeds]
     plan = plan_of(
         trials,
         {},
-        islice(_timings(desk, study), MOST_TIMINGS),
+        _timings(desk, cells),
         resources=study.resources,
         capacity=this_machine(),
-        num_trials=len(trials) + searched * len(study.seeds),
+        num_trials=num_trials,
     )
     rows = [[one_line(cell.id), one_line(cell.family), str(len(study.seeds))] for cell in cells[:MOST_CELLS]]
     return [
@@ -104,15 +116,53 @@ def planned(desk: Desk, text: str) -> list[Content]:
     ]
 
 
+def most_trials(said: Mapping[str, Any]) -> int:
+    """How many trials a file may ask for, by the lengths of its lists: known before anything is made of them.
+
+    Args:
+        said: the parsed file, whatever may be wrong with it. What a search comes up with does not count.
+
+    Example:
+        >>> most_trials({"methods": {"bases": ("focal", "ldam"), "reweighting": {"omega": (0.5, 1)}}, "seeds": (0, 1)})
+        12
+    """
+    data, methods = (part if isinstance(part, Mapping) else {} for part in (said.get("data"), said.get("methods")))
+    grids = [grid for grid in _listed(methods.get("reweighting", ())) if isinstance(grid, Mapping)]
+    points = sum(math.prod(_num_values(name, values) for name, values in grid.items()) for grid in grids)
+    cells = len(_listed(methods.get("bases"))) * (1 + points) + len(_listed(methods.get("extra", ())))
+    return cells * len(_listed(data.get("imbalance_factors"))) * len(_listed(said.get("seeds")))
+
+
+def _too_many(num_trials: int) -> list[Content]:
+    return [note(f"It may ask for {num_trials:,} trials; here for {MOST_TRIALS:,}. `ccar plan FILE` takes more.")]
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _num_values(name: str, values: object) -> int:
+    """Of a switch of Omega; numbers for the class frequency are one vector."""
+    listed = _listed(values)
+    is_vector = name == "frequency" and any(isinstance(value, int | float) for value in listed)
+    return 1 if is_vector else len(listed)
+
+
 def _trial(cell: Cell, seed: int) -> PlannedTrial:
     return PlannedTrial(cell=cell, config=cell.config.with_seed(seed), key=f"{cell.id} {seed}", data_fingerprint="")
 
 
-def _timings(desk: Desk, study: Study) -> Iterator[TrialRecord]:
-    """Finished trials of the same network and data."""
+def _timings(desk: Desk, cells: Sequence[Cell]) -> Iterator[TrialRecord]:
+    """Finished trials that take about as long as those of some of these cells: a few of each kind."""
+    wanted = {kind for cell in cells for kind in kinds_of(cell.config)}
+    num_read: Counter[object] = Counter()
     for state in desk.library.states:
         finished = set(state.validation.loc[state.validation["status"] == "finished", "key"])
+        kinds = {trial.cell.id: kinds_of(trial.cell.config) for trial in state.trials.values() if trial.key in finished}
         for trial in state.trials.values():
-            alike = trial.config.model == study.model and trial.config.data.name == study.data.name
-            if alike and trial.key in finished and (record := desk.record(trial.key)) is not None:
+            if trial.key not in finished:
+                continue
+            nearest, alike = kinds[trial.cell.id]
+            if alike in wanted and num_read[nearest] < MOST_TIMINGS and (record := desk.record(trial.key)) is not None:
+                num_read[nearest] += 1
                 yield record

@@ -8,7 +8,6 @@ from datetime import datetime
 from dash import html
 
 from ccar.evidence.costs import study_costs
-from ccar.evidence.selection import CRITERION, select_omega
 from ccar.reports.neutralise import one_line
 from ccar.reports.wording import MISSING, hours, percent
 from dashboards import progress
@@ -36,9 +35,11 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
     library = desk.library
     problems = [note(f"{why}") for why in (library.problem, *library.unreadable.values()) if why]
     states = library.states
+    if not states and library.version == 0:
+        return [note("The store is being read ...")]
     if not states:
-        waiting = "The store is being read ..." if library.version == 0 and not library.problem else ""
-        return [*problems, note(waiting or f"No study was run against {library.store.address} yet: ccar run FILE.")]
+        nothing = f"No study was run against {library.store.address} yet: ccar run FILE."
+        return problems or [note(nothing)]
     wanted, kind = fields.get("search", "").lower(), fields.get("show", "")
     rows = [
         row
@@ -104,15 +105,12 @@ def _bar(done: int, total: int, num_read: int) -> html.Span:
 
 
 def _best(state: StudyState) -> Content:
-    """Of each imbalance factor's choices the highest, or nothing where no omega can be chosen yet."""
-    if not state.num_read:
+    """The cell with the highest mean over its finished seeds, or nothing where none has one."""
+    best = progress.best_cell(state.validation)
+    if best is None:
         return MISSING
-    choices = select_omega(state.validation)
-    if choices.empty:
-        return MISSING
-    best = choices.sort_values(f"{CRITERION}_mean", ascending=False, kind="stable").iloc[0]
-    reached = percent(best[f"{CRITERION}_mean"], best[f"{CRITERION}_half_width"])
-    return [link(best["cell"], address("/omega", study=state.name)), f" {reached} %"]
+    reached = percent(best.mean, best.half_width)
+    return [link(best.cell, address("/trial", study=state.name, cell=best.cell)), f" {reached} %"]
 
 
 def moment(at: float) -> str:

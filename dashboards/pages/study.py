@@ -49,6 +49,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         *problems,
         _progress(state, states),
         _facts(state, states, desk.library.waiting.get(state.name, "")),
+        html.P(link("Open its file in Plan", address("/plan", study=state.name))),
         section("Cells", *_matrices(state, states, fields.get("base", ""))),
         *_failures(state, states),
     ]
@@ -163,7 +164,8 @@ def _failures(state: StudyState, states: pd.Series[str]) -> list[Content]:
         [_trial(state, row.cell, row.seed), row.status, one_line(row.error) if row.error == row.error else MISSING]
         for row in rows_of(bad.head(MOST_FAILURES))
     ]
-    caption = f"{counted(len(bad), 'trial')} that failed or diverged"
+    more = f"; the first {MOST_FAILURES}" if len(bad) > MOST_FAILURES else ""
+    caption = f"{counted(len(bad), 'trial')} that failed or diverged{more}"
     return [section("Failures", table("failures", caption, ["Trial", "How it ended", "Why"], rows))]
 
 

@@ -9,7 +9,7 @@ from dash import html
 
 from ccar.cli.why import why_text
 from ccar.errors import CcarError
-from ccar.evidence.frames import rows_of
+from ccar.evidence.frames import rows_of, shown_versions
 from ccar.metrics.accuracy import Evaluation, group_of_class
 from ccar.reports.neutralise import one_line
 from ccar.reports.wording import MISSING, hours, percent
@@ -121,7 +121,7 @@ def _one(desk: Desk, state: StudyState, trial: PlannedTrial, *, search: bool) ->
         yield from _classes(record, test)
         yield from _examples(desk, trial, record, test)
     yield section("Would it run again?", *_why(desk, state, trial, record, search=search))
-    yield section("Configuration", *_configuration(trial, record))
+    yield section("Configuration and provenance", *_configuration(trial, record))
 
 
 def _mlflow(desk: Desk, state: StudyState, key: str) -> Content:
@@ -263,10 +263,18 @@ def _fingerprint(desk: Desk, state: StudyState, trial: PlannedTrial) -> str | No
 
 
 def _configuration(trial: PlannedTrial, record: TrialRecord) -> Iterator[Content]:
-    """What the key digests, and the key."""
+    """The key and all that it digests, and where it was trained."""
     parts = record.parts or trial.config.model_dump(mode="json")
     rows = [[path, one_line(plain(value) if value is not None else MISSING)] for path, value in leaves(parts).items()]
-    yield facts([("Key", html.Code(trial.key))])
+    worker = record.worker
+    where = (("Processor", worker.get("processor")), ("Threads", worker.get("threads")))
+    software = ("Software", shown_versions(worker.get("versions", {})))
+    yield facts(
+        [
+            ("Key", html.Code(trial.key)),
+            *((name, MISSING if fact is None else one_line(str(fact))) for name, fact in (*where, software)),
+        ]
+    )
     yield html.Details(
         [
             html.Summary("All that the key digests"),

@@ -15,13 +15,16 @@ import pytest
 import requests
 import yaml
 
+from ccar.cluster.events import TrialProgress
 from ccar.cluster.local_cluster import start_cluster, stop_cluster
+from ccar.cluster.metrics import RunMetrics
 from ccar.tracking.web_server import free_port
 from tests.tiny_study import write_tiny_study
 
 FOLDER = Path(__file__).parents[2] / "dashboards" / "cluster"
 PANELS = json.loads((FOLDER / "grafana.json").read_text())["panels"]
 EPOCHS, TRIALS = 3, 10
+DIVERGING = 2  # trials more, of a method whose loss explodes
 
 pytestmark = [
     pytest.mark.ray,
@@ -41,7 +44,14 @@ def peaks(tmp_path_factory):
         try:
             with prometheus(cluster.ray_dir, folder) as address:
                 began = time.time()
-                study = write_tiny_study(folder, epochs=EPOCHS, omegas="[0.25, 0.5, 0.75, 1]", seeds="[0, 1]")
+                explodes = "{label: explodes, base: cross_entropy, recipe: {learning_rate: 1.0e+30}}"
+                study = write_tiny_study(
+                    folder,
+                    epochs=EPOCHS,
+                    bases=f"[cross_entropy]\n  extra: [{explodes}]",
+                    omegas="[0.25, 0.5, 0.75, 1]",
+                    seeds="[0, 1]",
+                )
                 command = [sys.executable, "-m", "ccar", "run", study, "--address", cluster.address]
                 subprocess.run(
                     [*map(str, command), "--store", str(folder / "store")],
@@ -103,12 +113,24 @@ def test_every_panel_has_something_to_draw(panel, peaks):
 def test_what_was_counted_is_what_was_trained(peaks):
     by_state = {dict(labels)["state"]: value for labels, value in peaks("sum by (state) (ray_ccar_trials)").items()}
     assert by_state["finished"] == TRIALS
-    assert by_state["waiting"] <= TRIALS
+    assert by_state["waiting"] <= TRIALS + DIVERGING
     assert 1 <= by_state["running"] <= 2
-    assert by_state["failed"] == by_state["diverged"] == by_state["stopped"] == 0
+    assert by_state["diverged"] == DIVERGING
+    assert by_state["failed"] == by_state["stopped"] == 0
     epochs, commits, images = (
         peaks(f"sum (ray_ccar_{name}_total)")[()] for name in ("epochs", "store_commits", "images")
     )
     assert epochs == TRIALS * EPOCHS
     assert commits >= TRIALS
     assert images > TRIALS * EPOCHS
+
+
+def test_what_went_wrong_is_counted_by_its_reason(peaks):
+    assert peaks("sum by (reason) (ray_ccar_failures_total)") == {(("reason", "diverged"),): DIVERGING}
+
+
+def test_a_trial_that_ran_out_of_memory_counts_as_failed():
+    metrics = RunMetrics("tiny", num_trials=2, num_done=0, outbox_depth=lambda: 0)
+    metrics.started()
+    metrics.progressed(TrialProgress(key="0", status="out_of_memory"))
+    assert {state: count for state, count in metrics._counts.items() if count} == {"waiting": 1, "failed": 1}

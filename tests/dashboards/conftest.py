@@ -26,9 +26,9 @@ ARGUMENTS = ["--no-first-run", "--disable-background-networking", "--disable-com
 
 
 @contextmanager
-def served(store: TrialStore, *, token: str | None = None, mlflow: str = "") -> Iterator[str]:
+def served(store: TrialStore, *, token: str | None = None, mlflow: str = "", port: int | None = None) -> Iterator[str]:
     """The pages on a store, from a thread of this process; yields their address."""
-    port = free_port("127.0.0.1", None, 0)
+    port = free_port("127.0.0.1", port, 0)
     library = Library(store)
     app = build_app(Desk(library=library, cache_dir=store.root, mlflow=mlflow))
     guard(app, [f"127.0.0.1:{port}"], token)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ TEXT = """\
 study: {name}
 question: {question}
 data: {{name: {data}, imbalance_factors: {factors}, validation_per_class: {validation_per_class}}}
-model: small_cnn
+model: {model}
 recipe: {{name: digits_quick, epochs: {epochs}}}
 methods:
   bases: {bases}
@@ -40,6 +41,7 @@ def put_study(
     *,
     question: str = "Does omega help?",
     data: str = "digits",
+    model: str = "small_cnn",
     bases: Sequence[str] = ("cross_entropy", "ldam"),
     omegas: Sequence[float] = (0.25, 0.5, 0.75),
     frequencies: Sequence[str] = ("fraction",),
@@ -56,6 +58,7 @@ def put_study(
         name=name,
         question=question,
         data=data,
+        model=model,
         bases=list(bases),
         omegas=list(omegas),
         frequencies=list(frequencies),
@@ -83,9 +86,10 @@ def put_study(
     return trials
 
 
-def begin(store: TrialStore, trial: PlannedTrial, epochs: int = 1) -> Claim:
+def begin(store: TrialStore, trial: PlannedTrial, epochs: int = 1, worker: Mapping[str, Any] | None = None) -> Claim:
     """A trial that is being trained: `epochs` of it are committed."""
-    claim = store.claim(trial.config, key_parts(trial.config, FINGERPRINT), class_counts=CLASS_COUNTS, worker=WORKER)
+    parts = key_parts(trial.config, FINGERPRINT)
+    claim = store.claim(trial.config, parts, class_counts=CLASS_COUNTS, worker=worker or WORKER)
     for number in range(1, epochs + 1):
         claim.commit([epoch(trial, number)], b"state")
     return claim

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,16 +17,20 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from ccar.cli.why import why_text
 from ccar.data import digits
 from ccar.evidence.benchmarks import benchmark_class_counts
 from ccar.evidence.importance import importance
 from ccar.reports import finding
 from ccar.reports.formats.csv_files import render_csv
 from ccar.reports.omega_formula import class_frequencies, gradient_factor
+from ccar.reports.published_table import published_table
 from ccar.reports.results import summarise
 from ccar.reports.tables.best_omega import best_omega_table
+from ccar.reports.wording import points
 from ccar.store.records import StudyRecord
 from ccar.store.trial_store import TrialStore
+from ccar.study.plan import why
 from dashboards.pages.losses import _P
 from dashboards.stored_study import StoredStudy
 from tests.dashboards.conftest import served
@@ -43,15 +48,20 @@ def store(tmp_path_factory):
     return store
 
 
-@pytest.fixture(scope="module")
-def results(store):
-    """The numbers of its report."""
-    record = store.study("made-up")
+def results_of(store, name):
+    """The numbers of a study's report."""
+    record = store.study(name)
     assert isinstance(record, StudyRecord)
     study = StoredStudy(store, record)
     study.refresh(frozenset(store.keys()), 60)
     assert study.state.is_whole
     return summarise(study.report_input(study.state))
+
+
+@pytest.fixture(scope="module")
+def results(store):
+    """The numbers of its report."""
+    return results_of(store, "made-up")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +100,31 @@ def test_the_drawn_gains_are_those_of_the_report(site, results, open_page):
         own = cells[cells["frequency"] == frequency].sort_values("omega")
         assert line[0] == own["omega"].tolist()
         assert line[1] == pytest.approx(100 * own["test_accuracy_versus_plain_mean"])
+
+
+def test_the_differences_to_the_baseline_are_those_of_the_report(site, results, open_page):
+    page = open_page(f"{site}/omega?study=made-up&beside=baseline")
+    cells = results.cells[results.cells["test_accuracy_difference_n"] > 0].set_index("cell")
+    rows = page.locator("#baseline tbody tr")
+    expect(rows.locator("th")).to_have_text(list(cells.index))
+    expect(rows.locator("td:nth-of-type(1)")).to_have_text(list(map(points, cells["test_accuracy_difference_mean"])))
+    expect(rows.locator("td:nth-of-type(3)")).to_have_text(list(cells["test_accuracy_difference_verdict"]))
+
+
+def test_published_rows_stand_beside_the_measured_ones_as_in_the_report(store, site, open_page):
+    trials = put_study(
+        store, "published", data="cifar100", model="resnet32", factors=[100], bases=["cross_entropy"], omegas=[0.75]
+    )
+    for trial in trials:
+        finish(store, trial)
+    made = published_table(results_of(store, "published"))
+    assert made is not None
+    page = open_page(f"{site}/omega?study=published&beside=published")
+    expect(page.locator("#published tbody tr")).to_have_count(len(made.rows))
+    rows = page.locator("#published tbody tr").all()
+    assert [row.locator("td").all_text_contents() for row in rows] == texts_of(made)
+    page = open_page(f"{site}/omega?study=made-up&beside=published")
+    expect(page.locator("main")).to_contain_text("No published row is like a finished cell of this.")
 
 
 def summed_up(address, seconds=60):
@@ -160,6 +195,17 @@ def test_every_gain_leads_to_its_trials(site, open_page):
     expect(page.locator("main")).to_contain_text("would not run again: it has finished")
 
 
+def test_who_asks_is_told_which_finished_trial_is_most_like_one_that_has_not_run(store, site, open_page):
+    first, *_, other = put_study(store, "begun", bases=["focal"], omegas=[0.5], seeds=[5], baseline="focal")
+    finish(store, first)
+    page = open_page(f"{site}/trial?study=begun&cell={quote(other.cell.id)}&seed=5")
+    page.get_by_role("link", name="It has not run. Which finished trial is most like it?").click()
+    expect(page).to_have_url(re.compile("why=1"))
+    answer = why_text(other, store.read(other.key), why(other, store.all_records()))
+    assert "would run: the nearest finished trial" in answer
+    expect(page.locator("pre.log")).to_have_text(answer)
+
+
 def test_the_best_and_worst_classes_of_a_trial_are_shown_by_images_of_the_data_set(site, open_page):
     page = open_page(f"{site}/trial?study=made-up&cell={quote(CELL)}&seed=1")
     rows = page.locator("#examples tbody tr")
@@ -205,6 +251,21 @@ def test_what_explains_validation_accuracy_is_estimated_for_who_asks(site, resul
     expect(page.locator("#importance-table tbody th").first).to_have_text("base loss")
 
 
+@pytest.mark.parametrize(
+    ("link", "frequency", "phase"),
+    [("max normalised", "max_normalised", "dual"), ("inverted only", "fraction", "inverted_only")],
+)
+def test_the_switches_of_omega_move_the_curves_and_the_address(site, open_page, link, frequency, phase):
+    page = open_page(f"{site}/losses?data=cifar10_lt&imbalance=50")
+    page.get_by_role("link", name=link, exact=True).click()
+    switch = f"frequency={frequency}" if phase == "dual" else f"phase={phase}"
+    expect(page).to_have_url(f"{site}/losses?data=cifar10_lt&imbalance=50&{switch}")
+    frequencies = class_frequencies(benchmark_class_counts("cifar10_lt", 50), frequency)
+    small, large = (gradient_factor(_P, float(frequencies[label]), 0.5, phase=phase) for label in (-1, 0))
+    most = 100 * abs(small / large - 1).max()
+    expect(page.locator("#class-effect")).to_contain_text(f"at most {most:.2g} %")
+
+
 def test_moving_omega_moves_the_curves_and_the_address(site, open_page):
     page = open_page(f"{site}/losses?data=cifar10_lt&imbalance=50")
     page.get_by_role("slider").press("ArrowRight")
@@ -229,3 +290,78 @@ def test_a_plan_names_the_lines_of_all_mistakes_and_counts_the_trials_once_they_
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "study.yaml"
+
+
+def test_the_file_of_a_study_is_opened_from_its_page_and_follows_the_address(site, store, open_page):
+    put_study(store, "another", omegas=[0.25], seeds=[0], bases=["focal"], baseline="focal")
+    page = open_page(f"{site}/study?study=made-up")
+    page.get_by_role("link", name="Open its file in Plan").click()
+    box = page.get_by_label("Study file")
+    expect(box).to_have_value(store.study("made-up").definition)
+    expect(page.locator("#plan")).to_contain_text("30: 3 seeds x 10 cells")
+    page.evaluate("history.pushState({}, '', '/plan?study=another'); dispatchEvent(new PopStateEvent('popstate'))")
+    expect(box).to_have_value(store.study("another").definition)
+    page.go_back()
+    expect(box).to_have_value(store.study("made-up").definition)
+
+
+def test_a_plan_of_a_study_waits_until_the_store_is_read_and_then_keeps_what_is_typed(store, open_page, monkeypatch):
+    may_read = threading.Event()
+    versions = store.study_versions
+    monkeypatch.setattr(TrialStore, "study_versions", lambda _: may_read.wait(30) and versions())
+    with served(TrialStore(store.root)) as address:
+        page = open_page(f"{address}/plan?study=made-up")
+        box = page.get_by_label("Study file")
+        expect(box).to_have_value(re.compile("my-study"))
+        may_read.set()
+        expect(box).to_have_value(store.study("made-up").definition)
+        box.fill("study: typed\n")
+        finish(store, put_study(store, "meanwhile", omegas=[0.9], seeds=[7], bases=["focal"], baseline="focal")[0])
+        page.wait_for_timeout(1_500)
+        expect(box).to_have_value("study: typed\n")
+        page.close()
+
+
+def test_a_file_of_this_machine_is_opened_and_can_be_opened_again(tmp_path, site, open_page):
+    file = tmp_path / "mine.yaml"
+    page = open_page(f"{site}/plan")
+    box = page.get_by_label("Study file")
+    file.write_text(box.input_value().replace("my-study", "größer").replace("seeds: [0, 1, 2]", "seeds: [0, 1]"))
+    for _ in range(2):
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Open a file").click()
+        chooser.value.set_files(file)
+        expect(box).to_have_value(file.read_text())
+        expect(page.locator("#mistakes")).to_contain_text("größer")
+        box.fill("")
+        expect(page.locator("#mistakes")).not_to_contain_text("größer")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        (f"{list(range(4000))}", "It may ask for 24,000 trials; here for 20,000."),
+        (f"[0]  # {'x' * 100_000}", "The file has more than 100,000 characters."),
+    ],
+)
+def test_what_would_take_the_server_too_long_is_refused_in_words(site, open_page, seeds, said):
+    page = open_page(f"{site}/plan")
+    box = page.get_by_label("Study file")
+    box.fill(box.input_value().replace("seeds: [0, 1, 2]", f"seeds: {seeds}"))
+    expect(page.locator("#plan")).to_contain_text(said)
+
+
+def test_a_plan_costs_what_trials_of_its_own_recipe_took(store, site, open_page):
+    page = open_page(f"{site}/plan?study=made-up")
+    expect(page.locator("#plan .facts")).to_contain_text("CPU time")
+    box = page.get_by_label("Study file")
+    box.fill(store.study("made-up").definition)
+    expect(page.locator("#plan .facts")).not_to_contain_text("unknown")
+    box.fill(store.study("made-up").definition.replace("epochs: 3", "epochs: 4"))
+    expect(page.locator("#plan .facts")).to_contain_text("unknown")
+    slower = put_study(store, "slower", epochs=4, omegas=[0.5], seeds=[0], bases=["ldam"], baseline="ldam")
+    for trial in slower:
+        finish(store, trial, epochs=4)
+    expect(open_page(site).get_by_role("row", name="slower")).to_contain_text("2 of 2")
+    box.fill(store.study("made-up").definition.replace("epochs: 3", "epochs: 4") + "\n")
+    expect(page.locator("#plan .facts")).not_to_contain_text("unknown")

@@ -1,44 +1,97 @@
-"""`ccar ui` beside `ccar run`: a real study is watched to its end, and its trials are found in MLflow."""
+"""`ccar ui` beside `ccar run`: a real study is watched to its end, and its numbers are those of its report."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
+import sys
+import time
+import urllib.request
+from urllib.parse import quote
 
 import psutil
 import pytest
 from playwright.sync_api import expect
 
+from ccar.reports.report_file import read_report
+from ccar.reports.wording import hours, percent
+from ccar.store.trial_store import TrialStore
+from ccar.tracking.web_server import free_port
 from tests.cli.test_commands import CCAR
 from tests.tiny_study import write_tiny_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
-@pytest.fixture
-def pages(tmp_path):
-    """`ccar ui` on a store that is not there yet; its address."""
-    process = subprocess.Popen(
-        [str(CCAR), "ui"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the study file lies, and its store once the study has begun."""
+    folder = tmp_path_factory.mktemp("live")
+    write_tiny_study(folder, epochs=40, seeds="[0, 1]")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ui(folder):
+    """`ccar ui --open` on a store that is not there yet, with a browser that only notes the address."""
+    browser = folder / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {folder}/opened\n')
+    browser.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BROWSER", str(browser))
+        process = subprocess.Popen(
+            [str(CCAR), "ui", "--open"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
     children = []
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         children = psutil.Process(process.pid).children(recursive=True)
-        yield address
+        yield address, children
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
-def test_a_study_is_watched_from_its_start_to_its_end_and_into_mlflow(pages, tmp_path, open_page):
-    study = write_tiny_study(tmp_path, epochs=40, seeds="[0, 1]")
+@pytest.fixture(scope="module")
+def pages(ui):
+    """The printed address."""
+    return ui[0]
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    """What the study's report says at its end; of a study that was watched already nothing is trained again."""
+    subprocess.run([str(CCAR), "run", "tiny.yaml"], cwd=folder, check=True, capture_output=True)
+    return read_report(folder / "ccar-store" / "reports" / "tiny")
+
+
+def test_the_address_is_opened_in_the_browser(pages, folder):
+    deadline = time.monotonic() + 10
+    while not (folder / "opened").exists() or not (folder / "opened").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (folder / "opened").read_text() == f"{pages}\n"
+
+
+def test_the_dashboard_and_mlflow_listen_on_loopback_only(ui):
+    listening = [
+        connection.laddr.ip
+        for process in ui[1]
+        if process.is_running()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 2
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_a_study_is_watched_from_its_start_to_its_end_and_into_mlflow(pages, folder, open_page):
     page = open_page(pages)
     expect(page.locator("#results")).to_contain_text("No study was run")
     run = subprocess.Popen(
-        [str(CCAR), "run", str(study)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [str(CCAR), "run", "tiny.yaml"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     page.get_by_role("link", name="tiny", exact=True).click(timeout=120_000)
     expect(page.locator("#counts")).to_contain_text("running", timeout=120_000)
@@ -48,3 +101,86 @@ def test_a_study_is_watched_from_its_start_to_its_end_and_into_mlflow(pages, tmp
     page.locator(".matrix a.cell").first.click()
     page.get_by_role("link", name="run", exact=True).first.click()
     page.wait_for_url("**/#/experiments/*/runs/*")
+
+
+def accuracy(row, name="test_accuracy"):
+    """Mean and interval as all tables write them."""
+    return percent(getattr(row, f"{name}_mean"), getattr(row, f"{name}_half_width"))
+
+
+def test_the_list_of_studies_has_the_numbers_of_the_report(pages, report, open_page):
+    row = open_page(pages).get_by_role("row", name="tiny")
+    reached = {}
+    for trial in report.trials:
+        reached.setdefault(trial.cell, []).append(trial.val_balanced_accuracy)
+    best = max(reached, key=lambda cell: sum(reached[cell]))
+    expect(row).to_contain_text("4 of 4")
+    expect(row).to_contain_text(f"{best} {percent(sum(reached[best]) / 2)} ±")
+    expect(row).to_contain_text(hours(report.costs.hours))
+
+
+def test_the_progress_of_a_study_has_the_numbers_of_the_report(pages, report, open_page):
+    page = open_page(f"{pages}/study?study=tiny")
+    finished = sum(trial.status == "finished" for trial in report.trials)
+    expect(page.locator("#counts")).to_have_text(f"4 of 4 trials done: {finished} finished.")
+    expect(page.locator(".facts")).to_contain_text(hours(report.costs.hours))
+    expect(page.locator(".matrix a.cell")).to_have_text([f"{cell.finished}/{cell.planned}" for cell in report.cells])
+
+
+def test_the_best_omega_has_the_numbers_and_the_words_of_the_report(pages, report, open_page):
+    page = open_page(f"{pages}/omega?study=tiny")
+    table = page.locator("#best_omega")
+    (choice,) = report.choices
+    expect(table).to_be_visible(timeout=120_000)  # it goes after all else that this machine does
+    expect(table).to_contain_text(percent(choice["test_accuracy_mean"], choice["test_accuracy_half_width"]))
+    expect(table).to_contain_text(
+        percent(choice["val_balanced_accuracy_mean"], choice["val_balanced_accuracy_half_width"])
+    )
+    for finding in report.findings:
+        expect(page.locator("main")).to_contain_text(finding.headline)
+
+
+def test_the_cells_side_by_side_have_the_numbers_of_the_report(pages, report, open_page):
+    page = open_page(f"{pages}/compare?study=tiny")
+    expect(page.locator("#measures")).to_be_visible(timeout=120_000)
+    for cell in report.cells:
+        row = page.locator("#measures tr", has=page.get_by_role("link", name=cell.cell, exact=True))
+        expect(row).to_contain_text(accuracy(cell))
+        expect(row).to_contain_text(accuracy(cell, "test_balanced_accuracy"))
+
+
+def test_the_trials_have_the_numbers_of_the_report(pages, report, open_page):
+    for cell in report.cells:
+        page = open_page(f"{pages}/trial?study=tiny&cell={quote(cell.cell)}")
+        for trial in [one for one in report.trials if one.cell == cell.cell]:
+            row = page.locator("#trials").get_by_role("row", name=f"seed {trial.seed}")
+            expect(row).to_contain_text(percent(trial.test_accuracy))
+            expect(row).to_contain_text(percent(trial.val_balanced_accuracy))
+    page.get_by_role("link", name=f"seed {trial.seed}", exact=True).click()
+    expect(page.locator("#evaluations")).to_contain_text(percent(trial.test_accuracy))
+    expect(page.locator("main")).to_contain_text(trial.key)
+
+
+def test_a_study_does_not_notice_that_the_dashboard_is_killed(report, folder, tmp_path):
+    port = free_port("127.0.0.1", None, 0)
+    command = [sys.executable, "-m", "dashboards", "--store", str(tmp_path / "ccar-store"), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as dashboard:
+        run = subprocess.Popen(
+            [str(CCAR), "run", str(folder / "tiny.yaml")],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        store = TrialStore(tmp_path / "ccar-store")
+        deadline = time.monotonic() + 120
+        while not any(store.read(key).epochs for key in store.keys()):  # noqa: SIM118  (a store is no mapping)
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60):
+            pass
+        dashboard.kill()
+    assert run.wait(120) == 0
+    undisturbed = TrialStore(folder / "ccar-store")
+    tests = [store.read_test(trial.key) for trial in report.trials]
+    assert None not in tests
+    assert tests == [undisturbed.read_test(trial.key) for trial in report.trials]

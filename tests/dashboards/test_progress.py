@@ -12,6 +12,15 @@ from ccar.store.trial_store import TrialStore
 from tests.dashboards.conftest import served
 from tests.dashboards.made_up_store import begin, epoch, finish, put_study
 
+CRASH = """\
+Traceback (most recent call last):
+  File "worker.py", line 1, in run
+    write(state)
+OSError: the disk is gone
+"""
+
+WITHOUT_OMEGA = "  exclude:\n    - {omega: 0.5}\n"
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -23,7 +32,7 @@ def store(tmp_path_factory):
         store, "under-way", question="Is it live?", bases=["focal"], baseline="focal", omegas=[0.25, 0.5]
     )
     finish(store, trials[0])
-    begin(store, trials[1]).fail("OSError: the disk is gone")
+    begin(store, trials[1]).fail(CRASH)
     begin(store, trials[2]).diverge("the training loss is nan")
     begin(store, trials[3]).stop("behind the others")
     begin(store, trials[4]).release()
@@ -97,7 +106,10 @@ def test_each_cell_shows_the_state_that_asks_for_most_attention(site, open_page)
     for place, state in enumerate(["failed", "interrupted", "waiting"]):
         expect(cells.nth(place)).to_have_class(f"cell {state}")
     expect(page.locator("#failures")).to_contain_text("OSError: the disk is gone")
+    expect(page.locator("#failures")).not_to_contain_text("Traceback")
     expect(page.locator("#failures")).to_contain_text("the training loss is nan")
+    page.locator("#failures").get_by_role("link").first.click()
+    expect(page.locator("pre.log").first).to_have_text(CRASH)
 
 
 def test_the_page_follows_the_store_without_being_loaded_again(store, site, open_page):
@@ -127,3 +139,70 @@ def test_a_study_that_is_deleted_while_it_is_looked_at_says_so(store, site, open
     expect(page.locator("#counts")).to_have_text("0 of 6 trials done: 6 waiting.")
     (store.root / "studies" / "short-lived.json").unlink()
     expect(page.locator("#results")).to_contain_text("The store has no study 'short-lived'; it may have been deleted.")
+
+
+def test_an_open_page_goes_on_after_the_server_was_away(tmp_path, context):
+    store = TrialStore(tmp_path / "store")
+    trials = put_study(store, "followed", bases=["focal"], omegas=[0.5], baseline="focal")
+    page = context.new_page()  # and not `open_page`: the browser complains while nobody answers
+    with served(store) as address:
+        page.goto(f"{address}/study?study=followed")
+        expect(page.locator("#counts")).to_have_text("0 of 6 trials done: 6 waiting.")
+        page.evaluate("window.isTheSame = true")
+    finish(store, trials[0])
+    page.get_by_role("link", name="Trials", exact=True).click()
+    page.wait_for_timeout(1_500)  # two ticks into the void
+    with served(store, port=int(address.rpartition(":")[2])):
+        expect(page.locator("#title")).to_have_text("followed: Trials")
+        expect(page.locator("#results")).to_contain_text("Choose a cell")
+        page.get_by_role("link", name="Progress", exact=True).click()
+        expect(page.locator("#counts")).to_have_text("1 of 6 trials done: 1 finished, 5 waiting.")
+        finish(store, trials[1])
+        expect(page.locator("#counts")).to_have_text("2 of 6 trials done: 2 finished, 4 waiting.")
+        expect(page.locator(".plot .scatterlayer").first).to_be_attached()
+        assert page.evaluate("window.isTheSame")
+        page.close()
+
+
+def test_workers_and_gpus_in_use_are_counted_by_host(store, site, open_page):
+    trials = put_study(store, "on-gpus", bases=["focal"], omegas=[0.5], baseline="focal", seeds=[10, 11, 12])
+    places = (("node-1", "NVIDIA H200"), ("node-1", "NVIDIA H200"), ("node-2", "cpu"))
+    claims = [
+        begin(store, trial, worker={"host": host, "device": device})
+        for trial, (host, device) in zip(trials, places, strict=False)
+    ]
+    page = open_page(f"{site}/study?study=on-gpus")
+    expect(page.locator(".facts")).to_contain_text("2 on node-1: NVIDIA H200, 1 on node-2: cpu")
+    expect(page.locator(".facts")).to_contain_text("Images per second1,200")
+    for claim in claims:
+        claim.release()
+    expect(page.locator(".facts")).to_contain_text("Workers in usenone")
+
+
+def test_a_study_without_omega_has_its_best_cell_in_the_list(store, site, open_page):
+    seeds = [20, 21, 22]
+    for trial in put_study(
+        store, "plain", bases=["cross_entropy", "ldam"], omegas=[0.5], extra=WITHOUT_OMEGA, seeds=seeds
+    ):
+        finish(store, trial)
+    row = open_page(site).get_by_role("row", name="plain")
+    row.get_by_role("link", name="if15/ldam", exact=True).click()
+
+
+def test_of_many_failures_the_first_are_shown_and_that_is_said(store, site, open_page):
+    trials = put_study(store, "many-failures", bases=["focal"], omegas=[0.5], baseline="focal", seeds=range(100, 130))
+    for trial in trials:
+        begin(store, trial, epochs=0).fail("OSError: the disk is gone")
+    page = open_page(f"{site}/study?study=many-failures")
+    expect(page.locator("#failures tbody tr")).to_have_count(50)
+    expect(page.locator("#failures caption")).to_contain_text("60 trials that failed or diverged; the first 50")
+
+
+def test_a_trial_says_by_what_it_was_trained(store, site, open_page):
+    (trial, *_) = put_study(store, "with-facts", bases=["focal"], omegas=[0.5], baseline="focal", seeds=[3])
+    facts = {"device": "cpu", "processor": "a fast one", "threads": 7, "versions": {"torch": "9.9", "ccar": "1.2"}}
+    begin(store, trial, worker=facts).release()
+    page = open_page(f"{site}/trial?study=with-facts&cell=if15/focal&seed=3")
+    expect(page.locator("main")).to_contain_text("Processora fast one")
+    expect(page.locator("main")).to_contain_text("Threads7")
+    expect(page.locator("main")).to_contain_text("Softwareccar 1.2, torch 9.9")

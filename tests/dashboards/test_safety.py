@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 import urllib.parse
 from base64 import b64encode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +18,9 @@ from playwright.sync_api import expect
 from ccar.data.sources import load_source
 from ccar.reports.neutralise import one_line
 from ccar.store.trial_store import TrialStore
+from ccar.tracking.web_server import free_port, running
+from dashboards.__main__ import TOKEN
+from tests.cli.test_commands import CCAR
 from tests.dashboards.conftest import served, wait_until_it_fits
 from tests.dashboards.made_up_store import CLASS_COUNTS, begin, finish, put_study
 from tests.data.folders import data_config, write_image
@@ -69,6 +76,7 @@ def store(tmp_path_factory):
     for trial in trials[:-1]:
         finish(store, trial)
     begin(store, trials[-1]).fail("OSError: " + " ".join(HOSTILE))
+    store.put_study(replace(store.study("made-up"), name=HOSTILE[1]))
     return store
 
 
@@ -96,6 +104,14 @@ def test_hostile_names_add_no_element_and_run_nothing(site, open_page, path):
     expect(page.locator("#results")).to_contain_text(HOSTILE[1])
     if path not in ("/", "/trial") or seed:
         page.wait_for_selector(".js-plotly-plot .main-svg")
+    assert elements_of(page) == [None, 0, 0]
+
+
+@pytest.mark.parametrize("path", ["/study", "/omega", "/compare", "/trial", "/plan"])
+def test_a_hostile_name_of_a_study_adds_no_element_and_runs_nothing(site, open_page, path):
+    page = open_page(f"{site}{path}?{urllib.parse.urlencode({'study': HOSTILE[1]})}")
+    expect(page.locator("#title")).to_contain_text("Plan" if path == "/plan" else HOSTILE[1])
+    expect(page.locator("#plan" if path == "/plan" else "#results")).not_to_be_empty()
     assert elements_of(page) == [None, 0, 0]
 
 
@@ -161,6 +177,41 @@ def test_the_token_lets_in_as_bearer_and_as_password(guarded):
     basic = b64encode(b"anyone:correct horse").decode()
     for given in ("Bearer correct horse", f"Basic {basic}"):
         assert asked(guarded, "/", Authorization=given)[0] == 200
+
+
+def refusal(*command, cwd, **environment):
+    """What a server says that does not start."""
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    return done.stderr
+
+
+DASHBOARD = (sys.executable, "-m", "dashboards", "--store", "store")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", [(CCAR, "ui"), (*DASHBOARD, "--port", "1")], ids=["ccar ui", "dashboards"])
+def test_who_would_let_others_in_without_a_password_or_under_any_name_is_refused(tmp_path, command):
+    assert TOKEN in refusal(*command, "--host", "127.0.0.2", cwd=tmp_path)
+    assert "192.0.2.7" in refusal(*command, "--host", "0.0.0.0", cwd=tmp_path, **{TOKEN: "correct horse battery"})
+
+
+@pytest.mark.long
+def test_a_server_for_others_listens_where_it_was_told_to_and_asks_for_the_token(tmp_path):
+    port = free_port("127.0.0.2", None, 0)
+    command = [*DASHBOARD, "--host", "127.0.0.2", "--port", str(port)]
+    address = f"http://127.0.0.2:{port}"
+    environment = {**os.environ, TOKEN: "correct horse battery"}
+    with running(command, environment, "the dashboard", address) as server:
+        server.wait_until_it_answers("/")
+        assert asked(address, "/")[0] == 401
+        assert asked(address, "/", Authorization="Bearer correct horse battery")[0] == 200
+        assert asked(address, "/", Authorization="Bearer correct horse battery", Host=f"localhost:{port}")[0] == 403
+        with pytest.raises(ConnectionRefusedError):
+            asked(f"http://127.0.0.1:{port}", "/")
 
 
 @pytest.fixture(scope="module")

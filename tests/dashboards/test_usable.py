@@ -65,14 +65,3 @@ def test_axe_finds_nothing_serious_in_the_light_and_in_the_dark_and_it_fits_a_te
         ]
         assert serious == [], scheme
     wait_until_it_fits(page, 390)
-
-
-def test_a_plot_is_saved_as_vectors_and_as_pixels(page_of):
-    page = page_of("losses")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save as SVG").first.click()
-    assert download.value.suggested_filename == "gradient.svg"
-    with page.expect_download() as download:
-        page.locator(".js-plotly-plot").first.hover()
-        page.locator(".modebar-btn[data-title*='PNG' i]").first.click()
-    assert download.value.suggested_filename == "gradient.png"

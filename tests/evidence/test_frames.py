@@ -139,7 +139,8 @@ def test_costs_hold_pure_time_and_speed_and_place(study):
     assert (row["seconds"], row["images_per_second"], row["host"]) == (4.5, 4000.0, "node-1")
 
 
-def test_only_the_first_line_of_an_error_is_kept(study):
+def test_of_a_crash_the_exception_is_kept_and_not_its_traceback(study):
     key = study.trials[0].key
-    frame = study.ended(key, "failed", "RuntimeError: out of memory\nTraceback ...").validation
+    crash = 'Traceback (most recent call last):\n  File "loop.py", line 1\nRuntimeError: out of memory\n'
+    frame = study.ended(key, "failed", crash).validation
     assert frame.set_index("key").loc[key, "error"] == "RuntimeError: out of memory"

@@ -10,6 +10,7 @@ import pytest
 from ccar.store.trial_store import TrialStore
 from ccar.tracking.outbox import Outbox, deliver_report, sync
 from ccar.tracking.run_content import PER_CLASS_FILE
+from dashboards.address import address
 from tests.store.examples import NUM_EPOCHS
 from tests.tracking.examples import (
     ALL_POINTS,
@@ -45,6 +46,12 @@ def parent_of(client, study="study"):
 
 def milliseconds(seconds):
     return round(1000 * seconds)
+
+
+def test_the_run_of_a_study_names_its_page_in_the_dashboard(store, uri, client):
+    finished_study(store.root, seeds=(0,))
+    sync(store, uri)
+    assert f"`ccar ui`, page `{address('/study', study='study')}`" in parent_of(client).data.tags["mlflow.note.content"]
 
 
 def test_a_trial_is_a_run_with_the_names_times_and_values_of_the_store(store, uri, client):

@@ -122,9 +122,16 @@ def test_a_server_that_dies_at_its_start_is_told_with_its_last_words():
             Server(dying, "the MLflow server", "http://127.0.0.1:9", output).wait_until_it_answers("/health")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "0", "", "::"])
+def test_a_page_is_called_by_one_address(monkeypatch, host):
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "correct horse battery")
+    with pytest.raises(UserError, match="stands for all addresses"), serve("sqlite:///x.db", None, host=host):
+        pass
+
+
 def test_others_are_let_in_only_by_a_password(monkeypatch):
     monkeypatch.delenv("MLFLOW_AUTH_ADMIN_PASSWORD", raising=False)
-    with pytest.raises(UserError, match="no password to ask them for"), serve("sqlite:///x.db", None, host="0.0.0.0"):
+    with pytest.raises(UserError, match="no password to ask them for"), serve("sqlite:///x.db", None, host="127.0.0.2"):
         pass
 
 

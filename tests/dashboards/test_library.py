@@ -1,0 +1,107 @@
+"""The thread that reads the store: what it costs when nobody looks or nothing can be read, and what it says then."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from ccar.store.trial_store import TrialStore
+from dashboards import library as looking
+from dashboards.library import Library
+from tests.dashboards.conftest import served
+from tests.dashboards.made_up_store import begin, finish, put_study
+
+
+@contextlib.contextmanager
+def started(library):
+    """A library that looks at its store."""
+    library.start()
+    try:
+        yield library
+    finally:
+        library.close()
+        library._thread.join(10)
+
+
+def seconds_of_cpu(library, seconds):
+    """What its thread takes in a while."""
+    clock = time.pthread_getcpuclockid(library._thread.ident)
+    before = time.clock_gettime(clock)
+    time.sleep(seconds)
+    return time.clock_gettime(clock) - before
+
+
+@contextlib.contextmanager
+def unreadable(store):
+    """A store of which nothing can be read for a while: a file stands where its folder was."""
+    away = store.root.with_name("away")
+    store.root.rename(away)
+    store.root.write_text("not a store")
+    try:
+        yield
+    finally:
+        store.root.unlink()
+        away.rename(store.root)
+
+
+def test_a_store_that_was_not_read_to_its_end_costs_nothing_once_nobody_looks(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path / "store")
+    begin(store, put_study(store, seeds=range(60), omegas=[0.25, 0.5, 0.75])[0]).release()
+    monkeypatch.setattr(looking, "READ_SECONDS", 0.0)
+    library = Library(store)
+    library.refresh()
+    assert not library.states[0].is_whole
+    monkeypatch.setattr(looking, "ASLEEP_AFTER_SECONDS", 0.0)
+    with started(library):
+        assert seconds_of_cpu(library, 0.5) < 0.1
+    assert not library.states[0].is_whole
+
+
+def test_a_store_that_cannot_be_read_is_looked_at_now_and_then_and_logged_once(tmp_path, monkeypatch, caplog):
+    store = TrialStore(tmp_path / "store")
+    put_study(store, seeds=range(60), omegas=[0.25, 0.5, 0.75])
+    monkeypatch.setattr(looking, "READ_SECONDS", 0.0)
+    library = Library(store)
+    library.refresh()
+    assert not library.states[0].is_whole
+    version = library.version
+    monkeypatch.setattr(looking, "LOOK_SECONDS", 0.05)
+    with unreadable(store), caplog.at_level(logging.ERROR), started(library):
+        assert seconds_of_cpu(library, 1.0) < 0.3
+        assert [record.message for record in caplog.records] == ["the store cannot be read"]
+    assert "Not a directory" in library.problem
+    assert library.version == version + 1
+
+
+def test_an_open_page_says_that_the_store_has_become_unreadable_and_that_it_is_readable_again(tmp_path, open_page):
+    store = TrialStore(tmp_path / "store")
+    finish(store, put_study(store)[0])
+    with served(store) as address:
+        pages = [open_page(f"{address}{path}") for path in ("/", "/study?study=made-up")]
+        for page in pages:
+            expect(page.locator("#results")).to_contain_text("1 of ")
+        with unreadable(store):
+            for page in pages:
+                expect(page.locator("#results")).to_contain_text("Not a directory")
+        for page in pages:
+            expect(page.locator("#results")).not_to_contain_text("Not a directory")
+            page.close()
+
+
+@pytest.mark.parametrize("path", ["/omega", "/compare"])
+def test_numbers_that_cannot_be_summed_up_say_why(tmp_path, open_page, path):
+    store = TrialStore(tmp_path / "store")
+    trial = put_study(store)[0]
+    finish(store, trial)
+    (results,) = (store.root / "trials" / trial.key[:2] / trial.key).glob("test-*")
+    results.write_text("{}")
+    with served(store) as address:
+        page = open_page(f"{address}{path}?study=made-up")
+        expect(page.locator("#results")).to_contain_text("cannot be summed up")
+        expect(page.locator("#results")).to_contain_text(f"{results.name} is damaged")
+        expect(page.locator("#results")).not_to_contain_text("being summed up")
+        page.close()
