@@ -104,7 +104,7 @@ def _sources(view: StudyView) -> tuple[TrialSource, RemainingTrials]:
     """All trials of the study, and those that the store does not have yet."""
     source = view.source()
     stops_early = view.study.early_stopping is not None
-    return source, RemainingTrials(source, view.places.store, stopped_is_done=stops_early)
+    return source, RemainingTrials(source, view.places.store, stops_early=stops_early)
 
 
 @contextmanager
@@ -140,20 +140,16 @@ def _train(
 ) -> RunOutcome:
     from ccar.cluster.tune_runner import Place, run_on_ray  # Ray takes a second to import
 
-    # An early-stopping rule knows nothing but what it is shown: it has to see the finished trials again.
-    shows_all = view.study.early_stopping is not None
-    source: TrialSource = view.source() if shows_all else remaining
-    num_done = 0 if shows_all else remaining.num_done
     place = Place(
         store=view.places.store.address,
         cache_dir=view.places.cache_dir,
         resources=view.study.resources,
-        packing=view.packing(source.known, lambda text: talk.print(text, markup=False, highlight=False)),
+        packing=view.packing(remaining.known, lambda text: talk.print(text, markup=False, highlight=False)),
         address=address,
     )
-    with ProgressDisplay(talk, source.num_trials, num_done) as display:
-        listener = _RunListener(display, view, source, feeder, num_done=num_done, on_cluster=address is not None)
-        run_on_ray(source, place, view.study.early_stopping, listener, allowance)
+    with ProgressDisplay(talk, remaining.num_trials, remaining.num_done) as display:
+        listener = _RunListener(display, view, remaining, feeder, on_cluster=address is not None)
+        run_on_ray(remaining, place, view.study.early_stopping, listener, allowance)
     assert listener.outcome is not None, "run_on_ray tells of its end"
     return listener.outcome
 
@@ -187,14 +183,12 @@ class _RunListener:
         self,
         display: ProgressDisplay,
         view: StudyView,
-        source: TrialSource,
+        source: RemainingTrials,
         feeder: Feeder,
         *,
-        num_done: int,
         on_cluster: bool,
     ) -> None:
         self._display = display
-        self._num_done = num_done
         self._on_cluster = on_cluster
         self._metrics: RunMetrics | None = None
         self._feeder = feeder
@@ -239,7 +233,7 @@ class _RunListener:
             record = store.study(study)
             return len(Outbox(store, uri).pending(record)) if record is not None else 0
 
-        return RunMetrics(study, self._source.num_trials, self._num_done, outbox_depth)
+        return RunMetrics(study, self._source.num_trials, self._source.num_done, outbox_depth)
 
 
 def _import_reports() -> None:

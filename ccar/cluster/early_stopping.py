@@ -1,71 +1,136 @@
-"""The scheduler that Ray Tune asks: early stopping by its own rules, applied where accuracies compare."""
+"""The scheduler that Ray Tune asks: early stopping by Ray's own rules, told everything that the store knows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
+from ccar.cluster.events import accuracies_of
+from ccar.store.records import TrialRecord
 from ccar.study.definition import EarlyStopping
+from ccar.study.expansion import ImbalanceFactorValue
+from ccar.training.result import EpochResult
 
 
-class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types for Tune
-    """First come, first served; one early-stopping rule per imbalance factor for the trials of a `Cell.may_stop`.
+class StoppingRules:
+    """One early-stopping rule per imbalance factor, which is told the result of every epoch once.
 
     Accuracies at different imbalance factors do not compare: one rule over all would stop every trial of the
     steepest tail.
+
+    What a rule answers depends on the results that it was told, but not on their order across trials. So rules that
+    begin with what the store has answer like those of the run that filled it.
     """
 
-    def __init__(self, early_stopping: EarlyStopping | None, lost_worker: Callable[[str], None]) -> None:
+    def __init__(self, definition: EarlyStopping, stored: Iterable[TrialRecord]) -> None:
+        """Tell what earlier runs have reached.
+
+        Args:
+            definition: the rule.
+            stored: the trials that are compared, as the store has them.
+        """
+        self._definition = definition
+        self._rules: dict[ImbalanceFactorValue, TrialScheduler] = {}
+        self._told: dict[str, tuple[int, bool]] = {}  # by trial key: the last epoch, and whether to stop after it
+        undecided: list[tuple[TrialRecord, EpochResult]] = []
+        for record in stored:
+            for epoch in record.epochs:
+                if record.status in ("unfinished", "failed") and epoch is record.epochs[-1]:
+                    undecided.append((record, epoch))
+                else:
+                    self._tell_stored(record, epoch, decided=True)
+        # Last: they are judged by all that the others had reached.
+        for record, epoch in undecided:
+            self._tell_stored(record, epoch, decided=False)
+
+    def tell(
+        self, key: str, imbalance_factor: ImbalanceFactorValue, epoch: int, objective: float, *, decided: bool
+    ) -> bool:
+        """Tell the result of an epoch, in the order of the trial's epochs; it may be told again.
+
+        Args:
+            key: of the trial.
+            imbalance_factor: of its data.
+            epoch: from 1.
+            objective: what is compared, larger is better.
+            decided: whether the trial is known to have gone on, or to have ended, after it; it only counts for the
+                others then.
+
+        Returns:
+            Whether to stop the trial after this epoch: the first answer, however often it is told.
+        """
+        last, stops = self._told.get(key, (0, False))
+        if epoch <= last:
+            return stops and epoch == last
+        rule, trial = self._rule(imbalance_factor), _Contestant(key)
+        result = {"epoch": epoch, "objective": objective}
+        rule.on_trial_add(None, trial)
+        if decided or stops:  # another driver may have trained on what was to stop; Ray's rules cannot be asked again
+            rule.on_trial_complete(None, trial, result)
+        else:
+            stops = bool(rule.on_trial_result(None, trial, result) == TrialScheduler.STOP)
+        self._told[key] = epoch, stops
+        return stops
+
+    def _tell_stored(self, record: TrialRecord, epoch: EpochResult, *, decided: bool) -> None:
+        assert record.config is not None, "a trial with epochs has been begun"
+        factor = record.config.data.imbalance_factor
+        self.tell(record.key, factor, epoch.epoch, objective(accuracies_of(epoch)), decided=decided)
+
+    def _rule(self, imbalance_factor: ImbalanceFactorValue) -> TrialScheduler:
+        if imbalance_factor not in self._rules:
+            self._rules[imbalance_factor] = _rule(self._definition)
+        return self._rules[imbalance_factor]
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types for Tune
+    """First come, first served; asks the stopping rules about the trials of a `Cell.may_stop`."""
+
+    def __init__(self, rules: StoppingRules | None, lost_worker: Callable[[str], None]) -> None:
         """Prepare for one run.
 
         Args:
-            early_stopping: the rule; None lets every trial run to its end.
+            rules: early stopping; None lets every trial run to its end.
             lost_worker: is told the id of each trial that comes again because its process died.
         """
         super().__init__()
-        self._early_stopping = early_stopping
+        self._rules = rules
         self._lost_worker = lost_worker
-        self._rules: dict[float, TrialScheduler] = {}
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         if trial.num_failures:
             self._lost_worker(trial.trial_id)
-        if self._applies(trial):
-            self._rule(trial).on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-        if not self._applies(trial):
-            return str(TrialScheduler.CONTINUE)
-        decision = str(self._rule(trial).on_trial_result(tune_controller, trial, result))
-        # What the store has is shown to the rule, for the sake of the others; it cannot be stopped any more. And
-        # the median rule's pause, until there is more to compare with, would only keep a warm process waiting.
-        stops = decision == TrialScheduler.STOP and not result["replayed"]
+        stops = self._tell(trial, result, decided=result["replayed"]) and not result["replayed"]
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:
-        if self._applies(trial):
-            self._rule(trial).on_trial_complete(tune_controller, trial, result)
+        self._tell(trial, result, decided=True)  # the last epoch of a trial comes with its end
 
-    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
-        if self._applies(trial):
-            self._rule(trial).on_trial_error(tune_controller, trial)
+    def _tell(self, trial: Trial, result: Mapping[str, Any], *, decided: bool) -> bool:
+        epoch = result.get("epoch", 0)  # 0: an end that no new epoch comes with
+        if self._rules is None or not trial.config["may_stop"] or epoch == 0:
+            return False
+        key, factor = trial.config["key"], trial.config["imbalance_factor"]
+        return self._rules.tell(key, factor, epoch, result["objective"], decided=decided)
 
-    def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
-        if self._applies(trial):
-            self._rule(trial).on_trial_remove(tune_controller, trial)
 
-    def _applies(self, trial: Trial) -> bool:
-        return self._early_stopping is not None and bool(trial.config["may_stop"])
+def objective(accuracies: Mapping[str, float] | None) -> float:
+    """What the rules compare; NaN when there is no validation part."""
+    return float("nan") if accuracies is None else accuracies["balanced_accuracy"]
 
-    def _rule(self, trial: Trial) -> TrialScheduler:
-        assert self._early_stopping is not None, "asked only where a rule applies"
-        factor = trial.config["imbalance_factor"]
-        if factor not in self._rules:
-            self._rules[factor] = _rule(self._early_stopping)
-        return self._rules[factor]
+
+@dataclass(frozen=True, slots=True)
+class _Contestant:
+    """All that Ray's rules want of a trial. Its id is our key: Ray has another one for it in every run."""
+
+    trial_id: str
 
 
 def _rule(definition: EarlyStopping) -> TrialScheduler:
@@ -77,4 +142,8 @@ def _rule(definition: EarlyStopping) -> TrialScheduler:
             grace_period=definition.grace_epochs,
             reduction_factor=definition.reduction_factor,
         )
-    return MedianStoppingRule(**named, grace_period=definition.grace_epochs)
+    return MedianStoppingRule(
+        **named,
+        grace_period=definition.grace_epochs,
+        min_time_slice=math.inf,  # a pause, until there is more to compare with, would keep a warm process waiting
+    )

@@ -23,7 +23,7 @@ class TrialProgress:
     accuracies: Mapping[str, float] | None = None  # of the last epoch, on the validation part
     seconds: float = 0.0  # pure training time of this trial so far, earlier attempts included
     error: str | None = None
-    replayed: bool = False  # told again from the store; the trial has ended long ago
+    replayed: bool = False  # told again from the store; the trial has gone on since, or has ended
     new_epochs: int = 0  # trained since the worker last told of this trial, as are the next two
     new_images: int = 0
     new_commits: int = 0

@@ -19,17 +19,19 @@ class RemainingTrials:
         num_done: of the trials that were known at the start, how many the store had then.
     """
 
-    def __init__(self, source: TrialSource, store: TrialStore, *, stopped_is_done: bool) -> None:
+    def __init__(self, source: TrialSource, store: TrialStore, *, stops_early: bool) -> None:
         """Look up what is done.
 
         Args:
             source: all trials of the study.
             store: says which of them have ended.
-            stopped_is_done: whether a trial that was stopped early counts as done: in a study that stops trials.
+            stops_early: whether the study stops trials early. Then one that was stopped counts as done, and what
+                another driver has ended meanwhile is handed out all the same, for the rule to hear of it.
         """
         self._source = source
         self._store = store
-        self._done = {"finished", "diverged"} | ({"stopped"} if stopped_is_done else set())
+        self._stops_early = stops_early
+        self._done = {"finished", "diverged"} | ({"stopped"} if stops_early else set())
         self._ahead: deque[PlannedTrial] = deque()
         records = (store.read(key) for key in dict.fromkeys(trial.key for trial in source.known))
         self._had = {record.key: _reached(record) for record in records if record.status in self._done}
@@ -65,8 +67,9 @@ class RemainingTrials:
         """Keep one trial in hand, so that `exhausted` is true as soon as nothing is left to train."""
         while not self._ahead and (trial := self._source.next()) is not None:
             if trial.key not in self._had:
-                record = self._store.read(trial.key)  # again: another driver may have been faster
-                if record.status not in self._done:
+                # Again: another driver may have been faster.
+                record = None if self._stops_early else self._store.read(trial.key)
+                if record is None or record.status not in self._done:
                     self._ahead.append(trial)
                     break
                 self._had[trial.key] = _reached(record)

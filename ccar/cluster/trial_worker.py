@@ -146,7 +146,9 @@ class TrialWorker:
         seconds = sum(epoch.seconds for epoch in earlier)
         if every_epoch:
             for epoch in earlier[: training.num_epochs - 1]:
-                yield _running(key, epoch, training.num_epochs, seconds)
+                # Whether to stop after the last one may still be open: that was told to a run that has died.
+                told = _running(key, epoch, training.num_epochs, seconds)
+                yield dataclasses.replace(told, replayed=epoch is not earlier[-1])
         uncommitted: list[EpochResult] = []
         news = _News()
         last_commit = last_yield = time.monotonic()

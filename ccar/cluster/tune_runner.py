@@ -23,7 +23,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from ccar.cluster.control import RunControl, Unlimited
-from ccar.cluster.early_stopping import StudyScheduler
+from ccar.cluster.early_stopping import StoppingRules, StudyScheduler, objective
 from ccar.cluster.events import Listener, RunSummary, TrialProgress
 from ccar.cluster.gpu_probe import GpuProbe
 from ccar.cluster.node_facts import software
@@ -34,6 +34,7 @@ from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.watchdog import HANG_SECONDS
 from ccar.cluster.worker import NewWorker, Worker, Workplace
 from ccar.errors import StoreError
+from ccar.store.records import TrialRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import EarlyStopping, Resources
 from ccar.study.expansion import PlannedTrial
@@ -106,12 +107,15 @@ def run_on_ray(
         devices = resources.gpu_share or resources.cpus
         control.begin(ray.get_runtime_context().gcs_address, slots, devices)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # start all processes at once, not one by one
+        rules = None
+        if early_stopping is not None:
+            rules = StoppingRules(early_stopping, _compared(source, TrialStore(place.store)))
         adapter = _SourceSearcher(source, place, early_stopping is not None, slots, listener, control, new_worker)
         tuner = tune.Tuner(
             tune.with_resources(_TrialActor, {"cpu": resources.cpus, "gpu": resources.gpu_share}),
             tune_config=tune.TuneConfig(
                 search_alg=adapter,
-                scheduler=StudyScheduler(early_stopping, adapter.lost_worker),
+                scheduler=StudyScheduler(rules, adapter.lost_worker),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -151,7 +155,7 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types f
             progress = self._next_progress()
         except Exception:
             progress = TrialProgress(key=self.config["key"], status="failed", error=traceback.format_exc())
-        return {**asdict(progress), "objective": _objective(progress), "done": progress.ended}
+        return {**asdict(progress), "objective": objective(progress.accuracies), "done": progress.ended}
 
     def _next_progress(self) -> TrialProgress:
         if self._progress is None:
@@ -383,6 +387,6 @@ def progress_from(result: dict[str, Any]) -> TrialProgress:
     )
 
 
-def _objective(progress: TrialProgress) -> float:
-    """What early-stopping rules compare; NaN when there is no validation part."""
-    return float("nan") if progress.accuracies is None else progress.accuracies["balanced_accuracy"]
+def _compared(source: TrialSource, store: TrialStore) -> Iterator[TrialRecord]:
+    """The trials that early stopping compares, as far as they are known by now."""
+    return (store.read(trial.key) for trial in source.known if trial.cell.may_stop)

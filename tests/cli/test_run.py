@@ -21,6 +21,7 @@ from ccar.cli.places import Places
 from ccar.cli.study_view import StudyView
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.trial_worker import TrialWorker
+from ccar.store.trial_store import TrialStore
 from tests.cli.test_commands import CCAR, ccar
 from tests.cluster.test_trial_worker import Silent
 from tests.tiny_study import write_tiny_study
@@ -218,13 +219,7 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
     path = write_tiny_study(stormy, **shape)
     moments = random.Random(0)
     for victim in ("driver", "worker"):
-        driver = subprocess.Popen(
-            [str(CCAR), "run", str(path)],
-            cwd=stormy,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        driver = _driver(path)
         _wait_for_a_commit(stormy, driver)
         time.sleep(moments.uniform(0.0, 1.0))
         driving = psutil.Process(driver.pid)
@@ -244,6 +239,41 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
     runs, points, distinct = counts(stormy)
     assert runs == {"study": 1, "trial": 8}
     assert points == distinct == counts(calm)[1]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(560)
+@pytest.mark.parametrize(
+    "rule", ["{algorithm: asha, grace_epochs: 1, reduction_factor: 2}", "{algorithm: median, grace_epochs: 2}"]
+)
+def test_a_search_that_is_killed_again_and_again_suggests_and_stops_the_same(tmp_path, rule):
+    """SIGKILL of the driver in the middle of trials, one at a time, then the study is run to its end."""
+    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
+    search = "{algorithm: tpe, num_samples: 5, omega: [0.1, 1.0]}"
+    for folder in (calm, stormy):
+        folder.mkdir()
+        path = write_tiny_study(
+            folder,
+            epochs=9,
+            bases="[cross_entropy, focal]",
+            more=f"search: {search}\nearly_stopping: {rule}",
+        )
+        path.write_text(path.read_text().replace("{omega: [0.5]}", "{}"))
+    one_at_a_time = ("--trials-at-once", "1")
+    with _driver(calm / "tiny.yaml", *one_at_a_time) as undisturbed:
+        for num_records in (20, 25):
+            driver = _driver(stormy / "tiny.yaml", *one_at_a_time)
+            _wait_for_a_commit(stormy, driver, num_records)
+            family = [driver.pid, *(child.pid for child in psutil.Process(driver.pid).children(recursive=True))]
+            os.kill(driver.pid, signal.SIGKILL)
+            assert driver.wait() == -signal.SIGKILL
+            _end(family)
+        assert ccar("run", stormy / "tiny.yaml", *one_at_a_time, cwd=stormy)[0] == 0
+    assert undisturbed.returncode == 0, (calm / "tiny.log").read_text()
+    ends = _ends(calm)
+    assert {status for _, status, _, _ in ends} == {"finished", "stopped"}
+    assert _ends(stormy) == ends
+    assert tables(stormy) == tables(calm)
 
 
 @pytest.mark.long
@@ -277,6 +307,25 @@ def test_one_signal_ends_a_run_in_order_and_a_second_one_at_once(tmp_path, signa
     assert lasts == {"released"} if signals == 1 else lasts <= {"claim", "commit"}
 
 
+def _ends(folder):
+    """Of every trial in the order of the study, suggestions included: how it ended, and after how many epochs."""
+    store = TrialStore(folder / "ccar-store")
+    records = {trial.cell: store.read(trial.key) for trial in store.study("tiny").trials}
+    return [(cell, record.status, len(record.epochs), record.error) for cell, record in records.items()]
+
+
+def _driver(path, *options):
+    """`ccar run` in a process group of its own; what it says lies beside the study file."""
+    with path.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(
+            [str(CCAR), "run", str(path), *options],
+            cwd=path.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
 def wait_until_gone(pids):
     """Ten seconds are enough for processes that end by themselves."""
     deadline = time.monotonic() + 10
@@ -285,13 +334,13 @@ def wait_until_gone(pids):
         time.sleep(0.1)
 
 
-def _wait_for_a_commit(folder, driver):
-    """Until this driver's workers have committed something new, or it has ended."""
+def _wait_for_a_commit(folder, driver, num_records=2):
+    """Until this driver's workers have written more than so many records, or it has ended."""
     store = folder / "ccar-store" / "trials"
     before = len(list(store.glob("??/*/log/*")))
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and driver.poll() is None:
-        if len(list(store.glob("??/*/log/*"))) > before + 2:
+        if len(list(store.glob("??/*/log/*"))) > before + num_records:
             return
         time.sleep(0.05)
 

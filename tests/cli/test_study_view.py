@@ -20,9 +20,9 @@ def test_what_a_searcher_comes_up_with_is_noted_in_the_store_as_it_starts(tmp_pa
     path.write_text(path.read_text().replace("reweighting: {omega: [0.5]}", "reweighting: {}"))
     view = StudyView.open(path, Places.of(tmp_path / "store", None))
     source = view.source()
-    remaining = RemainingTrials(source, view.places.store, stopped_is_done=False)
+    remaining = RemainingTrials(source, view.places.store, stops_early=False)
     view.remember(source.known)
-    listener = _RunListener(Quiet(), view, remaining, Quiet(), num_done=0, on_cluster=False)
+    listener = _RunListener(Quiet(), view, remaining, Quiet(), on_cluster=False)
     while not remaining.exhausted:
         trial = remaining.next()
         listener.started(trial)

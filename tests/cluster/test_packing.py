@@ -130,7 +130,7 @@ def run(study, store, said, monkeypatch):
     cache = Path(os.environ["CCAR_CACHE"])
     packing = packing_of(study, store, said)
     place = Place(store=store.address, cache_dir=cache, resources=study.resources, packing=packing)
-    source = RemainingTrials(source_of(study, store), store, stopped_is_done=False)
+    source = RemainingTrials(source_of(study, store), store, stops_early=False)
     return run_on_ray(source, place, None, Silent())
 
 

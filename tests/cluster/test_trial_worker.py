@@ -142,6 +142,16 @@ def test_a_trial_whose_checkpoint_is_damaged_goes_on_from_the_one_before_to_the_
     assert f"{checkpoint.name} was damaged" in damaged.read(trial.key).error
 
 
+def test_a_trial_that_goes_on_tells_which_of_its_epochs_are_decided(tmp_path, store, cache, worker):
+    trial = first_trial(tmp_path, store, cache, epochs=5)
+    steps = worker.run(trial.config, trial.key, every_epoch=True)
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    told = [(progress.epoch, progress.replayed) for progress in worker.run(trial.config, trial.key, every_epoch=True)]
+    assert told == [(1, True), (2, True), (3, False), (4, False), (5, False)]
+
+
 def test_a_trial_whose_loss_explodes_ends_as_diverged_and_is_not_tried_again(tmp_path, store, cache, worker):
     trial = first_trial(tmp_path, store, cache, learning_rate="1.0e+30")
     end = last(worker.run(trial.config, trial.key))
@@ -240,7 +250,7 @@ def test_what_the_store_has_is_not_handed_out_again(tmp_path, store, cache, work
     path = write_tiny_study(tmp_path)
     run_in_process(source_of(path, store, cache), worker, Silent())
     more = write_tiny_study(tmp_path, omegas="[0.5, 0.75]", seeds="[0, 1]")
-    remaining = RemainingTrials(source_of(more, store, cache), store, stopped_is_done=False)
+    remaining = RemainingTrials(source_of(more, store, cache), store, stops_early=False)
     assert remaining.num_done == 2
     names = []
     while not remaining.exhausted:
@@ -261,6 +271,6 @@ def test_a_search_that_is_run_again_trains_nothing_and_finds_the_same(tmp_path, 
     path.write_text(path.read_text().replace("reweighting: {omega: [0.5]}", "reweighting: {}"))
     first = source_of(path, store, cache)
     assert run_in_process(first, worker, Silent()).finished == 4
-    again = RemainingTrials(source_of(path, store, cache), store, stopped_is_done=False)
+    again = RemainingTrials(source_of(path, store, cache), store, stops_early=False)
     assert again.exhausted
     assert [trial.name for trial in again.known] == [trial.name for trial in first.known]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -49,7 +50,7 @@ def run(path, store, listener, *, address=None, replays=False, control=None):
     cache = Path(os.environ[CACHE])
     source = trial_source(study, load_data(study, cache), store.search_log(study.name))
     if not replays:
-        source = RemainingTrials(source, store, stopped_is_done=study.early_stopping is not None)
+        source = RemainingTrials(source, store, stops_early=study.early_stopping is not None)
     place = Place(store=store.address, cache_dir=cache, resources=study.resources, address=address)
     return run_on_ray(source, place, study.early_stopping, listener, control)
 
@@ -155,6 +156,38 @@ def test_early_stopping_stops_what_falls_behind_but_never_the_baseline(tmp_path,
     again = run(path, store, Silent(), address=cluster, replays=True)
     assert (again.finished, again.stopped) == (summary.finished, summary.stopped)
     assert {key: store.read(key).num_records for key in records} == records
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("reached", [4, 5])
+def test_a_trial_that_went_on_is_not_stopped_at_a_rung_that_it_had_passed(tmp_path, cluster, reached):
+    """Rungs are after epochs 1, 2, 4 and 8. At its last one of these, nothing says that it was to go on."""
+    path = write_tiny_study(
+        tmp_path,
+        epochs=9,
+        bases="[cross_entropy, focal]",
+        omegas="[0.25, 1.0]",
+        more="early_stopping: {algorithm: asha, grace_epochs: 1, reduction_factor: 2}",
+    )
+    store = TrialStore(tmp_path / "store")
+    run_here(path, store)
+    compared = {trial.key: trial for trial in trials_of(path, store) if trial.cell.may_stop}
+    accuracies = {key: [epoch.validation.balanced_accuracy for epoch in store.read(key).epochs] for key in compared}
+    last = min(compared, key=lambda key: accuracies[key][3])
+    shutil.rmtree(next(store.root.glob(f"trials/??/{last}")))
+    steps = TrialWorker(store, Path(os.environ[CACHE]), device=torch.device("cpu"), threads=1).run(
+        compared[last].config, last, every_epoch=True
+    )
+    for _ in range(reached):
+        next(steps)
+    steps.close()
+    assert run(path, store, Silent(), address=cluster).failures == []
+    record = store.read(last)
+    if reached == 4:
+        assert (record.status, record.error, len(record.epochs)) == ("stopped", "stopped after epoch 4 of 9", 4)
+    else:
+        assert len(record.epochs) in (8, 9)
+        assert record.error in (None, "stopped after epoch 8 of 9")
 
 
 @pytest.mark.long

@@ -52,7 +52,7 @@ def run(tmp_path):
         source = trial_source(study, load_data(study, cache), store.search_log(study.name))
         worker = TrialWorker(store, cache, device=torch.device("cpu"), threads=1)
         listener = Silent()
-        summary = run_in_process(RemainingTrials(source, store, stopped_is_done=False), worker, listener)
+        summary = run_in_process(RemainingTrials(source, store, stops_early=False), worker, listener)
         return source.known, store, summary, listener
 
     return run_at
