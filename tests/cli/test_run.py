@@ -270,6 +270,7 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(560)
 @pytest.mark.parametrize(
     "rule", ["{algorithm: asha, grace_epochs: 1, reduction_factor: 2}", "{algorithm: median, grace_epochs: 2}"]
 )
@@ -296,7 +297,7 @@ def test_a_search_that_is_killed_again_and_again_suggests_and_stops_the_same(tmp
             assert driver.wait() == -signal.SIGKILL
             _end(family)
         assert ccar("run", stormy / "tiny.yaml", *one_at_a_time, cwd=stormy)[0] == 0
-    assert undisturbed.returncode == 0
+    assert undisturbed.returncode == 0, (calm / "tiny.log").read_text()
     ends = _ends(calm)
     assert {status for _, status, _, _ in ends} == {"finished", "stopped"}
     assert _ends(stormy) == ends
@@ -342,14 +343,15 @@ def _ends(folder):
 
 
 def _driver(path, *options):
-    """`ccar run` in a process group of its own."""
-    return subprocess.Popen(
-        [str(CCAR), "run", str(path), *options],
-        cwd=path.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    """`ccar run` in a process group of its own; what it says lies beside the study file."""
+    with path.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(
+            [str(CCAR), "run", str(path), *options],
+            cwd=path.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def wait_until_gone(pids):
