@@ -24,6 +24,8 @@ def create_exclusively(path: Path, content: bytes) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
+    except FileNotFoundError:  # we were frozen, and whoever took the trial over has cleared the temporary file away
+        return create_exclusively(path, content)
     except OSError as error:
         raise store_error(path, error) from error
     finally:
@@ -41,6 +43,9 @@ def replace_atomically(path: Path, content: bytes) -> None:
     temporary = _write_temporary(path, content)
     try:
         temporary.replace(path)
+    except FileNotFoundError:  # see above
+        replace_atomically(path, content)
+        return
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise store_error(path, error) from error
