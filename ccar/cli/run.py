@@ -17,7 +17,7 @@ from ccar.cli.places import Places
 from ccar.cli.plan import check_device_hours, plan_of_view, this_machine
 from ccar.cli.progress import ProgressDisplay
 from ccar.cli.study_view import StudyView
-from ccar.cluster.address import check_address
+from ccar.cluster.address import find_cluster
 from ccar.cluster.allowance import Allowance, Limits
 from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.cluster.interruption import Interruption
@@ -74,7 +74,7 @@ def run_study(
     view = StudyView.open(file, places)
     if not places.tracks_in_store:
         check_tracking(places.tracking_uri)
-    check_address(address)
+    cluster = None if address is None else find_cluster(address)
     limits = limits or Limits()
     if limits.max_device_hours is not None:
         check_device_hours(view.study, plan_of_view(view), limits.max_device_hours)
@@ -89,12 +89,12 @@ def run_study(
                 pass
         return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
-    with _feeding(view, talk, interruption) as feeder, _seat(view, address, limits, talk) as seat:
+    with _feeding(view, talk, interruption) as feeder, _seat(view, cluster, limits, talk) as seat:
         allowance = Allowance(limits, interruption, seat=seat)
         with interruption.being_watched():
-            outcome = _train(view, remaining, address, talk, feeder, allowance)
+            outcome = _train(view, remaining, cluster, talk, feeder, allowance)
             while outcome.summary.interrupted and (outcome.summary.crowded or allowance.outlasts_pause()):
-                outcome = _train(view, _sources(view)[1], address, talk, feeder, allowance)
+                outcome = _train(view, _sources(view)[1], cluster, talk, feeder, allowance)
         if allowance.is_spent:
             talk.print(f"--max-device-hours {limits.max_device_hours:g} are used up", style="yellow", markup=False)
         return outcome

@@ -220,6 +220,21 @@ def test_a_driver_with_no_token_or_a_wrong_one_is_refused_with_the_remedy(local_
     assert "Traceback" not in seen.stderr
 
 
+@pytest.mark.ray
+@pytest.mark.long
+@pytest.mark.parametrize("by", ["auto", "HOST:PORT"])
+def test_a_run_with_a_wrong_token_is_refused_within_15_seconds_with_the_remedy(local_cluster, tmp_path, by):
+    address = local_cluster.address if by == "HOST:PORT" else by
+    wrong = {"RAY_ADDRESS": local_cluster.address, "RAY_AUTH_TOKEN": "0" * 64}
+    begun = time.monotonic()
+    ran = ccar("run", write_tiny_study(tmp_path), "--address", address, "--store", tmp_path / "store", **wrong)
+    assert time.monotonic() - begun < 15
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert f"the cluster at {local_cluster.address} does not accept this token" in ran.stderr
+    assert "RAY_AUTH_TOKEN_PATH" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 def test_of_a_node_that_ends_the_process_that_died_and_its_last_error_are_told():
     """As Ray 2.60 writes it: a record per line of its own, and quoted tails of logs without."""
     log = """\
