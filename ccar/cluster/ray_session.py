@@ -14,7 +14,7 @@ from ray._private import services
 from ray.exceptions import AuthenticationError
 
 from ccar.cluster.address import answers, unreachable
-from ccar.cluster.local_nodes import LOOPBACK
+from ccar.cluster.local_nodes import LOOPBACK, PATIENCE_WITH_A_LOST_HEAD
 from ccar.cluster.loopback import kept_on_loopback
 from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.token import make_token
@@ -51,7 +51,7 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
     Raises:
         UserError: Ray cannot be started here, or does not get in there.
     """
-    os.environ.update(SETTINGS)
+    os.environ.update({**PATIENCE_WITH_A_LOST_HEAD, **os.environ, **SETTINGS})
     if address is None:
         make_token()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
