@@ -45,6 +45,8 @@ start_node() { # HOST OPTIONS OF ray start
   on "$host" "if [ -s pid ] && kill -0 -- -\$(cat pid) 2>/dev/null; then echo '$host: runs already' >&2; exit 1; fi
     export PATH='$environment/bin':\$PATH RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=\$PWD/token
     export RAY_JOB_STOP_WAIT_TIME_S=30 # a study that is stopped needs more than Ray's 3 s to end cleanly
+    # so long a host waits for a head that is gone; after Ray's 60 s, its last processes would outlive it by over a minute
+    export RAY_gcs_rpc_server_reconnect_timeout_s='${RAY_gcs_rpc_server_reconnect_timeout_s:-20}'
     export CCAR_STORE='${CCAR_STORE:-}'
     mktemp -d /tmp/ccar-ray-XXXXXX >dir
     setsid nohup ray start --block --disable-usage-stats --temp-dir=\$(cat dir)/ray $* >ray.log 2>&1 </dev/null & echo \$! >pid"

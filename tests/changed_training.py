@@ -7,7 +7,7 @@ import textwrap
 
 # Every Python process imports this file; only those that train come to the point.
 _SITE = """
-import importlib.util, os, sys
+import importlib.util, os, sys, time
 
 class Finder:
     def find_spec(self, name, path=None, target=None):

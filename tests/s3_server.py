@@ -1,17 +1,18 @@
-"""An S3 server on loopback, in a process of its own: moto, which keeps its objects in memory.
+"""An S3 server, on loopback unless told otherwise, in a process of its own: moto, which keeps its objects in memory.
 
-    python -m tests.s3_server [--ignores-conditions] [--loses-answers]
+    python -m tests.s3_server [--ignores-conditions] [--loses-answers] [--host=ADDRESS]
 
 Prints its address; ends when its standard input does.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,10 +23,19 @@ SECRET = "a-secret-that-must-not-be-written-anywhere"
 
 
 @contextmanager
-def s3_server(patch: pytest.MonkeyPatch, *options: str, **environment: str) -> Iterator[None]:
-    """Run a server with one empty bucket; `patch` sets the variables that lead to it, for as long as it lives."""
+def s3_server(
+    patch: pytest.MonkeyPatch, *options: str, inside: Sequence[str] = (), **environment: str
+) -> Iterator[None]:
+    """Run a server with one empty bucket; `patch` sets the variables that lead to it, for as long as it lives.
+
+    Args:
+        patch: of the test.
+        options: see above.
+        inside: the beginning of a command that runs the rest of it elsewhere.
+        environment: more variables for the server.
+    """
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "tests.s3_server", *options],
+        [*inside, sys.executable, "-W", "ignore", "-m", "tests.s3_server", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -48,7 +58,7 @@ def s3_server(patch: pytest.MonkeyPatch, *options: str, **environment: str) -> I
             process.wait(20)
 
 
-def _serve(*, ignores_conditions: bool, loses_answers: bool) -> None:
+def _serve(*, ignores_conditions: bool, loses_answers: bool, host: str) -> None:
     import logging
 
     from moto.backends import get_backend
@@ -73,14 +83,15 @@ def _serve(*, ignores_conditions: bool, loses_answers: bool) -> None:
             return application(environment, start)
 
     get_backend("s3")["123456789012"]["aws"].create_bucket(BUCKET, "us-east-1")
-    server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True)
+    server = make_server(host, 0, one_at_a_time, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    print(f"http://{host}:{server.server_port}", flush=True)
     sys.stdin.read()
 
 
 if __name__ == "__main__":
-    _serve(
-        ignores_conditions="--ignores-conditions" in sys.argv,
-        loses_answers="--loses-answers" in sys.argv,
-    )
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ignores-conditions", action="store_true")
+    parser.add_argument("--loses-answers", action="store_true")
+    parser.add_argument("--host", default="127.0.0.1")
+    _serve(**vars(parser.parse_args()))

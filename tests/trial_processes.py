@@ -1,4 +1,4 @@
-"""The processes that train, as Ray names them: tune.with_resources makes a ResourceTrainable of every trainable."""
+"""The processes of a run by the names that Ray gives them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import psutil
 
 
 def trial_processes(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those of `processes` that hold a trial and are alive."""
+    """Those of `processes` that hold a trial and are alive.
+
+    tune.with_resources makes a ResourceTrainable of every trainable.
+    """
     found = []
     for process in processes:
         try:
@@ -18,3 +21,8 @@ def trial_processes(processes: Iterable[psutil.Process]) -> list[psutil.Process]
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def without_agents(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """All but the agents of a Ray node, which give their last message to a head that is gone a minute to arrive."""
+    return [process for process in processes if not process.cmdline()[0].endswith("Agent")]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ccar.cli.places import Places
-from ccar.cluster.address import check_address
+from ccar.cluster.address import find_cluster
 from ccar.cluster.diagnosis import Check, checks_of_machine, checks_of_survey
 from ccar.cluster.jobs import JobServer
 from ccar.cluster.node_facts import THIS_MACHINE, machine_facts, probe_folder
@@ -56,10 +56,10 @@ def cluster_checks(places: Places, address: str) -> list[Check]:
     Raises:
         CcarError: it cannot.
     """
-    check_address(address)
+    found = find_cluster(address)
     from ccar.cluster.survey import survey_cluster  # Ray takes a second to import
 
-    checks = checks_of_survey(survey_cluster(address, places.store.address))
+    checks = checks_of_survey(survey_cluster(found, places.store.address))
     return [_tracking(places.tracking_uri, THIS_MACHINE if address != "auto" else "head"), *checks]
 
 

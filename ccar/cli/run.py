@@ -19,7 +19,7 @@ from ccar.cli.plan import check_device_hours, plan_of_view, this_machine
 from ccar.cli.progress import ProgressDisplay
 from ccar.cli.side_by_side import load_and_check
 from ccar.cli.study_view import StudyView
-from ccar.cluster.address import check_address
+from ccar.cluster.address import find_cluster
 from ccar.cluster.allowance import Allowance, Limits
 from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.cluster.interruption import Interruption
@@ -75,7 +75,8 @@ def run_study(
             images cannot; or the rest of the study would take too long. Nothing was begun. A study that the store has
             goes on without its tracking server.
     """
-    view = StudyView.of(_checked_study(file, places, address, talk), places)
+    study, cluster = _checked(file, places, address, talk)
+    view = StudyView.of(study, places)
     limits = limits or Limits()
     if limits.max_device_hours is not None:
         check_device_hours(view.study, plan_of_view(view), limits.max_device_hours)
@@ -89,23 +90,29 @@ def run_study(
                 pass
         return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
-    with _feeding(view, talk, interruption) as feeder, _seat(view, address, limits, talk) as seat:
+    with _feeding(view, talk, interruption) as feeder, _seat(view, cluster, limits, talk) as seat:
         allowance = Allowance(limits, interruption, seat=seat)
         with interruption.being_watched():
-            outcome = _train(view, remaining, address, talk, feeder, allowance)
+            outcome = _train(view, remaining, cluster, talk, feeder, allowance)
             while outcome.summary.interrupted and (outcome.summary.crowded or allowance.outlasts_pause()):
-                outcome = _train(view, _sources(view)[1], address, talk, feeder, allowance)
+                outcome = _train(view, _sources(view)[1], cluster, talk, feeder, allowance)
         if allowance.is_spent:
             talk.print(f"--max-device-hours {limits.max_device_hours:g} are used up", style="yellow", markup=False)
         return outcome
 
 
-def _checked_study(file: Path, places: Places, address: str | None, talk: Console) -> Study:
-    """The study, if all that the run needs is there; images, which may take minutes to decode, are looked at later."""
-    checks: list[Callable[[], None]] = [places.store.check_writable, partial(check_address, address)]
+def _checked(file: Path, places: Places, address: str | None, talk: Console) -> tuple[Study, str | None]:
+    """The study and the cluster's address, if all that the run needs is there.
+
+    Images, which may take minutes to decode, are looked at later.
+    """
+    found: list[str] = []
+    checks: list[Callable[[], None]] = [places.store.check_writable]
+    if address is not None:
+        checks.append(lambda: found.append(find_cluster(address)))
     if not places.tracks_in_store:
         checks.append(partial(_check_tracking, file, places, talk))
-    return load_and_check(partial(load_study, file), *checks)
+    return load_and_check(partial(load_study, file), *checks), found[0] if found else None
 
 
 def _check_tracking(file: Path, places: Places, talk: Console) -> None:

@@ -1,4 +1,4 @@
-"""The address of a Ray cluster, looked at before Ray is imported."""
+"""The address of a Ray cluster, looked at before Ray is started."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from ccar.errors import UserError
 SECONDS_TO_ANSWER = 2.0
 
 
-def check_address(address: str | None) -> None:
-    """Ask in two seconds what Ray itself would find out in minutes.
+def find_cluster(address: str) -> str:
+    """Ask in seconds what Ray itself would find out in minutes, before anything is begun.
 
     Args:
-        address: None for this machine; `auto`, or HOST:PORT of the head of a running cluster.
+        address: `auto`, or HOST:PORT of the head of a running cluster.
+
+    Returns:
+        HOST:PORT.
 
     Raises:
-        UserError: nobody answers there.
+        UserError: nobody answers there, or not to this machine's token.
     """
-    if address is None or address == "auto":
-        return
+    if address == "auto":
+        from ccar.cluster.ray_session import address_of_this_machine  # Ray takes a second to import
+
+        address = address_of_this_machine()
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise UserError(f"cannot use the cluster address {address!r}", hint="expected HOST:PORT of its head, or auto")
@@ -27,6 +32,10 @@ def check_address(address: str | None) -> None:
         _connect(host, int(port))
     except (OSError, OverflowError) as error:
         raise unreachable(address, str(error)) from error
+    from ccar.cluster.admission import check_admission  # gRPC takes a moment, too
+
+    check_admission(address)
+    return address
 
 
 def answers(host: str, port: int) -> bool:

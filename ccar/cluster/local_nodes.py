@@ -20,6 +20,8 @@ from ccar.errors import ClusterError
 
 LOOPBACK = "127.0.0.1"
 RAY_DIR_PREFIX = "ccar-ray-"
+# Nodes and drivers end when their head has been gone for so long; with Ray's 60 s, all in them would outlive it longer.
+PATIENCE_WITH_A_LOST_HEAD: Mapping[str, str] = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
 SECONDS_TO_STOP = 8.0  # on an idle machine a node takes 4 s after SIGTERM; then SIGKILL
 
 _PORTS = range(20_000, 32_768)  # below those that the system hands out, which could be taken meanwhile
@@ -148,7 +150,11 @@ class NodeStart:
         path = os.pathsep.join(
             [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
         )  # jobs say `python`
-        patience = {"RAY_JOB_STOP_WAIT_TIME_S": "30", "RAY_agent_register_timeout_ms": "120000"}
+        patience = {
+            "RAY_JOB_STOP_WAIT_TIME_S": "30",
+            "RAY_agent_register_timeout_ms": "120000",
+            **PATIENCE_WITH_A_LOST_HEAD,
+        }
         with log_file(self.ray_dir, name).open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -156,7 +162,7 @@ class NodeStart:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **patience, **self.environment, **environment, "PATH": path},
+                env={**patience, **os.environ, **self.environment, **environment, "PATH": path},
                 start_new_session=True,
                 pass_fds=[guard.fileno()],
             )

@@ -6,16 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray._private import services
-from ray.exceptions import AuthenticationError
 
 from ccar.cluster.address import answers, unreachable
-from ccar.cluster.admission import check_admission
-from ccar.cluster.local_nodes import LOOPBACK
+from ccar.cluster.local_nodes import LOOPBACK, PATIENCE_WITH_A_LOST_HEAD
 from ccar.cluster.loopback import kept_on_loopback
 from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.token import make_token
@@ -42,24 +40,20 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
     """Ray on this machine for the time of a run, or the cluster at `address`.
 
     Args:
-        address: None for this machine; `auto`, or HOST:PORT of the head of a running cluster.
+        address: None for this machine; HOST:PORT of the head of a cluster that answers (see `find_cluster`).
 
     Yields:
         What begins to let Ray go and returns at once. Leaving the block waits until it has gone.
 
     Raises:
-        UserError: nobody answers there, or not to our token.
+        UserError: Ray cannot be started here, or does not get in there.
     """
-    os.environ.update(SETTINGS)
-    whereabouts: AbstractContextManager[None] = nullcontext()
-    if address != "auto":
-        whereabouts = kept_on_loopback(address is None or _is_on_loopback_only(address))
+    os.environ.update({**PATIENCE_WITH_A_LOST_HEAD, **os.environ, **SETTINGS})
     if address is None:
         make_token()
-    elif address != "auto":
-        check_admission(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    whereabouts = kept_on_loopback(address is None or _is_on_loopback_only(address))
     with whereabouts, scratch_folder() as ray_dir:
         try:
             if address is None:
@@ -67,8 +61,8 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
                 ray.init("local", num_cpus=cpus, include_dashboard=False, _temp_dir=str(ray_dir / "ray"), **quiet)
             else:
                 ray.init(address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
-            raise unreachable(address or "this machine", str(error).splitlines()[0]) from error
+        except Exception as error:  # of all kinds; a bare one where this machine is too slow for Ray to start in time
+            raise unreachable(address or "this machine", str(error).partition("\n")[0]) from error
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():  # Ray takes them for itself, and would abort at once
                 signal.signal(number, handler)
@@ -80,6 +74,18 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
             if goodbye.ident is None:
                 goodbye.start()
             goodbye.join()
+
+
+def address_of_this_machine() -> str:
+    """Where Ray would find a cluster by itself: at RAY_ADDRESS, or by the processes of this machine.
+
+    Raises:
+        UserError: nowhere.
+    """
+    try:
+        return str(services.get_ray_address_from_environment("auto", None))
+    except ConnectionError as error:
+        raise unreachable("auto", str(error).splitlines()[0]) from error
 
 
 def _is_on_loopback_only(address: str) -> bool:

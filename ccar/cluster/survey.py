@@ -24,11 +24,11 @@ def survey_cluster(address: str, store: str) -> Survey:
     """Ask every living node, all at once.
 
     Args:
-        address: `auto`, or HOST:PORT of the head.
+        address: HOST:PORT of the head of a cluster that answers.
         store: address of the store, the same for all; a folder need not exist yet.
 
     Raises:
-        UserError: nobody answers at the address, or not to this token.
+        UserError: Ray does not get in there.
         ClusterError: some node did not answer.
     """
     with ray_session(address), probe_folder(store) as probes:

@@ -34,6 +34,8 @@ def create_exclusively(path: Path, content: bytes) -> bool:
             # Where the answer of a server gets lost, NFS sends the link again, and is told of the one that it made.
             if not _is_same_file(path, temporary):
                 return False
+        except FileNotFoundError:  # we were frozen, and whoever took the trial over has cleared the temporary file away
+            return create_exclusively(path, content)
         finally:
             _remove(temporary)
         _sync_folder(path.parent)
@@ -50,6 +52,9 @@ def replace_atomically(path: Path, content: bytes) -> None:
         temporary = _write_temporary(path, content)
         try:
             temporary.replace(path)
+        except FileNotFoundError:  # see above
+            replace_atomically(path, content)
+            return
         except OSError:
             _remove(temporary)
             raise

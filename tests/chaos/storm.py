@@ -129,6 +129,7 @@ class Storm:
         self._num_nodes = 2
         self._records: dict[str, TrialRecord] = {}
         self._afterwards: list[tuple[float, Callable[[], object]]] = []  # when, and what undoes a fault
+        self._watches: list[threading.Thread] = []
         self.outcome = Outcome()
 
     def __enter__(self) -> Storm:
@@ -171,6 +172,8 @@ class Storm:
             self._do_what_is_due()
             time.sleep(0.1)
         self._mlflow_comes_back.join()
+        for watch in self._watches:
+            watch.join()
         subprocess.run([*CCAR, "sync", "--store", str(self.store.root)], check=True, env=self._environment())
 
     def _look(self) -> int:
@@ -213,7 +216,9 @@ class Storm:
             case "worker killed":
                 return self._send(signal.SIGKILL, self._workers()[:1])
             case "driver killed":
-                return self._send(signal.SIGKILL, [psutil.Process(self._driver.pid)])
+                driver = psutil.Process(self._driver.pid)
+                self._watch_end([*driver.children(recursive=True), *self._workers()])
+                return self._send(signal.SIGKILL, [driver])
             case "raylet killed":
                 node = self._processes_of(self._cluster.nodes[1])
                 if not trial_processes(node):
@@ -282,6 +287,12 @@ class Storm:
         """They ought to end by themselves now."""
         _, alive = psutil.wait_procs(list(processes), timeout=SECONDS_TO_DIE)
         self.outcome.survivors += [" ".join(process.cmdline())[:200] for process in alive]
+
+    def _watch_end(self, processes: Iterable[psutil.Process]) -> None:
+        """They ought to end by themselves, and the storm goes on meanwhile."""
+        watch = threading.Thread(target=self._expect_end, args=(processes,))
+        watch.start()
+        self._watches.append(watch)
 
     def _replace_node(self) -> None:
         """Start another node instead of one that is lost, as whoever runs a cluster does."""

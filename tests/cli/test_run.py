@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from ccar.store.trial_store import TrialStore
 from tests.cli.test_commands import CCAR, ccar
 from tests.cluster.test_trial_worker import Silent
 from tests.tiny_study import write_tiny_study
-from tests.trial_processes import trial_processes
+from tests.trial_processes import trial_processes, without_agents
 
 pytestmark = pytest.mark.ray
 CPU = torch.device("cpu")
@@ -42,6 +43,12 @@ def counts(folder):
             "select count(*) from (select distinct run_uuid, key, step from metrics)"
         ).fetchone()[0]
     return runs, points, distinct
+
+
+def log_of(store, key):
+    """The records of a trial as they lie in a store that is a folder."""
+    files = sorted(store.root.joinpath("trials", key[:2], key, "log").iterdir())
+    return [json.loads(file.read_text().splitlines()[0]) for file in files]
 
 
 def tables(folder):
@@ -184,6 +191,42 @@ def test_sync_rebuilds_a_tracking_database_that_was_lost(finished, tmp_path):
     assert counts(folder) == before
 
 
+@pytest.fixture
+def under_way(tmp_path):
+    """The processes of a run that trains in the folder of the test, the driver first."""
+    command = [CCAR, "run", write_tiny_study(tmp_path, epochs=4000)]
+    with (tmp_path / "said").open("wb") as said:
+        driver = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)
+    _wait_for_a_commit(tmp_path, driver)
+    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    yield family
+    for process in family:
+        process.kill()
+    driver.wait()
+
+
+@pytest.mark.long
+def test_a_run_listens_on_loopback_only_and_rays_token_is_in_no_command_line_log_or_report(
+    under_way, finished, tmp_path
+):
+    assert trial_processes(under_way)
+    listening = {
+        connection.laddr.ip
+        for process in under_way
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text()
+    assert not [process for process in under_way if token in " ".join(process.cmdline())]
+    places = [*Path("/tmp").glob(f"ccar-scratch-{under_way[0].pid}-*"), tmp_path, finished[0]]
+    written = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert {"raylet.out", "said", "feeder.log", "report.html"} <= {path.name for path in written}
+    assert not [path for path in written if token.encode() in path.read_bytes()]
+
+
 @pytest.mark.long
 def test_trials_that_fail_are_told_and_give_exit_code_1_while_the_others_finish(tmp_path):
     path = write_tiny_study(tmp_path)
@@ -231,8 +274,53 @@ def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_pat
 
 
 @pytest.mark.long
+def test_of_two_drivers_one_is_frozen_past_the_lease_and_each_trial_has_one_result(tmp_path):
+    """It wakes up when the other one, which has an MLflow of its own, has taken its trials over and ended them."""
+    path = write_tiny_study(tmp_path, epochs=60)
+    store = TrialStore(tmp_path / "ccar-store")
+    lease = {"CCAR_LEASE_SECONDS": "6"}
+    frozen = subprocess.Popen(
+        [CCAR, "run", path],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "120", **lease},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    _wait_for_a_commit(tmp_path, frozen)
+    family = [psutil.Process(frozen.pid), *psutil.Process(frozen.pid).children(recursive=True)]
+    try:
+        for process in family:
+            process.suspend()
+        held = [record for record in store.all_records() if record.claim is not None]
+        code, out, err = ccar("run", path, "--tracking-uri", f"sqlite:///{tmp_path}/other.db", cwd=tmp_path, **lease)
+        assert code == 0, err
+        keys = store.keys()
+        lengths = [store.num_records(key) for key in keys]
+        for process in family:
+            process.resume()
+        assert frozen.communicate(timeout=100) == (out, None)
+        assert frozen.returncode == 0
+    finally:
+        _end([process.pid for process in family])
+    assert held
+    for key in keys:
+        records = log_of(store, key)
+        types = [record["type"] for record in records]
+        assert types.count("claim") == (2 if key in {record.key for record in held} else 1)
+        assert types[-1] == "finished"
+        commits = [epoch["epoch"] for record in records if record["type"] == "commit" for epoch in record["epochs"]]
+        assert commits == sorted(set(commits))
+    assert [store.num_records(key) for key in keys] == lengths  # who was fenced off wrote nothing
+    files = Counter(file.name.partition("-")[0] for file in store.root.glob("trials/??/*/[!l]*"))
+    assert files == {"trial.json": 2, "test": 2, "weights": 2}  # and left nothing
+
+
+@pytest.mark.long
 def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(tmp_path):
-    """SIGKILL of the driver or of a worker at random moments, then the study is run to its end.
+    """SIGKILL of the driver or of a worker at random moments, then the study is run to its end. A minute after each,
+    no process of that run is left.
 
     The calm one trains in this process: where a trial runs does not change its bits.
     """
@@ -252,6 +340,7 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
         time.sleep(moments.uniform(0.0, 1.0))
         driving = psutil.Process(driver.pid)
         family = [driving, *driving.children(recursive=True)]
+        to_go = without_agents(family)
         if victim == "driver":
             os.kill(driver.pid, signal.SIGKILL)
             driver.wait()
@@ -261,7 +350,10 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
             for worker in workers:
                 worker.kill()
             driver.wait(timeout=250)
-        _end([process.pid for process in family])
+        try:
+            wait_until_gone([process.pid for process in to_go], seconds=60)
+        finally:
+            _end([process.pid for process in family])
     assert ccar("run", path, cwd=stormy)[0] == 0
     assert tables(stormy) == tables(calm)
     runs, points, distinct = counts(stormy)
@@ -354,9 +446,9 @@ def _driver(path, *options):
         )
 
 
-def wait_until_gone(pids):
-    """Ten seconds are enough for processes that end by themselves."""
-    deadline = time.monotonic() + 10
+def wait_until_gone(pids, seconds=10):
+    """All of these processes are to end by themselves."""
+    deadline = time.monotonic() + seconds
     while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
         assert time.monotonic() < deadline, [psutil.Process(pid).cmdline() for pid in pids if psutil.pid_exists(pid)]
         time.sleep(0.1)
@@ -374,7 +466,7 @@ def _wait_for_a_commit(folder, driver, num_records=2):
 
 
 def _end(pids):
-    """Nothing of a killed driver may outlive it here: what Ray leaves behind after SIGKILL is ended by its number."""
+    """Nothing may outlive a test that fails: whatever is left is ended by its number."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         alive = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]

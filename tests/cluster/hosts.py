@@ -95,9 +95,26 @@ def two_hosts(folder: Path):
             subprocess.run(["nsenter", "--target", str(pid), "--net", "--", "sh", "-ec", inside], check=True)
             (folder / f"{name}.ip").write_text(address)
             (folder / f"{name}.pid").write_text(str(pid))
+            (folder / f"{name}.link").write_text(end)
             (folder / f"{name}.home").mkdir()
         path = os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         yield {**os.environ, "TEST_HOSTS": str(folder), "PATH": path}
+
+
+def cut(folder: Path, host: str):
+    """Take a host off the network."""
+    _ip(folder, host, "ip link set $link down")
+
+
+def heal(folder: Path, host: str):
+    """Bring it back."""
+    _ip(folder, host, "ip link set $link up; ip route add default dev $link")
+
+
+def _ip(folder: Path, host: str, script: str):
+    pid, link = ((folder / f"{host}.{name}").read_text() for name in ("pid", "link"))
+    command = ["nsenter", "--target", pid, "--net", "--", "sh", "-ec", script]
+    subprocess.run(command, env={**os.environ, "link": link}, check=True)
 
 
 @contextmanager

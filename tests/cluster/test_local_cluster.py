@@ -20,7 +20,9 @@ from ccar.cluster.local_cluster import read_cluster, start_cluster, stop_cluster
 from ccar.cluster.local_nodes import NodeProcess, NodeStart, end_nodes, node_ports, processes_of
 from ccar.cluster.loopback import kept_on_loopback
 from ccar.errors import ClusterError, UserError
+from ccar.store.trial_store import TrialStore
 from tests.tiny_study import write_tiny_study
+from tests.trial_processes import trial_processes, without_agents
 
 
 def ccar(*arguments, **environment):
@@ -218,6 +220,50 @@ def test_a_driver_with_no_token_or_a_wrong_one_is_refused_with_the_remedy(local_
     assert "token" in seen.stdout
     assert "RAY_AUTH_TOKEN_PATH" in seen.stdout
     assert "Traceback" not in seen.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.long
+@pytest.mark.parametrize("by", ["auto", "HOST:PORT"])
+def test_a_run_with_a_wrong_token_is_refused_within_15_seconds_with_the_remedy(local_cluster, tmp_path, by):
+    address = local_cluster.address if by == "HOST:PORT" else by
+    wrong = {"RAY_ADDRESS": local_cluster.address, "RAY_AUTH_TOKEN": "0" * 64}
+    begun = time.monotonic()
+    ran = ccar("run", write_tiny_study(tmp_path), "--address", address, "--store", tmp_path / "store", **wrong)
+    assert time.monotonic() - begun < 15
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert f"the cluster at {local_cluster.address} does not accept this token" in ran.stderr
+    assert "RAY_AUTH_TOKEN_PATH" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_minute_after_a_clusters_head_was_killed_nothing_of_it_and_of_its_studies_is_left(tmp_path):
+    """Driver, feeder, trials and all other processes, on every node."""
+    cluster = start_cluster(tmp_path / "cluster", num_nodes=2, cpus_per_node=1)
+    store = TrialStore(tmp_path / "store")
+    study = write_tiny_study(tmp_path, epochs=4000)
+    command = [sys.executable, "-m", "ccar", "run", study, "--address", cluster.address, "--store", store.root]
+    environment = {**os.environ, **cluster.environment}
+    try:
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as driver:
+            try:
+                deadline = time.monotonic() + 100
+                while sum(bool(record.epochs) for record in store.all_records()) < 2:
+                    assert driver.poll() is None
+                    assert time.monotonic() < deadline
+                    time.sleep(0.2)
+                of_the_driver = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+                everything = [*of_the_driver, *processes_of(cluster.nodes, cluster.ray_dir)]
+                assert len(trial_processes(everything)) == 2
+                os.kill(cluster.nodes[0].pid, signal.SIGKILL)
+                _, left = psutil.wait_procs(without_agents(everything), timeout=60)
+                assert [process.cmdline() for process in left] == []
+            finally:
+                driver.kill()
+    finally:
+        stop_cluster(tmp_path / "cluster")
 
 
 def test_of_a_node_that_ends_the_process_that_died_and_its_last_error_are_told():

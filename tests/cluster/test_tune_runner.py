@@ -70,6 +70,15 @@ def trials_of(path, store):
     return source.known
 
 
+class CountsLostWorkers(Silent):
+    """A listener that also counts the workers that were lost."""
+
+    lost = 0
+
+    def lost_worker(self, trial):
+        self.lost += 1
+
+
 @contextmanager
 def after_the_first_commit(store, key, do):
     """Call `do` with the trial's record, once, as soon as it has a committed epoch; from a thread."""
@@ -111,12 +120,6 @@ def test_a_trial_whose_process_is_killed_goes_on_and_ends_with_the_same_bits(tmp
     path = write_tiny_study(tmp_path, epochs=60, omegas="[0.5]")
     undisturbed, disturbed = TrialStore(tmp_path / "undisturbed"), TrialStore(tmp_path / "disturbed")
     keys = [trial.key for trial in trials_of(path, disturbed)]
-
-    class CountsLostWorkers(Silent):
-        lost = 0
-
-        def lost_worker(self, trial):
-            self.lost += 1
 
     listener = CountsLostWorkers()
     with after_the_first_commit(disturbed, keys[0], lambda record: os.kill(record.worker["pid"], signal.SIGKILL)):
@@ -294,6 +297,26 @@ def test_code_that_ends_its_process_fails_its_own_trial_and_no_other(tmp_path, m
     ((trial, error),) = summary.failures
     assert trial.cell.method == "cross_entropy"
     assert error == "the process that trained it died, or could not be started, 2 times"
+
+
+HANGS = """\
+while self.config.reweighting is None and epoch == 2:
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.long
+def test_a_trial_that_hangs_is_ended_and_tried_again_once_and_the_others_finish(tmp_path, monkeypatch):
+    change_training(HANGS, tmp_path, monkeypatch)
+    monkeypatch.setattr("ccar.cluster.tune_runner.HANG_SECONDS", 20.0)
+    store, listener = TrialStore(tmp_path / "store"), CountsLostWorkers()
+    summary = run(write_tiny_study(tmp_path), store, listener)
+    assert (summary.finished, listener.lost) == (1, 1)
+    ((trial, error),) = summary.failures
+    assert trial.cell.method == "cross_entropy"
+    assert "it hung and was ended, at File " in error
+    assert "in run_epoch" in Path(error.rpartition(" are in ")[2]).read_text()
+    assert store.read(trial.key).error == error
 
 
 @pytest.mark.long

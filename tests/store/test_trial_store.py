@@ -137,6 +137,27 @@ def test_a_worker_that_was_taken_over_can_write_nothing_any_more(store):
     heir.release()
 
 
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_a_worker_that_is_frozen_in_the_middle_of_a_commit_is_refused_when_it_wakes_up(tmp_path, monkeypatch, write):
+    """Even if all its temporary files are gone: who ends a trial clears them away."""
+    store = TrialStore(tmp_path)
+    zombie = claim(store)
+    sync, calls = os.fsync, iter(range(1, 100))
+
+    def sync_late(descriptor):
+        if next(calls) == write:
+            monkeypatch.undo()
+            claim(store, even_if_busy=True).finish(TEST, b"weights", [epoch(number) for number in (1, 2, 3, 4)])
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync_late)
+    with pytest.raises(Fenced):
+        zombie.commit([epoch(1)], b"state 1")
+    zombie.abandon()
+    assert store.read(KEY).status == "finished"
+    assert {name.split("-")[0] for name in trial_folder(store).names()} == {"trial.json", "log", "test", "weights"}
+
+
 def test_a_silent_worker_on_another_machine_loses_its_claim_after_the_lease(store, monkeypatch):
     monkeypatch.setattr(liveness, "_machine", lambda: "another machine")
     lost = claim(store)
