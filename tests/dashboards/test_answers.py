@@ -197,7 +197,7 @@ def test_the_most_confused_classes_stand_with_their_training_images(site, open_p
 def test_a_line_of_the_parallel_coordinates_goes_through_what_its_cell_is_made_of_and_reaches(site, results, open_page):
     page = open_page(f"{site}/compare?study=made-up&cells={quote(CELL)}")
     figure = page.get_by_role("group", name="What the cells are made of")
-    expect(figure.locator(".ytick").first).to_have_text("base loss")
+    expect(figure.locator(".ytick").last).to_have_text("base loss")
     drawn = figure.locator(".js-plotly-plot").evaluate("plot => plot._fullData.map(one => [one.name, one.y, one.text])")
     (own,) = ((axes, texts) for name, axes, texts in drawn if name == "ldam+ccar(omega=0.75)")
     cell = results.cells.set_index("cell").loc[CELL]
