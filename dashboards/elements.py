@@ -50,16 +50,17 @@ def facts(pairs: Sequence[tuple[str, Content]]) -> html.Dl:
 def table(name: str, caption: str, headings: Sequence[str], rows: Sequence[Sequence[Content]]) -> html.Div:
     """A table whose first column names the rows; a heading that ends in # stands over numbers."""
     numeric = [heading.endswith("#") for heading in headings]
+    labels = [heading.removesuffix("#").strip() for heading in headings]  # on a narrow screen beside each value
     head = [
-        html.Th(heading.removesuffix("#").strip(), scope="col", className="number" if is_number else None)
-        for heading, is_number in zip(headings, numeric, strict=True)
+        html.Th(label, scope="col", className="number" if is_number else None)
+        for label, is_number in zip(labels, numeric, strict=True)
     ]
     body = [
         html.Tr(
             [
                 html.Th(value, scope="row")
                 if place == 0
-                else html.Td(value, className="number" if numeric[place] else None)
+                else html.Td(value, className="number" if numeric[place] else None, **{"data-label": labels[place]})
                 for place, value in enumerate(row)
             ]
         )
@@ -83,6 +84,7 @@ def report_table(made: Table) -> html.Div:
                 html.Td(
                     html.B(one_line(entry.text)) if entry.bold else one_line(entry.text),
                     className=f"{'number' if column.numeric else 'name'} {entry.tone}",
+                    **{"data-label": ": ".join(filter(None, (column.group, column.heading)))},
                 )
                 for entry, column in zip(row.entries, made.columns, strict=True)
             ],

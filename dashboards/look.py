@@ -1,4 +1,4 @@
-"""How plots look; what a screen in the dark changes is in assets/dashboards.css."""
+"""How plots look, on white paper; on the screen assets/dashboards.css gives ink and grid the colours of the page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from ccar.reports import colours
 
 INK, GRID = "#1b1f24", "#d5dae0"
+FIELD_INK = "#333333"  # on coloured fields, which stay light in the dark
 DIVERGING = "PuOr"  # told apart by colour-blind readers; its middle is no gain
 _SYMBOLS = {
     "o": "circle",
@@ -35,7 +36,16 @@ _TEMPLATE = go.layout.Template(
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "hoverlabel": {"font": {"size": 13}, "namelength": -1},
-        "legend": {"orientation": "h", "yanchor": "top", "y": -0.16, "xanchor": "left", "x": 0},
+        # At the foot of the plot, however many lines it has: relative to the axis it would cover that axis' title.
+        "legend": {
+            "orientation": "h",
+            "xref": "container",
+            "xanchor": "left",
+            "x": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "y": 0,
+        },
         "margin": {"l": 50, "r": 12, "t": 30, "b": 40},
     }
 )
@@ -49,4 +59,5 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:  # noqa: ANN401  (wha
 def marker(index: int, **more: Any) -> dict[str, Any]:  # noqa: ANN401  (what Plotly's marker takes)
     """Colour and symbol of the index-th of many, as in the figures of the report."""
     colour, symbol = colours.look_of(index)
-    return {"color": colour, "symbol": _SYMBOLS[symbol], "size": 8, **more}
+    # opacity: where sizes differ, Plotly would take 0.7, too faint for some of these colours
+    return {"color": colour, "symbol": _SYMBOLS[symbol], "size": 8, "opacity": 1, **more}

@@ -59,10 +59,18 @@ def test_the_make_targets_exist():
 
 
 def test_every_file_it_links_to_is_there():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    found = re.findall(r'\]\(([^)]+)\)|(?:href|src)="([^"]+)"', README)
+    links = [link for pair in found for link in pair if link and not link.startswith("http")]
     assert links
     for link in links:
         assert (REPOSITORY / link).exists(), link
+
+
+def test_every_page_of_the_dashboard_is_shown_as_on_a_screen_and_as_on_a_telephone():
+    images = {image.relative_to(REPOSITORY).as_posix() for image in (REPOSITORY / "docs" / "images").glob("*.png")}
+    assert images == set(re.findall(r'src="(docs/images/[^"]+)"', README))
+    pages = {re.sub(r"-\d+\.png$", "", image) for image in images}
+    assert images == {f"{page}-{width}.png" for page in pages for width in (1440, 390)}
 
 
 def test_every_shipped_study_is_listed():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from dashboards import look
 from dashboards.address import SEPARATOR, address
 from dashboards.desk import Desk
 from dashboards.elements import Content, choice, link, note, plot, section, shown, table
+from dashboards.parallel import parallel_coordinates
 
 Fields = Mapping[str, str]
 MOST_CELLS = 7  # more cannot be told apart
@@ -112,7 +113,7 @@ def figures(desk: Desk, fields: Fields) -> list[Content]:
         *_classes(cells, tests, class_counts),
         *_confusions(cells, tests, class_counts),
         *_calibration(found, cells),
-        section("Parallel coordinates", plot("parallel", _parallel(cells), _PARALLEL_WORDS)),
+        *_parallel(setting.of(found.cells), picked),
         *_trade_off(found, setting, picked),
         section("What explains validation accuracy?", *_importance(desk, found, setting, fields)),
     ]
@@ -178,12 +179,16 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     figure = look.figure(
         height=160 + 60 * len(others),
         xaxis={"title": "points of test accuracy"},
-        yaxis={"autorange": "reversed"},
+        yaxis={"autorange": "reversed", "showticklabels": False},
         showlegend=False,
     )
     figure.add_vline(0, line={"color": look.INK, "width": 1})
     for index, (cell, row) in enumerate(zip(rows_of(judged.reset_index(names="cell")), by_seed, strict=True)):
         name = shown(names[cell.cell])
+        # Above its line: beside the plot, long names would leave it no room on a telephone.
+        figure.add_annotation(
+            xref="paper", x=0, xanchor="left", y=name, yanchor="bottom", yshift=4, text=name, showarrow=False
+        )
         half_width = 100 * (cell.high - cell.mean)
         figure.add_scatter(
             x=[100 * cell.mean],
@@ -197,7 +202,7 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
             x=100 * row,
             y=[name] * len(row),
             mode="markers",
-            marker=look.marker(index + 1, size=9, opacity=0.8),
+            marker=look.marker(index + 1, size=9),
             text=[f"seed {seed}" for seed in seeds],
             hovertemplate="%{text}: %{x:.2f} points<extra></extra>",
         )
@@ -218,6 +223,11 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     yield section("Paired differences", plot("differences", figure, words), table("paired", caption, headings, rows))
 
 
+def _height(cells: Sized, plot: int = 320) -> int:
+    """In pixels, with a line for each cell in the legend, as it is on a telephone."""
+    return plot + 20 * len(cells)
+
+
 def _tests(desk: Desk, found: Results, cells: Sequence[str]) -> tuple[dict[str, list[TestResult]], Sequence[int]]:
     """The test results of each cell's finished trials, and the training images per class of their one setting."""
     finished = found.trials[found.trials["status"] == "finished"]
@@ -233,7 +243,9 @@ def _classes(
 ) -> Iterator[Content]:
     """Recall of each class against its training images, mean over the finished seeds."""
     figure = look.figure(
-        xaxis={"title": "training images of the class", "type": "log"}, yaxis={"title": "test accuracy (%)"}
+        height=_height(cells),
+        xaxis={"title": "training images of the class", "type": "log", "dtick": "D2"},
+        yaxis={"title": "test accuracy (%)"},
     )
     for index, (cell, method) in enumerate(zip(cells["cell"], cells["method"], strict=True)):
         recalls = [test.last_epoch.per_class for test in tests[cell]]
@@ -244,7 +256,7 @@ def _classes(
             y=100 * np.mean(recalls, axis=0),
             name=shown(method),
             mode="markers",
-            marker=look.marker(index, opacity=0.8),
+            marker=look.marker(index),
             text=[f"class {label}" for label in range(len(class_counts))],
             hovertemplate="%{text}: %{x} images, %{y:.1f} %<extra></extra>",
         )
@@ -263,9 +275,9 @@ def _confusions(
         return
     names = [f"{a} ({class_counts[a]}) → {b} ({class_counts[b]})" for a, b in most.index]
     figure = look.figure(
-        height=140 + 26 * len(names),
+        height=_height(cells, 120 + 26 * len(names)),
         xaxis={"title": "images per seed", "rangemode": "tozero"},
-        yaxis={"autorange": "reversed", "type": "category", "categoryarray": names},
+        yaxis={"autorange": "reversed", "type": "category", "categoryarray": names, "ticklabelstandoff": 6},
     )
     for index, (cell, method) in enumerate(zip(cells["cell"], cells["method"], strict=True)):
         if cell in most:
@@ -274,7 +286,7 @@ def _confusions(
                 y=names,
                 name=shown(method),
                 mode="markers",
-                marker=look.marker(index, size=9, opacity=0.85),
+                marker=look.marker(index, size=9),
                 hovertemplate="%{y}: %{x:.1f} images<extra></extra>",
             )
     words = (
@@ -289,7 +301,9 @@ def _calibration(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     if bins.empty:
         return
     figure = look.figure(
-        xaxis={"title": "confidence", "range": [0, 1]}, yaxis={"title": "share predicted right", "range": [0, 1]}
+        height=_height(cells),
+        xaxis={"title": "confidence", "range": [0, 1]},
+        yaxis={"title": "share predicted right", "range": [0, 1]},
     )
     figure.add_scatter(
         x=[0, 1], y=[0, 1], name="as sure as right", mode="lines", line={"color": NEUTRAL, "dash": "dash"}
@@ -310,23 +324,15 @@ def _calibration(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     yield section("Calibration", plot("calibration", figure, words))
 
 
-_PARALLEL_WORDS = "The measures of the table above, a line per cell."
-
-
-def _parallel(cells: pd.DataFrame) -> go.Figure:
-    names = [name for name in _MEASURES if cells[f"{name}_mean"].notna().any()]
-    figure = look.figure(yaxis={"title": "test accuracy (%)"}, xaxis={"type": "category"})
-    for index, (_, cell) in enumerate(cells.iterrows()):
-        marker = look.marker(index)
-        figure.add_scatter(
-            x=[_MEASURES[name] for name in names],
-            y=[100 * cell[f"{name}_mean"] for name in names],
-            name=shown(str(cell["method"])),
-            mode="lines+markers",
-            marker=marker,
-            line={"color": marker["color"], "width": 1.6},
-        )
-    return figure
+def _parallel(here: pd.DataFrame, picked: Sequence[str]) -> Iterator[Content]:
+    """Every cell of the setting, where there are several: what it is made of, and what it reaches."""
+    if len(here) < 2:
+        return
+    words = (
+        "What the cells are made of, and below it what they reach. Test set, mean over the seeds; the axis of each "
+        "measure goes from the lowest of all cells of this imbalance factor to the highest."
+    )
+    yield section("Parallel coordinates", plot("parallel", parallel_coordinates(here, picked, _MEASURES), words))
 
 
 def _trade_off(found: Results, setting: Setting, picked: Sequence[str]) -> Iterator[Content]:
@@ -339,6 +345,7 @@ def _trade_off(found: Results, setting: Setting, picked: Sequence[str]) -> Itera
     here = here[here[f"{head}_mean"].notna()]
     front = undominated(here)
     figure = look.figure(
+        height=_height(picked),
         xaxis={"title": f"{head.removeprefix('test_')}-shot accuracy (%)"},
         yaxis={"title": f"{tail.removeprefix('test_')}-shot accuracy (%)"},
     )

@@ -34,7 +34,10 @@ Fields = Mapping[str, str]
 PHASES: tuple[str, ...] = get_args(Phase)
 FREQUENCY_SOURCES: tuple[str, ...] = get_args(Frequency)
 _P = np.linspace(1e-4, 1.0, 400)
+_SURFACE_P = np.linspace(1e-4, 1.0, 101)
 _F = np.linspace(0.0, 1.0, 61)
+# Told apart by colour-blind readers, and light enough for dark labels everywhere; white is no weight.
+_AROUND_ONE = ((0.0, "#a99ccf"), (0.5, "#ffffff"), (1.0, "#f2a44c"))
 _DEFAULTS = {"data": "cifar100_lt", "imbalance": "100", "omega": "0.5", "frequency": "fraction", "phase": "dual"}
 
 
@@ -140,8 +143,8 @@ _GRADIENT_WORDS = (
 )
 _WEIGHT_WORDS = "The weight Ω of an image over the confidence in its true class."
 _SURFACE_WORDS = (
-    "Contours of the weight Ω over confidence and class frequency. Between the dashed lines lie the classes of the "
-    "data; where contours are upright, class frequency has no effect."
+    "Contours of the weight Ω over confidence and class frequency, orange above 1 and purple below. Between the dashed "
+    "lines lie the classes of the data; where contours are upright, class frequency has no effect."
 )
 
 
@@ -171,24 +174,35 @@ def _weight(chosen: Choice, head: float, tail: float) -> go.Figure:
 
 
 def _surface(chosen: Choice, head: float, tail: float) -> go.Figure:
-    p, f = np.meshgrid(_P[::8], _F)
+    p, f = np.meshgrid(_SURFACE_P, _F)
+    weights = omega_weight(p, f, chosen.omega, phase=chosen.phase)
+    furthest = float(np.abs(weights - 1).max())
+    step = 0.1 if furthest < 0.8 else 0.2
+    reach = step * np.ceil(furthest / step)
     figure = look.figure(
         height=430,
         xaxis={"title": "confidence p_t", "range": [0, 1]},
         yaxis={"title": "class frequency f_c", "range": [0, 1]},
     )
     figure.add_contour(
-        x=_P[::8],
+        x=_SURFACE_P,
         y=_F,
-        z=omega_weight(p, f, chosen.omega, phase=chosen.phase),
-        colorscale="Cividis",
-        contours={"showlabels": True, "labelfont": {"color": "#ffffff"}},
+        z=weights,
+        colorscale=_AROUND_ONE,
+        contours={
+            "start": 1 - reach,  # as far below 1 as above, which the middle of the colours then stands for
+            "end": 1 + reach,
+            "size": step,
+            "showlabels": True,
+            "labelfont": {"color": look.FIELD_INK},
+        },
         colorbar={"title": {"text": "Ω"}, "thickness": 12},
-        line={"width": 0.6, "color": "#ffffff"},
+        line={"width": 0.8, "color": look.FIELD_INK},
     )
     for value in sorted({head, tail}):
-        figure.add_hline(value, line={"color": "#ffffff", "dash": "dash", "width": 2})
-    figure.add_vline(chosen.omega, line={"color": "#ffffff", "dash": "dot", "width": 2})
+        figure.add_hline(value, line={"color": look.FIELD_INK, "dash": "dash", "width": 2})
+    # Above the fields: at the pivot itself runs the contour of weight 1, with its label.
+    figure.add_annotation(x=chosen.omega, y=1, yanchor="bottom", text="pivot ω", showarrow=False)
     return figure
 
 

@@ -110,12 +110,18 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
         if here.empty:
             continue
         figure = look.figure(
-            xaxis={"title": "pivot ω"}, yaxis={"title": "gain in test accuracy (points)"}, hovermode="closest"
+            xaxis={"title": "pivot ω"},
+            yaxis={"title": "gain in test accuracy (points)"},
+            hovermode="closest",
+            scattermode="group",  # beside each other, so that the bars of equal omegas do not cover one another
+            scattergap=0.85,
         )
         figure.add_hline(0, line={"color": look.INK, "width": 1})
         for index, line in enumerate(lines):
             own = here[line_of.reindex(here.index) == line].sort_values("omega")
             _line(figure, index, line, own, study, worse, chosen)
+        for index, line in enumerate(lines):
+            _key(figure, index, line)
         caption = (
             f"{setting.label}: gain in test accuracy over the plain base loss at each ω. Bars: 95 % interval of the "
             "difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on validation. Hollow: worse "
@@ -145,18 +151,39 @@ def _line(
             "thickness": 1.2,
             "width": 3,
         },
-        name=shown(line),
+        legendgroup=line,
+        offsetgroup=line,
+        showlegend=False,
         mode="lines+markers",
         line={"color": colour, "width": 1.6},
         marker={
             "color": colour,
             "symbol": [f"{symbol}-open" if cell in worse else symbol for cell in own["cell"]],
-            "size": [13 if ringed else 8 for ringed in is_chosen],
-            "line": {"width": [3 if ringed else 1.5 for ringed in is_chosen], "color": colour},
+            "size": [15 if ringed else 8 for ringed in is_chosen],
+            "opacity": 1,
+            "line": {
+                "width": [3 if ringed else 1.5 for ringed in is_chosen],
+                "color": [look.INK if ringed else colour for ringed in is_chosen],
+            },
         },
         text=[_hover(cell) for cell in rows_of(own[_POINT])],
         hovertemplate="%{text}<extra></extra>",
         customdata=[address("/trial", study=study, cell=cell) for cell in own["cell"]],
+    )
+
+
+def _key(figure: go.Figure, index: int, line: str) -> None:
+    """The line in the legend, where that of its points would have the look of the first: hollow, or ringed."""
+    marker = look.marker(index)
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        name=shown(line),
+        legendgroup=line,
+        offsetgroup=line,
+        mode="lines+markers",
+        line={"color": marker["color"], "width": 1.6},
+        marker=marker,
     )
 
 

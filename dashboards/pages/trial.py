@@ -163,7 +163,8 @@ def _classes(record: TrialRecord, test: TestResult | None) -> Iterator[Content]:
         return
     groups = group_of_class(record.class_counts)
     figure = look.figure(
-        xaxis={"title": "training images of the class", "type": "log"}, yaxis={"title": f"{part} accuracy (%)"}
+        xaxis={"title": "training images of the class", "type": "log", "dtick": "D2"},
+        yaxis={"title": f"{part} accuracy (%)"},
     )
     figure.add_scatter(
         x=record.class_counts,

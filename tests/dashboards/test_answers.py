@@ -31,6 +31,7 @@ from ccar.reports.wording import points
 from ccar.store.records import StudyRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.plan import why
+from dashboards.pages.compare import _MEASURES
 from dashboards.pages.losses import _P
 from dashboards.stored_study import StoredStudy
 from tests.dashboards.conftest import served
@@ -93,7 +94,8 @@ def test_the_drawn_gains_are_those_of_the_report(site, results, open_page):
     page = open_page(f"{site}/omega?study=made-up&base=ldam")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
     drawn = page.evaluate(
-        "() => document.querySelector('.js-plotly-plot')._fullData.map(one => [Array.from(one.x), Array.from(one.y)])"
+        """() => document.querySelector('.js-plotly-plot')._fullData
+            .filter(one => !one.showlegend).map(one => [Array.from(one.x), Array.from(one.y)])"""
     )
     cells = results.cells[(results.cells["family"] == "ldam") & results.cells["omega"].notna()]
     for line, frequency in zip(drawn, ["fraction", "none"], strict=True):
@@ -236,6 +238,25 @@ def test_the_most_confused_classes_stand_with_their_training_images(site, open_p
     said = [f"{true} ({CLASS_COUNTS[true]}) → {taken} ({CLASS_COUNTS[taken]})" for true, taken in ((8, 1), (9, 0))]
     expect(figure.locator(".ytick")).to_have_text(said)
     expect(figure.locator(".trace.scatter")).to_have_count(2)
+
+
+def test_a_line_of_the_parallel_coordinates_goes_through_what_its_cell_is_made_of_and_reaches(site, results, open_page):
+    page = open_page(f"{site}/compare?study=made-up&cells={quote(CELL)}")
+    figure = page.get_by_role("group", name="What the cells are made of")
+    expect(figure.locator(".ytick").last).to_have_text("base loss")
+    drawn = figure.locator(".js-plotly-plot").evaluate("plot => plot._fullData.map(one => [one.name, one.y, one.text])")
+    (own,) = ((axes, texts) for name, axes, texts in drawn if name == "ldam+ccar(omega=0.75)")
+    cell = results.cells.set_index("cell").loc[CELL]
+    assert dict(zip(*own, strict=True)) == {
+        "base loss": "ldam",
+        "ω": "0.75",
+        "class frequency": "fraction",
+        **{
+            f"{words} (%)": f"{100 * cell[f'{column}_mean']:.2f}"
+            for column, words in _MEASURES.items()
+            if results.cells[f"{column}_mean"].nunique() > 1
+        },
+    }
 
 
 def test_what_explains_validation_accuracy_is_estimated_for_who_asks(site, results, open_page):

@@ -105,9 +105,10 @@ def test_a_trial_without_an_epoch_has_a_page(site, open_page):
 
 
 def test_a_long_name_widens_no_page(site, open_page):
-    for path in ("/", "/study", "/omega", "/trial"):
-        page = open_page(f"{site}{path}?study=long-names")
-        expect(page.locator("main")).to_contain_text(LONG if path == "/trial" else LONGER)
+    one = f"/trial?study=long-names&cell=if15/{LONG}&seed=0"  # with the line of its key
+    for path in ("/", "/study", "/omega", "/compare", "/trial", one):
+        page = open_page(f"{site}{path}" if path is one else f"{site}{path}?study=long-names")
+        expect(page.locator("main")).to_contain_text(LONGER if path in ("/", "/study", "/omega") else LONG)
         wait_until_it_fits(page, 390)
 
 

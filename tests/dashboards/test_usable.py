@@ -1,6 +1,9 @@
-"""Every page by axe's rules, in the light and in the dark, and on a telephone."""
+"""Every page by axe's rules, in the light and in the dark, on a screen and on a telephone."""
 
 from __future__ import annotations
+
+import re
+from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -17,10 +20,15 @@ PAGES = {
     "compare": "/compare?study=made-up&explain=1",
     "cell": "/trial?study=made-up&cell=if15/ldam",
     "trial": "/trial?study=made-up&cell=if15/ldam&seed=1",
+    "failed trial": f"/trial?study=made-up&cell={quote('if15/ldam+ccar(omega=0.75, frequency=none)')}&seed=1",
     "losses": "/losses",
     "plan": "/plan",
 }
-DRAWN = {"progress", "best omega", "compare", "cell", "trial", "losses"}
+TRACEBACK = f"""Traceback (most recent call last):
+  File "/a/rather/long/way/to/{"the/" * 30}code.py", line 1, in <module>
+OSError: {"the disk is gone " * 20}
+"""
+DRAWN = {"progress", "best omega", "compare", "cell", "trial", "failed trial", "losses"}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,7 @@ def site(tmp_path_factory):
     *others, failing, running = put_study(store, frequencies=["fraction", "none"], omegas=[0.5, 0.75])
     for trial in others:
         finish(store, trial)
-    begin(store, failing).fail("OSError: the disk is gone")
+    begin(store, failing).fail(TRACEBACK)
     claim = begin(store, running)
     with served(store) as address:
         yield address
@@ -52,10 +60,11 @@ def page_of(site, open_page):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_serious_in_the_light_and_in_the_dark_and_it_fits_a_telephone(page_of, name):
+def test_axe_finds_nothing_serious_on_a_screen_and_on_a_telephone_in_the_dark_and_it_fits_both(page_of, name):
     page = page_of(name)
-    for scheme in ("light", "dark"):
+    for scheme, width in (("light", 1440), ("dark", 390)):
         page.emulate_media(color_scheme=scheme)
+        wait_until_it_fits(page, width)
         found = Axe().run(page).response["violations"]
         serious = [
             f"{one['id']}: {node['html'][:200]}: {node['failureSummary'][:300]}"
@@ -65,3 +74,64 @@ def test_axe_finds_nothing_serious_in_the_light_and_in_the_dark_and_it_fits_a_te
         ]
         assert serious == [], scheme
     wait_until_it_fits(page, 390)
+
+
+def luminance(colour):
+    """Relative luminance of an opaque CSS colour, by WCAG 2."""
+    shares = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+COLOURS_OF_MARKS = """() => {
+  const marks = document.querySelectorAll(
+    '.js-plotly-plot :is(.scatterlayer, .barlayer, .shapelayer, .legend .layers) path:not(.legendundefined)');
+  return [...marks].map(mark => {
+    const style = getComputedStyle(mark);
+    const fill = style.fill !== 'none' && style.fillOpacity > 0 ? [style.fill] : [];
+    const edge = style.stroke !== 'none' && style.strokeOpacity > 0 && parseFloat(style.strokeWidth) > 0;
+    return edge ? [...fill, style.stroke] : fill;
+  }).filter(colours => colours.length);
+}"""
+SEVEN_CELLS = (
+    [f"if15/{base}" for base in ("cross_entropy", "ldam")]
+    + [f"if15/{base}+ccar(omega={omega:g})" for base in ("cross_entropy", "ldam") for omega in (0.5, 0.75)]
+    + ["if15/ldam+ccar(omega=0.5, frequency=none)"]
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "drawn"),
+    [
+        (f"{PAGES['compare']}&cells={quote(chr(10).join(SEVEN_CELLS))}", "Head against tail"),
+        (PAGES["best omega"], "Gain at IF 15"),
+        (PAGES["cell"], "Learning curves"),
+    ],
+)
+def test_every_mark_of_a_plot_stands_out_from_the_page_in_the_dark(site, open_page, path, drawn):
+    page = open_page(f"{site}{path}")
+    page.emulate_media(color_scheme="dark")
+    page.locator("section", has_text=drawn).locator(".scatterlayer path").first.wait_for()
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    marks = page.evaluate(COLOURS_OF_MARKS)
+    assert len(marks) > 10
+    faint = [colours for colours in marks if max(contrast(colour, background) for colour in colours) < 3]
+    assert faint == []
+
+
+def test_on_a_telephone_every_value_of_a_row_stands_beside_its_heading(site, open_page):
+    page = open_page(f"{site}{PAGES['studies']}")
+    page.set_viewport_size({"width": 390, "height": 800})
+    row = page.get_by_role("row", name="made-up")
+    for words in ("State", "Progress", "Last activity"):
+        value = row.locator(f"td[data-label='{words}']")
+        expect(value).to_be_visible()
+        box = value.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert words in value.evaluate("value => getComputedStyle(value, '::before').content")
