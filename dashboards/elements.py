@@ -128,7 +128,7 @@ def plot(name: str, figure: go.Figure, caption: str) -> html.Figure:
                 config={
                     "displaylogo": False,
                     "responsive": True,
-                    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+                    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"],
                     "toImageButtonOptions": {"format": "png", "filename": name, "scale": 2},
                 },
             ),

@@ -157,6 +157,7 @@ def test_the_trials_have_the_numbers_of_the_report(pages, report, open_page):
             expect(row).to_contain_text(percent(trial.test_accuracy))
             expect(row).to_contain_text(percent(trial.val_balanced_accuracy))
     page.get_by_role("link", name=f"seed {trial.seed}", exact=True).click()
+    expect(page.locator("#evaluations")).to_be_visible(timeout=120_000)
     expect(page.locator("#evaluations")).to_contain_text(percent(trial.test_accuracy))
     expect(page.locator("main")).to_contain_text(trial.key)
 
