@@ -62,7 +62,7 @@ class StudyRecord:
 
 
 def reason_of(error: str | None) -> str:
-    """What went wrong, on one line: of a traceback the exception, of other words their first line; "" for none.
+    r"""What went wrong, on one line: of a traceback the exception, of other words their first line; "" for none.
 
     Example:
         >>> reason_of("Traceback (most recent call last):\n  File ...\nOSError: the disk is gone")

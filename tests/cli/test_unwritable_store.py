@@ -57,5 +57,5 @@ def test_a_folder_that_cannot_be_written_is_refused_before_ray_starts(tmp_path):
     with read_only_folder(tmp_path / "locked") as folder:
         err = refusal(study, folder / "store", tmp_path)
         assert f"cannot write {folder}" in err
-        assert "  hint: choose a folder that this user may write: --store DIR" in err
+        assert "  hint: choose a folder that this user may read and write: --store DIR" in err
         assert list(folder.iterdir()) == []
