@@ -36,6 +36,14 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         if self._applies(trial):
             self._rule(trial).on_trial_add(tune_controller, trial)
 
+    def choose_trial_to_run(self, tune_controller: object) -> None:
+        """No choice: Tune starts all that are pending, in order.
+
+        The choice of FIFOScheduler, the first that is pending, would take over the first warm process that falls free
+        while its own is starting. That one would be given up, and trials that are shorter than a start would never get
+        another process: not on a node that joins, and not in the place of one that died.
+        """
+
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         if not self._applies(trial):
             return str(TrialScheduler.CONTINUE)
