@@ -106,6 +106,14 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         if trial.num_failures:
             self._lost_worker(trial.trial_id)
 
+    def choose_trial_to_run(self, tune_controller: object) -> None:
+        """No choice: Tune starts all that are pending, in order.
+
+        The choice of FIFOScheduler, the first that is pending, would take over the first warm process that falls free
+        while its own is starting. That one would be given up, and trials that are shorter than a start would never get
+        another process: not on a node that joins, and not in the place of one that died.
+        """
+
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         stops = self._tell(trial, result, decided=result["replayed"]) and not result["replayed"]
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)

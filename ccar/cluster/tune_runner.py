@@ -277,8 +277,8 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
     def _most_now(self, slots: int) -> float:
         """How many trials may be under way.
 
-        Never more than can run: a trial that waits for its own new process would take over the first warm one that
-        falls free, its new process would be given up, and short trials would never get a second one.
+        Never more than can run: what waits for a process would count as under way, for limits and for who shares the
+        cluster.
         """
         return min(slots, self._control.trials_at_once(len(self._running), self._num_left()))
 

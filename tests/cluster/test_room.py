@@ -133,23 +133,21 @@ OTHER_IMAGES = SITE.format(
 
 
 @pytest.mark.parametrize(
-    ("difference", "new_worker", "words"),
+    ("difference", "words"),
     [
-        (OTHER_CODE, partial(StandIn, seconds=2.0), "has code of ccar 000000000000 instead of "),
-        (OTHER_IMAGES, trial_worker, "differ from the driver's"),
+        (OTHER_CODE, "has code of ccar 000000000000 instead of "),
+        (OTHER_IMAGES, "differ from the driver's"),
     ],
     ids=["code", "images"],
 )
-def test_a_node_that_joins_with_something_else_is_named_and_spoils_no_trial(
-    tmp_path, local_cluster, difference, new_worker, words
-):
+def test_a_node_that_joins_with_something_else_is_named_and_spoils_no_trial(tmp_path, local_cluster, difference, words):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(difference)
     path = write_tiny_study(tmp_path, epochs=40, bases="[cross_entropy, focal]", seeds=str(list(range(40))))
     store = TrialStore(tmp_path / "store")
     environment = {**local_cluster.environment, "PYTHONPATH": str(tmp_path / "site")}
     with another_node(local_cluster, "odd", environment) as join:
-        summary = run(path, store, Listens(join), local_cluster.address, new_worker)
+        summary = run(path, store, Listens(join), local_cluster.address, trial_worker)
     assert summary.failures == []
     assert words in summary.refusal
     assert f"node {os.uname().nodename} " in summary.refusal
