@@ -89,7 +89,7 @@ class Run:
             except psutil.Error:  # it has ended
                 continue
             kind = "driver" if process == driver else "feeder" if "ccar.tracking.feeder" in line else "Ray"
-            kind = "workers" if line.startswith("ray::_TrialActor") else kind
+            kind = "workers" if line.startswith("ray::") and "Agent" not in line else kind
             self.processor.setdefault(kind, {})[process.pid] = times.user + times.system
 
 

@@ -25,4 +25,11 @@ def trial_processes(processes: Iterable[psutil.Process]) -> list[psutil.Process]
 
 def without_agents(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """All but the agents of a Ray node, which give their last message to a head that is gone a minute to arrive."""
-    return [process for process in processes if not process.cmdline()[0].endswith("Agent")]
+    return [process for process in processes if not _is_agent(process)]
+
+
+def _is_agent(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[0].endswith("Agent")
+    except psutil.NoSuchProcess:  # it has ended, as it should
+        return False

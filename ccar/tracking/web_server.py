@@ -9,10 +9,13 @@ import subprocess
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
+
+import psutil
 
 from ccar.errors import TrackingError, UserError
 
@@ -48,12 +51,23 @@ class Server:
                 answered = True
             except OSError:
                 answered = False
-            if answered and self.is_running:  # else it was another program, on a port it took meanwhile
+            if answered and self._listens():  # else it was another program, on a port it took meanwhile
                 return
             time.sleep(0.1)
         self._output.seek(0)
         last_line = self._output.read().decode(errors="replace").strip().rpartition("\n")[2]
         raise TrackingError(f"{self._name} did not come up: {last_line or 'it said nothing'}")
+
+    def _listens(self) -> bool:
+        """Whether it is one of our processes that has the port: two who start at once may have found the same one."""
+        port = urllib.parse.urlsplit(self.address).port
+        try:
+            server = psutil.Process(self._process.pid)
+            family = [server, *server.children(recursive=True)]
+            found = [each for process in family for each in process.net_connections("tcp")]
+        except psutil.Error:  # one of them has just ended
+            return False
+        return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
 
     def wait(self) -> None:
         """Return when the server ends by itself; Ctrl-C raises KeyboardInterrupt as everywhere."""

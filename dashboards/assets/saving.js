@@ -69,7 +69,8 @@
       }
       const bars = [trace.error_y, trace.error_x].find((one) => one && one.visible);
       const point = (i) => (Array.isArray(trace.text) ? plain(trace.text[i]) : "");
-      return [...trace.x].map((x, i) => [name, panel, point(i), x, trace.y[i], (bars && bars.array[i]) || "", ""]);
+      const points = [...trace.x].map((x, i) => [name, panel, point(i), x, trace.y[i], (bars && bars.array[i]) || "", ""]);
+      return points.filter((row) => row[3] !== null); // some are there for the legend alone
     });
     const z = graph._fullData.find((trace) => trace.z)?.colorbar.title.text;
     const head = ["series", "panel", "point", titles("xaxis").find(Boolean) || "x", titles("yaxis").find(Boolean) || "y", "±", z];

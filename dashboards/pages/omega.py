@@ -151,6 +151,7 @@ def _line(
             "thickness": 1.2,
             "width": 3,
         },
+        name=shown(line),
         legendgroup=line,
         offsetgroup=line,
         showlegend=False,

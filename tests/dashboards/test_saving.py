@@ -53,6 +53,15 @@ def squeezed(text):
     return re.sub(r"\s", "", text).removeprefix("'")
 
 
+def wait_until_nothing_is_added(page):
+    """Tables come one after the other where there is still something to read or to sum up."""
+    expect(page.locator("table").first).to_be_visible()
+    before = ""
+    while (now := page.locator("#results").inner_html()) != before or "being summed up" in now:
+        before = now
+        page.wait_for_timeout(1500)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -67,7 +76,7 @@ def squeezed(text):
 )
 def test_every_table_is_saved_as_it_is_shown(site, open_page, path):
     page = open_page(f"{site}{path}")
-    expect(page.locator("table").first).to_be_visible()
+    wait_until_nothing_is_added(page)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     for table in page.locator("table").all():
         shown = [
@@ -93,6 +102,7 @@ def test_the_gains_of_a_plot_are_saved_as_they_are_drawn(site, open_page):
     assert head == ["series", "point", "pivot ω", "gain in test accuracy (points)", "±"]
     traces = "document.querySelector('.js-plotly-plot')._fullData"
     drawn = page.evaluate(f"() => {traces}.flatMap(one => Array.from(one.x, (x, i) => [x, one.y[i]]))")
+    drawn = [point for point in drawn if point != [None, None]]  # those are for the legend alone
     assert [[float(row[2]), float(row[3])] for row in rows] == drawn
     assert len(rows) == 4
     assert rows[0][1].startswith("if15/ldam+ccar(omega=0.5) ")
@@ -104,7 +114,7 @@ def test_the_curves_of_a_trial_are_saved_with_the_names_of_their_panels(site, st
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
     head, *rows = rows_of_csv(saved(page, page.locator("button[data-file='curves.csv']")))
     assert head[:3] == ["series", "panel", "epoch"]
-    losses = [(float(row[2]), float(row[3])) for row in rows if row[1] == "train. loss"]
+    losses = [(float(row[2]), float(row[3])) for row in rows if row[1] == "training loss"]
     assert losses == [(number, 2.0 / number) for number in (1, 2, 3)]
     (trial,) = [one for one in store.study("made-up").trials if (one.cell, one.seed) == ("if15/ldam", 1)]
     few = [epoch.validation.few for epoch in store.read(trial.key).epochs]

@@ -9,6 +9,7 @@ import pytest
 from ccar.tracking.address import artifact_root
 from ccar.tracking.environment import prepare_mlflow
 from ccar.tracking.ui import serve
+from ccar.tracking.web_server import LOOPBACK, free_port
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +55,7 @@ def server_folder(tmp_path_factory, empty_database):
 def server(server_folder):
     """A real MLflow server on loopback: starting one takes seconds, so the tests share it."""
     uri = f"sqlite:///{server_folder / 'mlflow.db'}"
-    with serve(uri, artifact_root(server_folder, uri)) as running:
+    with serve(uri, artifact_root(server_folder, uri), port=free_port(LOOPBACK, None, 0)) as running:
         process = running._process
         yield running
     assert process.poll() is not None

@@ -11,6 +11,7 @@ import pytest
 
 from ccar.tracking.outbox import Outbox, sync
 from ccar.tracking.ui import serve
+from ccar.tracking.web_server import LOOPBACK, free_port
 from tests.store.places import bucket
 from tests.tracking.examples import ALL_POINTS, finished_study, key_of, num_points_in, num_runs_in
 
@@ -38,7 +39,8 @@ def store(bucket):
 
 
 def test_two_drivers_that_deliver_at_once_double_nothing(store, database):
-    with serve(f"sqlite:///{database}", database.parent.as_uri()) as server:
+    port = free_port(LOOPBACK, None, 0)  # two tests that take the default at once would find the same
+    with serve(f"sqlite:///{database}", database.parent.as_uri(), port=port) as server:
         drivers = [
             subprocess.Popen(
                 [sys.executable, "-c", SYNC, store.address, server.address],
