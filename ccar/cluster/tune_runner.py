@@ -110,9 +110,13 @@ def run_on_ray(
             rules = None
             if early_stopping is not None:
                 rules = StoppingRules(early_stopping, _compared(source, TrialStore(place.store)))
-            _tuner(adapter, room.resources, rules, scratch).fit()
+            tuner = _tuner(adapter, room.resources, rules, scratch)
+            tuner.fit()
         unfinished = not adapter.done or adapter.summary.crowded
         adapter.summary.interrupted = unfinished and not adapter.summary.is_cut_short
+        # Handles of actors call Ray when they are freed, which ends this process while Ray shuts down: the tuner stays
+        # until that is over, and so does what is garbage by now.
+        gc.freeze()
         let_go()  # 1.2 s, in which it mostly waits for Ray's processes
         listener.all_ended(adapter.summary)
         return adapter.summary
