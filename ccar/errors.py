@@ -12,6 +12,11 @@ class CcarError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def with_hint(self) -> str:
+        """The message, and the hint in brackets where there is one: for places that show one text."""
+        return f"{self} ({self.hint})" if self.hint else str(self)
+
 
 class UserError(CcarError):
     """The input cannot be used as it is: exit code 2."""

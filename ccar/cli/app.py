@@ -460,7 +460,7 @@ def _closing(outcome: RunOutcome) -> None:
     summary = outcome.summary
     for trial, error in summary.failures:
         talk.print(f"failed: {trial.name}\n{error.rstrip()}", style="red", markup=False, highlight=False)
-    if reason := summary.store_error or summary.refusal:
+    if reason := summary.cut_short_by:
         talk.print(f"stopped: {reason}", style="red", markup=False, highlight=False)
     if summary.interrupted:
         talk.print("interrupted; run the same command again to go on from here", style="yellow")

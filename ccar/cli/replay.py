@@ -204,7 +204,7 @@ def _train(
     worker = TrialWorker(store, cache_dir, device=device, threads=max(1, int(study.resources.cpus)))
     with ProgressDisplay(talk, len(trials), 0) as display:
         summary = run_in_process(InStages(GridSource(trials)), worker, display)
-    if (reason := summary.store_error or summary.refusal) is not None:
+    if reason := summary.cut_short_by:
         raise CcarError(reason)
     for trial, error in summary.failures:
         raise CcarError(f"{trial.name} failed: {error.rstrip()}")

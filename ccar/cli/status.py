@@ -32,7 +32,7 @@ def status_of(address: str, wanted: str | None) -> tuple[list[Row], list[str]]:
         try:
             standing = ask(server, store, ["standing"])
         except CcarError as error:
-            trouble.append(f"how far the trials are is not known: {error}" + (f" ({error.hint})" if error.hint else ""))
+            trouble.append(f"how far the trials are is not known: {error.with_hint}")
         else:
             progress |= {(store, str(run["study"])): run for run in standing["runs"]}
             drivers |= standing["drivers"]

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from ccar.cli.places import Places
 from ccar.tracking.address import is_server
-from ccar.tracking.ui import DEFAULT_PORT, PASSWORD, check_host, check_password, serve
+from ccar.tracking.ui import DEFAULT_PORT, PASSWORD, check_listening, serve
 from ccar.tracking.web_server import LOOPBACK, Server, free_port, running
 
 
@@ -29,9 +29,7 @@ def serve_pages(places: Places, host: str, port: int | None) -> Iterator[Server]
         UserError: the port is taken, or others could look and the pages have no one name or no password.
         TrackingError: one of them did not come up.
     """
-    if host != LOOPBACK:
-        check_host(host)
-        check_password(host)
+    check_listening(host)
     own = free_port(host, port, DEFAULT_PORT)
     has_server = is_server(places.tracking_uri)
     theirs = 0 if has_server else free_port(host, None, own + 1)

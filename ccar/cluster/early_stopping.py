@@ -145,7 +145,7 @@ class _Contestant:
 def _forget_numbers(trial: Trial) -> None:
     """Drop what Tune would keep of an ended trial until the run ends.
 
-    Of each number that a trial has told, Tune keeps the extremes, means and the last ten: 50 kB a trial, which would be
+    Of each number that a trial has told, Tune keeps the extremes, means and the last ten: 43 kB a trial, which would be
     most of the driver's memory after thousands of them.
     """
     trial.metric_analysis.clear()

@@ -67,9 +67,14 @@ class RunSummary:
     crowded: bool = False
 
     @property
+    def cut_short_by(self) -> str | None:
+        """Why the run ended early, where the next one would meet the same again."""
+        return self.store_error or self.refusal
+
+    @property
     def is_cut_short(self) -> bool:
-        """Whether the run ended early by what the next one would meet again."""
-        return self.store_error is not None or self.refusal is not None
+        """Whether it did."""
+        return self.cut_short_by is not None
 
     def count(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         """Add one trial that has ended."""

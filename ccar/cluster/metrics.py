@@ -15,13 +15,8 @@ from ray.util.metrics import Counter, Gauge
 from ccar.cluster.events import TrialProgress
 
 STATES: Final = ("waiting", "running", "finished", "diverged", "stopped", "failed")
-FAILURES: Final = (
-    "diverged",
-    "failed",
-    "out_of_memory",
-    "store_failed",
-    "refused",
-)  # as reasons; a lost worker is one too
+# As reasons; a lost worker is one too.
+FAILURES: Final = ("diverged", "failed", "out_of_memory", "store_failed", "refused")
 OUTBOX_SECONDS = 15.0  # between two looks at the outbox, at least
 OUTBOX_SHARE = 0.01  # of the driver's time may go into them
 

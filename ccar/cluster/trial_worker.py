@@ -89,7 +89,7 @@ class TrialWorker:
         try:
             yield from self._run(config, key, every_epoch=every_epoch)
         except StoreError as error:  # before there was a claim
-            yield _store_failed(key, error)
+            yield TrialProgress(key=key, status="store_failed", error=error.with_hint)
 
     def _run(self, config: TrialConfig, key: str, *, every_epoch: bool) -> Generator[TrialProgress, None, None]:
         record = self._store.read(key)
@@ -126,7 +126,7 @@ class TrialWorker:
                 _let_go(claim)
             raise
         except WrongNode as error:
-            yield TrialProgress(key=key, status="refused", error=f"{error} ({error.hint})")
+            yield TrialProgress(key=key, status="refused", error=error.with_hint)
         except (TrialBusy, Fenced) as error:
             if claim is not None:
                 claim.abandon()
@@ -134,7 +134,7 @@ class TrialWorker:
         except StoreError as error:
             if claim is not None:
                 claim.abandon()
-            yield _store_failed(key, error)
+            yield TrialProgress(key=key, status="store_failed", error=error.with_hint)
         except torch.OutOfMemoryError:
             failed = self._fail(claim, key, traceback.format_exc())
             yield dataclasses.replace(failed, status="out_of_memory")
@@ -284,11 +284,6 @@ def _let_go(claim: Claim) -> None:
         claim.release()
     except StoreError:
         claim.abandon()
-
-
-def _store_failed(key: str, error: StoreError) -> TrialProgress:
-    hint = f" ({error.hint})" if error.hint else ""
-    return TrialProgress(key=key, status="store_failed", error=f"{error}{hint}")
 
 
 def _running(key: str, epoch: EpochResult, num_epochs: int, seconds: float) -> TrialProgress:

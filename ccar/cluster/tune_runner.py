@@ -160,8 +160,7 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray ships no types f
         try:
             progress = self._next_progress()
         except WrongNode as error:
-            refusal = f"{error} ({error.hint})"
-            progress = TrialProgress(key=self.config["key"], status="refused", error=refusal)
+            progress = TrialProgress(key=self.config["key"], status="refused", error=error.with_hint)
         except Exception:
             progress = TrialProgress(key=self.config["key"], status="failed", error=traceback.format_exc())
         return {**asdict(progress), "objective": objective(progress.accuracies), "done": progress.ended}
@@ -365,7 +364,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         try:
             yield
         except StoreError as error:
-            self.summary.store_error = f"{error}" + (f" ({error.hint})" if error.hint else "")
+            self.summary.store_error = error.with_hint
 
     def _stop_early(self, trial: PlannedTrial, progress: TrialProgress) -> TrialProgress:
         reason = f"stopped after epoch {progress.epoch} of {progress.num_epochs}"

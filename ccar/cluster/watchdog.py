@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from ccar.store.files import make_folder, store_error, store_errors
+from ccar.store.files import make_folder, store_errors
 
 HANG_SECONDS = 900.0  # reading a large data set from a cold disk, or compiling kernels, takes minutes
 
@@ -65,11 +65,10 @@ def take_stacks(file: Path) -> str | None:
         StoreError: it cannot be read or set aside.
     """
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        with store_errors("read", file, unless=FileNotFoundError):
+            text = file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise store_error("read", file, error) from error
     if not text.strip():  # that process was killed, or still works
         return None
     kept = file.with_name("hang.txt")

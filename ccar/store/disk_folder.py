@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
-from ccar.store.files import create_exclusively, make_folder, replace_atomically, store_error
+from ccar.store.files import create_exclusively, make_folder, replace_atomically, store_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,8 @@ class DiskFolder:
     def turn(self, name: str, seconds: float) -> Iterator[None]:
         make_folder(self.path)
         lock = filelock.FileLock(self.path / name, timeout=seconds)
-        try:
+        with store_errors("lock", self.path / name, unless=TimeoutError):
             turn = lock.acquire()
-        except TimeoutError:  # an OSError, too
-            raise
-        except OSError as error:
-            raise store_error("lock", self.path / name, error) from error
         with turn:  # the kernel lets go when its owner dies
             yield
 
@@ -102,12 +98,6 @@ class DiskFolder:
         with self._says("read"):
             return shutil.disk_usage(self.nearest().path).free
 
-    @contextmanager
-    def _says(self, what: str, name: str = "") -> Iterator[None]:
+    def _says(self, what: str, name: str = "") -> AbstractContextManager[None]:
         """Turn errors of the file system into ours; that there is no such file is for the caller to judge."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise store_error(what, self.path / name, error) from error
+        return store_errors(what, self.path / name, unless=FileNotFoundError)

@@ -71,7 +71,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def store_error(what: str, path: Path, error: OSError) -> StoreError:
+def _store_error(what: str, path: Path, error: OSError) -> StoreError:
     """What is raised for an error of the file system.
 
     Args:
@@ -92,12 +92,14 @@ def store_error(what: str, path: Path, error: OSError) -> StoreError:
 
 
 @contextmanager
-def store_errors(what: str, path: Path) -> Iterator[None]:
-    """Raise `store_error` for every error of the file system in the block."""
+def store_errors(what: str, path: Path, *, unless: type[OSError] | None = None) -> Iterator[None]:
+    """Raise `_store_error` for every error of the file system in the block, but for one kind that the caller judges."""
     try:
         yield
     except OSError as error:
-        raise store_error(what, path, error) from error
+        if unless is not None and isinstance(error, unless):
+            raise
+        raise _store_error(what, path, error) from error
 
 
 def _write_temporary(path: Path, content: bytes) -> Path:

@@ -48,9 +48,7 @@ def serve(
     """
     if is_server(tracking_uri):
         raise UserError(f"{shown(tracking_uri)} is a server already", hint="open that address in a browser")
-    if host != LOOPBACK:
-        check_host(host)
-        check_password(host)
+    check_listening(host)
     chosen = free_port(host, port, DEFAULT_PORT)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(chosen), "--workers", "1"]
     if artifacts is not None:
@@ -73,6 +71,17 @@ def serve(
             yield server
 
 
+def check_listening(host: str) -> None:
+    """Make sure that pages may be served at this IP address: to others only under one name, and for a password.
+
+    Raises:
+        UserError: what is missing.
+    """
+    if host != LOOPBACK:
+        check_host(host)
+        _check_password(host)
+
+
 def check_host(host: str) -> None:
     """Make sure that the pages have one name: they answer under no other.
 
@@ -90,7 +99,7 @@ def check_host(host: str) -> None:
         )
 
 
-def check_password(host: str) -> None:
+def _check_password(host: str) -> None:
     """Make sure that others are asked for a password.
 
     Raises:

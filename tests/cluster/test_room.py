@@ -26,6 +26,7 @@ from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from ccar.study.expansion import load_data
 from ccar.study.search import trial_source
+from tests.changed_module import put_site
 from tests.cluster.test_trial_worker import Silent
 from tests.tiny_study import write_tiny_study
 
@@ -107,29 +108,8 @@ def test_a_node_that_joins_a_running_study_gets_trials_and_has_a_cache_of_its_ow
     assert (tmp_path / "cache").is_dir()
 
 
-# Imported by every Python process of a node; changes a module of ours as soon as that is imported.
-SITE = """
-import importlib.util, sys
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name != "{module}":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
-        def exec_module(module):
-            execute(module)
-            {change}
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
-"""
-OTHER_CODE = SITE.format(module="ccar.store.key", change='module.code_digest = lambda: "0" * 64')
-OTHER_IMAGES = SITE.format(
-    module="ccar.cluster.trial_worker", change='module.data_fingerprint = lambda *given: "0" * 64'
-)
+OTHER_CODE = ("ccar.store.key", 'module.code_digest = lambda: "0" * 64')
+OTHER_IMAGES = ("ccar.cluster.trial_worker", 'module.data_fingerprint = lambda *given: "0" * 64')
 
 
 @pytest.mark.parametrize(
@@ -141,8 +121,7 @@ OTHER_IMAGES = SITE.format(
     ids=["code", "images"],
 )
 def test_a_node_that_joins_with_something_else_is_named_and_spoils_no_trial(tmp_path, local_cluster, difference, words):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(difference)
+    put_site(tmp_path / "site", *difference)
     path = write_tiny_study(tmp_path, epochs=40, bases="[cross_entropy, focal]", seeds=str(list(range(40))))
     store = TrialStore(tmp_path / "store")
     environment = {**local_cluster.environment, "PYTHONPATH": str(tmp_path / "site")}

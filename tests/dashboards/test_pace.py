@@ -35,25 +35,26 @@ def pace_of(state, *, started, ended, seconds=4.5):
     return progress.pace(state, progress.trial_states(state), NOW)
 
 
-def test_the_time_left_follows_from_what_ended_in_the_last_ten_minutes(store):
+def pace_after_four(store, *, started, ended):
+    """Of nine trials four have finished and one runs."""
     trials = put_study(store, bases=["focal"], omegas=[0.5, 0.75], baseline="focal")
     for trial in trials[:4]:
         finish(store, trial)
     claim = begin(store, trials[4])
-    found = pace_of(state_of(store), started=(400, 300, 200, 100), ended=(300, 200, 100, 0))
+    found = pace_of(state_of(store), started=started, ended=ended)
     claim.release()
+    return found
+
+
+def test_the_time_left_follows_from_what_ended_in_the_last_ten_minutes(store):
+    found = pace_after_four(store, started=(400, 300, 200, 100), ended=(300, 200, 100, 0))
     assert found.trials_per_hour == pytest.approx(4 / 400 * 3600)
     assert found.seconds_left == pytest.approx(5 / (4 / 400))
     assert found.images_per_second == 400.0
 
 
 def test_what_ended_before_does_not_count(store):
-    trials = put_study(store, bases=["focal"], omegas=[0.5, 0.75], baseline="focal")
-    for trial in trials[:4]:
-        finish(store, trial)
-    claim = begin(store, trials[4])
-    found = pace_of(state_of(store), started=(9000, 8000, 500, 400), ended=(8000, 7000, 400, 300))
-    claim.release()
+    found = pace_after_four(store, started=(9000, 8000, 500, 400), ended=(8000, 7000, 400, 300))
     assert found.trials_per_hour == pytest.approx(2 / 500 * 3600)
 
 
