@@ -25,9 +25,9 @@ from sklearn.datasets import load_sample_images
 from tabulate import tabulate
 
 from ccar.data import packed
-from ccar.data.augmentation import random_boxes
 from ccar.data.packed import JPEG_QUALITY, PackedImages, short_side_of
 from ccar.data.packing import pack
+from ccar.data.resized_crop import random_boxes
 from ccar.models.build import build_model
 from ccar.training.streamed import StreamedImages
 
