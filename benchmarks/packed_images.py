@@ -27,7 +27,7 @@ from tabulate import tabulate
 from ccar.data import packed
 from ccar.data.packed import JPEG_QUALITY, PackedImages, short_side_of
 from ccar.data.packing import pack
-from ccar.data.resized_crop import random_boxes
+from ccar.data.resized_crop import SMALLEST_AREA, random_boxes
 from ccar.models.build import build_model
 from ccar.training.streamed import StreamedImages
 
@@ -73,7 +73,7 @@ def formats(photos: list[Image.Image]) -> list[dict[str, object]]:
     short = short_side_of(SIZE)
     small = [photo.resize((341, short) if photo.width > photo.height else (short, 341)) for photo in photos]
     sizes = torch.tensor([[image.height, image.width] for image in small])
-    boxes = random_boxes(sizes, torch.Generator().manual_seed(0)).tolist()
+    boxes = random_boxes(sizes, SMALLEST_AREA["random_resized_crop"], torch.Generator().manual_seed(0)).tolist()
 
     def cut(image: Image.Image, index: int) -> NDArray[np.uint8]:
         top, left, height, width = boxes[index]
