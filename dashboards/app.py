@@ -81,8 +81,11 @@ def build_app(desk: Desk) -> Dash:
         [
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Interval(id="tick", interval=TICK_MILLISECONDS),
-            dcc.Store(id="shown", data=""),  # the edition of the library that the page shows
-            dcc.Store(id="controlled", data=""),  # the page whose controls are there, and the study they began with
+            # What is on the page, each made of the address. A call is asked for by more than one component, and where
+            # two come together Dash gives up the earlier one: what is to be done follows from these, not from who asks.
+            dcc.Store(id="framed", data=""),  # the address
+            dcc.Store(id="controlled", data=["", ""]),  # page and the study its controls began with; what they followed
+            dcc.Store(id="shown", data=["", ""]),  # the address, and the edition of the library
             dcc.Store(id="said", data=""),  # what the controls made of the address
             html.A("Skip to the content", href="#results", className="skip"),
             html.Header(
@@ -107,18 +110,19 @@ def build_app(desk: Desk) -> Dash:
         Output("nav", "children"),
         Output("title", "children"),
         Output("choices", "children"),
+        Output("framed", "data"),
         Input("url", "pathname"),
         Input("url", "search"),
         Input("shown", "data"),
         State("choices", "children"),
-        State("title", "children"),
+        State("framed", "data"),
     )
-    def frame(path: str, search: str, _shown: str, choices: Any, title: str) -> tuple[Any, ...]:  # noqa: ANN401  (Dash's)
+    def frame(path: str, search: str, _shown: list[str], choices: Any, framed: str) -> tuple[Any, ...]:  # noqa: ANN401  (Dash's)
+        here = f"{path}{search}"
+        if choices and framed == here:  # without choices a study that was not read yet may have been since
+            return (no_update,) * 4
         page, fields = PAGES.get(path), fields_of(search)
-        # Without choices a study that was not read yet may have been since; the title lags where an answer was lost.
-        if choices and title == _title(page, fields) and _is_only("shown"):
-            return (no_update,) * 3
-        return _navigation(desk, path, fields), _title(page, fields), page.choices(desk, fields) if page else []
+        return _navigation(desk, path, fields), _title(page, fields), page.choices(desk, fields) if page else [], here
 
     @app.callback(
         Output("controls", "children"),
@@ -130,17 +134,20 @@ def build_app(desk: Desk) -> Dash:
         State("controlled", "data"),
         State("said", "data"),
     )
-    def controls(path: str, search: str, _shown: str, values: list[Any], controlled: str, said: str) -> tuple[Any, Any]:
+    def controls(
+        path: str, search: str, _shown: list[str], values: list[Any], controlled: list[str], said: str
+    ) -> tuple[Any, Any]:
         page, fields = PAGES.get(path), fields_of(search)
+        there, followed = controlled
         study = fields.get("study", "")
         is_known = desk.library.state(study) is not None
         wanted = address(path, study=study if is_known else None)
-        if study and not is_known and controlled.partition("?")[0] == path:  # not read yet, or deleted meanwhile
-            wanted = controlled
-        is_agreed = search == said or _agree(ctx.states_list[0], values, fields)
-        if controlled == wanted and (is_agreed or _is_only("shown")):
-            return no_update, no_update  # somebody may be typing
-        return page.controls(desk, fields) if page else [], wanted
+        if study and not is_known and there.partition("?")[0] == path:  # not read yet, or deleted meanwhile
+            wanted = there
+        is_followed = search in (followed, said) or _agree(ctx.states_list[0], values, fields)
+        if there == wanted and is_followed:
+            return no_update, [wanted, search]  # somebody may be typing
+        return page.controls(desk, fields) if page else [], [wanted, search]
 
     @app.callback(
         Output("results", "children"),
@@ -153,20 +160,20 @@ def build_app(desk: Desk) -> Dash:
         running=one_at_a_time,
         prevent_initial_call="initial_duplicate",
     )
-    def results(path: str, search: str, _tick: int, shown: str) -> tuple[Any, ...]:
+    def results(path: str, search: str, _tick: int, shown: list[str]) -> tuple[Any, ...]:
         desk.library.is_asked()
-        edition = desk.library.edition
-        if _is_only("tick") and shown == edition:
+        here = [f"{path}{search}", desk.library.edition]
+        if shown == here:
             return (no_update,) * 3
-        former = no_update if _is_only("tick") else []  # those of another page go at once
+        former = no_update if shown[0] == here[0] else []  # those of another page go at once
         page, fields = PAGES.get(path), fields_of(search)
         if page is None:
-            return [note("There is no such page."), link("All studies", "/")], former, edition
+            return [note("There is no such page."), link("All studies", "/")], former, here
         if _lacks_its_study(desk, page, fields):
-            return desk.missing_study(fields.get("study", "")), [], edition
+            return desk.missing_study(fields.get("study", "")), [], here
         content = page.results(desk, fields)
         troubles = desk.troubles(fields["study"]) if page.of_study else []
-        return [*troubles, *content], former, edition
+        return [*troubles, *content], former, here
 
     @app.callback(
         Output("figures", "children"),
@@ -176,7 +183,7 @@ def build_app(desk: Desk) -> Dash:
         running=one_at_a_time,
         prevent_initial_call=True,
     )
-    def figures(_shown: str, path: str, search: str) -> list[Content]:
+    def figures(_shown: list[str], path: str, search: str) -> list[Content]:
         page, fields = PAGES.get(path), fields_of(search)
         return [] if page is None or _lacks_its_study(desk, page, fields) else page.figures(desk, fields)
 
@@ -246,11 +253,6 @@ def _navigation(desk: Desk, path: str, fields: Fields) -> list[Content]:
 
 def _lacks_its_study(desk: Desk, page: Page, fields: Fields) -> bool:
     return page.of_study and desk.library.state(fields.get("study", "")) is None
-
-
-def _is_only(name: str) -> bool:
-    """Whether this callback was called for this component and nothing else."""
-    return bool(ctx.triggered_prop_ids) and all(prop.startswith(f"{name}.") for prop in ctx.triggered_prop_ids)
 
 
 def _agree(controls: list[dict[str, Any]], values: list[Any], fields: Fields) -> bool:

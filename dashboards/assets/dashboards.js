@@ -28,7 +28,7 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       await answer.clone().arrayBuffer(); // it may break off
       if (isAway) {
         isAway = false;
-        window.dash_clientside.set_props("shown", {data: ""});
+        window.dash_clientside.set_props("shown", {data: ["", ""]});
       }
       return answer;
     } catch (error) {

@@ -197,6 +197,34 @@ def test_every_gain_leads_to_its_trials(site, open_page):
     expect(page.locator("main")).to_contain_text("would not run again: it has finished")
 
 
+# While the first answer for a seed is under way the clock ticks, and the frame's answer comes a moment after that.
+_CROSSED_ANSWERS = """() => {
+  const ask = window.fetch;
+  window.fetch = async (...asked) => {
+    const answer = ask(...asked), said = String(asked[1] && asked[1].body);
+    if (said.includes("seed=1") && said.includes("results.children") && !window.has_ticked) {
+      window.has_ticked = true;
+      window.dash_clientside.set_props("tick", {n_intervals: 1e9});
+    }
+    if (said.includes("seed=1") && said.includes("choices.children") && !window.was_late) {
+      window.was_late = true;
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+    }
+    return answer;
+  };
+}"""
+
+
+def test_a_link_is_followed_though_answers_to_other_questions_come_between(site, open_page):
+    page = open_page(f"{site}/trial?study=made-up&cell={quote(CELL)}")
+    expect(page.locator("#trials")).to_be_visible()
+    page.evaluate(_CROSSED_ANSWERS)
+    page.get_by_role("link", name="seed 1", exact=True).click()
+    expect(page.locator("#evaluations")).to_be_visible()
+    expect(page.locator(".choice a.here")).to_have_text("1")
+    assert page.evaluate("[window.has_ticked, window.was_late]") == [True, True]
+
+
 def test_who_asks_is_told_which_finished_trial_is_most_like_one_that_has_not_run(store, site, open_page):
     first, *_, other = put_study(store, "begun", bases=["focal"], omegas=[0.5], seeds=[5], baseline="focal")
     finish(store, first)
