@@ -63,6 +63,11 @@ case $command in
       on "${hosts[0]}" "kill -0 \$(cat pid) 2>/dev/null" || { on "${hosts[0]}" 'tail -n 5 ray.log' >&2; exit 1; }
       sleep 1
     done
+    on "${hosts[0]}" "grep -q 'Ray runtime started' ray.log" || {
+      echo "${hosts[0]}: Ray has not started in a minute; its log ends with" >&2
+      on "${hosts[0]}" 'tail -n 5 ray.log' >&2
+      exit 1
+    }
     for host in "${hosts[@]:1}"; do
       start_node "$host" --address="$head_ip:$port"
     done

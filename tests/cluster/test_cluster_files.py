@@ -99,7 +99,7 @@ def test_the_versions_named_are_those_that_are_tested():
 
 SERVICE_KEYS = {
     *("image", "build", "command", "entrypoint", "environment", "secrets", "volumes", "networks", "ports"),
-    *("healthcheck", "restart", "depends_on", "read_only", "tmpfs", "cap_drop", "security_opt"),
+    *("healthcheck", "restart", "depends_on", "user", "read_only", "tmpfs", "cap_drop", "security_opt"),
 }
 
 
@@ -118,6 +118,12 @@ def test_the_compose_file_is_whole():
             assert source in file["volumes"] or (CLUSTER / source).is_file()
     made = (CLUSTER / "mlflow" / "make_secrets.sh").read_text()
     assert all(secret["file"] == f"./secrets/{name}" and name in made for name, secret in file["secrets"].items())
+
+
+def test_mlflow_runs_as_whoever_made_the_secrets_since_nobody_else_may_read_them():
+    service = documents("compose.yaml")[0]["services"]["mlflow"]
+    assert service["user"].startswith("${CCAR_UID:?")
+    assert "umask 077" in (CLUSTER / "mlflow" / "make_secrets.sh").read_text()
 
 
 def test_only_mlflow_is_reached_from_outside_and_only_on_loopback():
