@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def asked_by_a_page(browser: Browser, address: str) -> list[str]:
 
 
 @contextmanager
-def hammered(address: str, posts: list[str]):
+def hammered(address: str, posts: list[str]) -> Iterator[None]:
     """Requests come from a process of the least priority: who hammers a server does so from elsewhere."""
     process = multiprocessing.get_context("spawn").Process(target=_hammer, args=(address, posts))
     process.start()
@@ -220,7 +221,7 @@ def _hammer(address: str, posts: list[str]) -> None:
 
 
 @contextmanager
-def served(store: TrialStore):
+def served(store: TrialStore) -> Iterator[tuple[str, psutil.Process]]:
     port = free_port("127.0.0.1", None, 0)
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "dashboards", "--store", str(store.root), "--port", str(port)]
@@ -249,7 +250,7 @@ def filled_store(folder: Path, number: int) -> tuple[TrialStore, str, list[Plann
             submitted_at=time.time(),
         )
     )
-    sync, os.fsync = os.fsync, lambda descriptor: None  # only the time of writing them differs
+    sync, os.fsync = os.fsync, lambda fd: None  # only the time of writing them differs
     try:
         random = np.random.default_rng(0)
         for trial in trials[:-WAITING]:

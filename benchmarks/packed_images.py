@@ -14,7 +14,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import mean
 
 import matplotlib.cbook
 import numpy as np
@@ -25,6 +27,7 @@ from sklearn.datasets import load_sample_images
 from tabulate import tabulate
 
 from ccar.data import packed
+from ccar.data.config import Augmentation
 from ccar.data.packed import JPEG_QUALITY, PackedImages, short_side_of
 from ccar.data.packing import pack
 from ccar.data.resized_crop import SMALLEST_AREA, random_boxes
@@ -34,20 +37,19 @@ from ccar.training.streamed import StreamedImages
 NUM_IMAGES = 96
 SIZE = 224
 SETS = {"ImageNet-LT": 185_846, "iNaturalist 2018": 461_939, "Places-LT": 106_300}  # images of all parts
-CROP = ("random_resized_crop", "flip")
+CROP: tuple[Augmentation, ...] = ("random_resized_crop", "flip")
 
 
 def photographs() -> list[Image.Image]:
     """Windows of 500x375 pixels, upright or lying, out of three photographs; seeded."""
     whole = [Image.fromarray(pixels) for pixels in load_sample_images().images]
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        whole.append(Image.open(file).convert("RGB"))
+    whole.append(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB"))
     rng = np.random.default_rng(0)
     windows = []
     for number in range(NUM_IMAGES):
         photo = whole[number % len(whole)]
         width, height = (500, 375) if photo.width > photo.height else (375, 500)
-        left, top = rng.integers(photo.width - width + 1), rng.integers(photo.height - height + 1)
+        left, top = int(rng.integers(photo.width - width + 1)), int(rng.integers(photo.height - height + 1))
         windows.append(photo.crop((left, top, left + width, top + height)))
     return windows
 
@@ -79,16 +81,22 @@ def formats(photos: list[Image.Image]) -> list[dict[str, object]]:
         top, left, height, width = boxes[index]
         return np.asarray(image.crop((left, top, left + width, top + height)).resize((SIZE, SIZE)))
 
+    def encoded(quality: int, index: int) -> bytes:
+        return jpeg(small[index], quality)
+
+    def cut_of(jpegs: list[bytes], index: int) -> NDArray[np.uint8]:
+        return cut(Image.open(io.BytesIO(jpegs[index])), index)
+
     pixels = [np.asarray(image) for image in small]
-    num_bytes = np.mean([image.nbytes for image in pixels])
+    num_bytes = mean(image.nbytes for image in pixels)
     rows = [row("uint8", num_bytes, None, None, cpu_ms(lambda index: cut(Image.fromarray(pixels[index]), index)))]
     for quality in (85, 90, 95):
         jpegs = [jpeg(image, quality) for image in small]
         near = [psnr(np.asarray(Image.open(io.BytesIO(j))), p) for j, p in zip(jpegs, pixels, strict=True)]
-        encoding = cpu_ms(lambda index, quality=quality: jpeg(small[index], quality))
-        reading = cpu_ms(lambda index, jpegs=jpegs: cut(Image.open(io.BytesIO(jpegs[index])), index))
+        encoding = cpu_ms(partial(encoded, quality))
+        reading = cpu_ms(partial(cut_of, jpegs))
         name = f"JPEG {quality}" + (" (chosen)" if quality == JPEG_QUALITY else "")
-        rows.append(row(name, np.mean([len(j) for j in jpegs]), np.mean(near), encoding, reading))
+        rows.append(row(name, mean(map(len, jpegs)), mean(near), encoding, reading))
     return rows
 
 

@@ -108,7 +108,9 @@ def finished_study(num_trials: int, folder: Path) -> tuple[Path, list[PlannedTri
 def measure(num_trials: int, folder: Path) -> None:
     """Write the store, then time the command on it: first report, and the same again."""
     file, _ = finished_study(num_trials, folder)
-    first, again, memory = [], [], []
+    first: list[float] = []
+    again: list[float] = []
+    memory: list[float] = []
     for repetition in range(REPETITIONS if num_trials <= 2000 else 3):
         out = folder / f"report-{num_trials}-{repetition}"
         for seconds in (first, again):

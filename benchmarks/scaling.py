@@ -168,7 +168,11 @@ def simulated_cluster(num_nodes: int, gpus_per_node: int, folder: Path) -> Itera
     from ray.cluster_utils import Cluster as RayCluster
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    node = {"num_cpus": gpus_per_node, "object_store_memory": NODE_BYTES, "include_log_monitor": False}
+    node: dict[str, object] = {
+        "num_cpus": gpus_per_node,
+        "object_store_memory": NODE_BYTES,
+        "include_log_monitor": False,
+    }
     node |= {"node_ip_address": "127.0.0.1", "temp_dir": str(folder / "ray")}
     began = time.perf_counter()
     head = {**node, "num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "no_monitor": True}
@@ -327,7 +331,7 @@ def put_trials(file: Path, folder: Path, part: int) -> None:
 
     Nothing waits for the disk: if the machine stops, they are made up again.
     """
-    os.fsync = lambda _: None
+    os.fsync = lambda fd: None
     study, store = load_study(file), TrialStore(folder / "store")
     trials = plan_trials(study, load_data(study, folder / "cache"))[part::PROCESSES]
     levels = np.random.default_rng(part).normal(0.7, 0.01, len(trials))

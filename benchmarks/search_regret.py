@@ -178,7 +178,7 @@ def replays(searches: list[Search], number: int) -> Iterator[tuple[Search, np.ra
         for replay in range(number):
             random = np.random.default_rng(replay)
             num_seeds = search.reached.shape[1]
-            yield search.with_seeds(random.integers(num_seeds, size=num_seeds)), random
+            yield search.with_seeds(np.asarray(random.integers(num_seeds, size=num_seeds))), random
 
 
 def measure_sequential(searches: list[Search], order: Orders, number: int) -> Iterator[str]:

@@ -89,7 +89,9 @@ def resnet50() -> list[float]:
 def cifar_images() -> int:
     """Training images of one trial of Table II at imbalance factor 100."""
     study = load_study(STUDIES / "table2_cifar100_lt.yaml")
-    images = int(long_tailed_counts(500 - study.data.validation_per_class, 100, 100).sum())
+    kept = study.data.validation_per_class
+    assert isinstance(kept, int)
+    images = int(long_tailed_counts(500 - kept, 100, 100).sum())
     return num_epochs(study.recipe, images) * steps_per_epoch(study.recipe, images) * study.recipe.batch_size
 
 
