@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 
@@ -12,6 +12,7 @@ from ccar.tracking.address import without_credentials
 from dashboards.address import SEPARATOR, address, fields_of, search_of
 from dashboards.desk import Desk
 from dashboards.elements import Content, link, note
+from dashboards.once import made_once
 from dashboards.pages import compare, losses, omega, plan, studies, study, trial
 from dashboards.routes import add_routes
 
@@ -21,6 +22,7 @@ _INDEX = """<!doctype html>
 <body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
 </html>"""
 TICK_MILLISECONDS = 700
+_CONTENTS_KEPT = 16  # the two parts of a few pages
 Fields = Mapping[str, str]
 
 
@@ -103,6 +105,13 @@ def build_app(desk: Desk) -> Dash:
         ]
     )
 
+    @made_once(_CONTENTS_KEPT)
+    def content_of(part: Literal["results", "figures"], path: str, search: str, edition: str) -> list[Content]:
+        """Made once for all who look at the same page, until something of the library changes."""
+        fields = fields_of(search)
+        page = PAGES[path]
+        return page.results(desk, fields) if part == "results" else page.figures(desk, fields)
+
     # However long a page takes; where no answer comes at all, assets/dashboards.js turns it on again.
     one_at_a_time = [(Output("tick", "disabled"), True, False)]
 
@@ -171,9 +180,8 @@ def build_app(desk: Desk) -> Dash:
             return [note("There is no such page."), link("All studies", "/")], former, here
         if _lacks_its_study(desk, page, fields):
             return desk.missing_study(fields.get("study", "")), [], here
-        content = page.results(desk, fields)
         troubles = desk.troubles(fields["study"]) if page.of_study else []
-        return [*troubles, *content], former, here
+        return [*troubles, *content_of("results", path, search, here[1])], former, here
 
     @app.callback(
         Output("figures", "children"),
@@ -184,8 +192,10 @@ def build_app(desk: Desk) -> Dash:
         prevent_initial_call=True,
     )
     def figures(_shown: list[str], path: str, search: str) -> list[Content]:
-        page, fields = PAGES.get(path), fields_of(search)
-        return [] if page is None or _lacks_its_study(desk, page, fields) else page.figures(desk, fields)
+        page, edition = PAGES.get(path), desk.library.edition
+        if page is None or _lacks_its_study(desk, page, fields_of(search)):
+            return []
+        return content_of("figures", path, search, edition)
 
     @app.callback(
         Output("url", "search"),

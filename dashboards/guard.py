@@ -10,8 +10,8 @@ from flask import Flask, Request, Response, request
 
 from dashboards.pace import Pace
 
-# A page is some 30 files and answers, an open one asks twice a second: this is for a dozen people.
-_REQUESTS_PER_SECOND = 30.0
+# A page is some 30 files and answers, an open one asks 1.4 times a second: this is for a dozen people.
+_REQUESTS_PER_SECOND = 20.0
 _REQUESTS_AT_ONCE = 300
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

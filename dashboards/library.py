@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -19,10 +20,12 @@ from dashboards.stored_study import StoredStudy, StudyState
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.4  # between two looks at the store
+LOOK_SECONDS = 0.6  # between two looks at the store
 READ_SECONDS = 0.5  # of reading, before what was read is shown
 ASLEEP_AFTER_SECONDS = 30.0  # without a request nobody looks
 WAIT_SECONDS = 1.0  # for the sums of a study; after that the page says that they are under way
+REST = 4.0  # times as long as summing up a study took, until that is done again: a fifth of a processor
+MOST_REST_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -31,6 +34,12 @@ class _Sums:
 
     state: StudyState
     future: Future[Results | None]
+    rests_until: float = math.inf  # on the monotonic clock
+    is_wanted: bool = False  # whether somebody was given these though the study had gone on
+
+    def may_follow(self, state: StudyState) -> bool:
+        """Whether these are to be replaced by those of `state`, now."""
+        return self.state is not state and time.monotonic() >= self.rests_until
 
 
 class Library:
@@ -92,8 +101,9 @@ class Library:
             return None
         with self._lock:
             sums = self._sums.get(name)
-            if sums is None or (sums.state is not stored.state and sums.future.done()):
-                sums = self._sums[name] = _Sums(stored.state, self._pool.submit(self._sum_up, stored, stored.state))
+            if sums is None or sums.may_follow(stored.state):
+                sums = self._begin_sums(stored)
+            sums.is_wanted = sums.state is not stored.state
         try:
             return sums.future.result(WAIT_SECONDS)
         except NotYet:
@@ -111,6 +121,11 @@ class Library:
         for stored in list(self._studies.values()):
             if stored.refresh(begun, READ_SECONDS):
                 self.version += 1
+        with self._lock:
+            for name, sums in list(self._sums.items()):
+                study = self._studies.get(name)
+                if study is not None and sums.is_wanted and sums.may_follow(study.state):
+                    self._begin_sums(study)
         waiting = _waiting(self.store.drivers.alive())
         if waiting != self.waiting:
             self.waiting = waiting
@@ -138,13 +153,23 @@ class Library:
         for known in (self._studies, self._versions, self._sums, self._done, self.unreadable, self.unsummed):
             known.pop(name, None)
 
+    def _begin_sums(self, stored: StoredStudy) -> _Sums:
+        state = stored.state
+        sums = self._sums[state.name] = _Sums(state, self._pool.submit(self._sum_up, stored, state))
+        return sums
+
     def _sum_up(self, stored: StoredStudy, state: StudyState) -> Results | None:
+        begun = time.monotonic()
         try:
             self._done[state.name] = summarise(stored.report_input(state))
             self.unsummed.pop(state.name, None)
         except Exception as error:  # deleted or damaged meanwhile, or our mistake: whoever looks is told
             log.exception("the numbers of %s cannot be summed up", state.name)
             self.unsummed[state.name] = _words_of(error)
+        now = time.monotonic()
+        with self._lock:
+            if state.name in self._sums:
+                self._sums[state.name].rests_until = now + min(REST * (now - begun), MOST_REST_SECONDS)
         self.version += 1
         return self._done.get(state.name)
 

@@ -10,6 +10,7 @@ from ccar.errors import TrackingError
 from ccar.reports.formats.csv_files import render_csv
 from ccar.tracking.run_pages import run_page
 from dashboards.desk import Desk
+from dashboards.once import made_once
 
 
 def add_routes(app: Dash, desk: Desk) -> None:
@@ -20,16 +21,26 @@ def add_routes(app: Dash, desk: Desk) -> None:
     @server.get("/csv/<kind>")
     def csv(kind: str) -> Response:
         desk.library.is_asked()
-        state = desk.library.state(request.args.get("study", ""))
-        results = None if state is None else desk.results(state)[0]
-        if state is None or kind not in ("cells", "trials", "costs"):
+        study = request.args.get("study", "")
+        edition = desk.library.edition
+        if desk.library.state(study) is None or kind not in ("cells", "trials", "costs"):
             abort(404)
-        if results is None:
-            why = desk.library.unsummed.get(state.name) or "The numbers are being summed up: try again."
+        text = csv_of(kind, study, edition)
+        if text is None:
+            why = desk.library.unsummed.get(study) or "The numbers are being summed up: try again."
             return Response(f"{why}\n", 503, mimetype="text/plain")
-        frame = {"cells": results.cells, "trials": results.trials, "costs": results.source.costs}[kind]
         named = {"Content-Disposition": f'attachment; filename="{kind}.csv"'}
-        return Response(render_csv(frame), headers=named, mimetype="text/csv")
+        return Response(text, headers=named, mimetype="text/csv")
+
+    @made_once(3)
+    def csv_of(kind: str, study: str, edition: str) -> str | None:
+        """Made once for all who ask, until something of the library changes; None while there are no numbers yet."""
+        state = desk.library.state(study)
+        results = None if state is None else desk.results(state)[0]
+        if results is None:
+            return None
+        frame = {"cells": results.cells, "trials": results.trials, "costs": results.source.costs}[kind]
+        return render_csv(frame)
 
     @server.get("/mlflow")
     def mlflow() -> AnyResponse:
