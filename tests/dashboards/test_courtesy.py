@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -11,6 +13,7 @@ import pytest
 
 from ccar.tracking.web_server import free_port, running
 from dashboards import pace
+from dashboards.once import made_once
 
 
 def test_trials_on_the_same_machine_go_first(tmp_path):
@@ -35,6 +38,21 @@ def test_who_asks_too_often_waits_his_turn_and_a_burst_does_not(monkeypatch):
     clock.now += 1.0  # quiet for long enough that the burst is there again
     bounded.wait()
     assert clock.slept[-1] == 0.0
+
+
+def test_who_asks_for_what_another_one_is_making_waits_for_it():
+    begun = []
+
+    @made_once(kept=2)
+    def make(name):
+        begun.append(name)
+        time.sleep(0.2)
+        return object()
+
+    with ThreadPoolExecutor(4) as pool:
+        one, *others = pool.map(make, ["page"] * 4)
+    assert begun == ["page"]
+    assert all(other is one for other in others)
 
 
 class Clock:

@@ -92,6 +92,28 @@ def test_an_open_page_says_that_the_store_has_become_unreadable_and_that_it_is_r
             page.close()
 
 
+def test_newer_numbers_are_summed_up_after_a_rest_and_without_being_asked_for_again(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path / "store")
+    former, newer = put_study(store)[:2]
+    finish(store, former)
+    monkeypatch.setattr(looking, "REST", 1e9)
+    monkeypatch.setattr(looking, "MOST_REST_SECONDS", 1.0)
+    library = Library(store)
+    library.refresh()
+    while (first := library.results("made-up")) is None:
+        time.sleep(0.05)
+    finish(store, newer)
+    library.refresh()
+    assert library.results("made-up") is first
+    deadline = time.monotonic() + 30
+    while library._done["made-up"] is first:
+        assert time.monotonic() < deadline
+        library.refresh()
+        time.sleep(0.05)
+    assert (library._done["made-up"].trials["status"] == "finished").sum() == 2
+    library.close()
+
+
 @pytest.mark.parametrize("path", ["/omega", "/compare"])
 def test_numbers_that_cannot_be_summed_up_say_why(tmp_path, open_page, path):
     store = TrialStore(tmp_path / "store")
