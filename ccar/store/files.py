@@ -71,6 +71,16 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def make_private_folder(path: Path) -> None:
+    """Create the folder, open to its owner alone, and its parents; one that is there stays as it is.
+
+    Raises:
+        StoreError: it cannot be created.
+    """
+    with store_errors("write", path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def _store_error(what: str, path: Path, error: OSError) -> StoreError:
     """What is raised for an error of the file system.
 

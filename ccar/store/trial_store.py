@@ -33,6 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 from ccar.errors import Fenced, StoreError, TrialBusy, UserError
 from ccar.store.address import folder_at, local_root
 from ccar.store.drivers import Drivers
+from ccar.store.files import make_private_folder
 from ccar.store.folder import Folder
 from ccar.store.gpu_notes import GpuNotes
 from ccar.store.key import digest_of_parts
@@ -254,9 +255,12 @@ class TrialStore:
     def put_study(self, record: StudyRecord) -> None:
         """Remember a study, or replace what was remembered under its name.
 
+        A run begins with this, so a store that is not there yet becomes its owner's alone.
+
         Raises:
             StoreError: the store cannot be written.
         """
+        make_private_folder(self.root)
         content = json.dumps(dataclasses.asdict(record), indent=1).encode()
         self.files.folder("studies").replace(f"{record.name}.json", content)
 

@@ -89,6 +89,10 @@ def finished(tmp_path_factory):
     return folder, path, ccar("run", path, cwd=folder, command=(sys.executable, "-c", NOTING_ITS_MODULES))
 
 
+def test_the_store_that_a_run_makes_is_its_owners_alone(finished):
+    assert (finished[0] / "ccar-store").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_run_prints_the_table_on_stdout_and_talks_on_stderr(finished):
     folder, _, (code, out, err) = finished
     assert code == 0

@@ -310,6 +310,14 @@ def test_studies_are_remembered_by_name(store):
     assert before != store.study_versions()
 
 
+def test_a_store_that_is_there_already_stays_as_open_as_it_is(tmp_path):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o770)
+    TrialStore(folder).put_study(StudyRecord(name="s", definition="study: s", trials=(), submitted_at=1.0))
+    assert folder.stat().st_mode & 0o777 == 0o770
+
+
 def test_a_store_has_a_name_of_its_own_that_stays(store):
     assert store.id() == store.id() == TrialStore(store.address).id()
     assert len(store.id()) == 32
