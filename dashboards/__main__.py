@@ -45,7 +45,7 @@ def main() -> None:
     _give_memory_back()
     places = Places.of(given.store, None)
     library = Library(places.store)
-    app = build_app(Desk(library=library, cache_dir=places.cache_dir, mlflow=os.environ.get(MLFLOW, "")))
+    app = build_app(Desk.on(library, places.cache_dir, os.environ.get(MLFLOW, "")))
     names = [given.host, "localhost"] if given.host == LOOPBACK else [given.host]
     token = None if given.host == LOOPBACK else os.environ.get(TOKEN, "")
     if token == "":

@@ -37,7 +37,7 @@ class Page:
     Attributes:
         title: its heading.
         results: words and tables, which are shown first.
-        figures: what follows below; a browser takes a second or more to draw some of them.
+        figures: what follows below and takes longer: a browser a second or more to draw, or a server to answer.
         choices: links above all that.
         controls: boxes and sliders below the links.
         of_study: whether it shows one study.
@@ -52,7 +52,13 @@ class Page:
 
 
 PAGES: dict[str, Page] = {
-    "/": Page(title="Studies", results=studies.results, choices=studies.choices, controls=studies.controls),
+    "/": Page(
+        title="Studies",
+        results=studies.results,
+        figures=studies.elsewhere,
+        choices=studies.choices,
+        controls=studies.controls,
+    ),
     "/study": Page(
         title="Progress", results=study.results, figures=study.figures, choices=study.choices, of_study=True
     ),
@@ -170,7 +176,7 @@ def build_app(desk: Desk) -> Dash:
         prevent_initial_call="initial_duplicate",
     )
     def results(path: str, search: str, _tick: int, shown: list[str]) -> tuple[Any, ...]:
-        desk.library.is_asked()
+        desk.is_looked_at()
         here = [f"{path}{search}", desk.library.edition]
         if shown == here:
             return (no_update,) * 3

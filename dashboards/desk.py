@@ -10,6 +10,7 @@ from ccar.reports.results import Results
 from ccar.store.records import TrialRecord
 from ccar.training.result import TestResult
 from dashboards.elements import Content, link, note
+from dashboards.elsewhere import Elsewhere
 from dashboards.importances import Importances
 from dashboards.library import Library
 from dashboards.stored_study import StudyState
@@ -20,14 +21,26 @@ class Desk:
     """Attributes:
     library: the studies.
     cache_dir: of decoded images.
-    mlflow: address of MLflow's pages; empty: there are none.
+    elsewhere: what MLflow's server has from other stores.
+    mlflow: address of its pages; empty: there are none.
     importances: what explains the accuracies, as far as somebody has asked.
     """
 
     library: Library
     cache_dir: Path
+    elsewhere: Elsewhere
     mlflow: str = ""
     importances: Importances = field(default_factory=Importances)
+
+    @classmethod
+    def on(cls, library: Library, cache_dir: Path, mlflow: str) -> Desk:
+        """A desk whose pages follow these studies and this MLflow server."""
+        return cls(library=library, cache_dir=cache_dir, elsewhere=Elsewhere(mlflow, library.touch), mlflow=mlflow)
+
+    def is_looked_at(self) -> None:
+        """Somebody is looking at a page."""
+        self.library.is_asked()
+        self.elsewhere.is_asked()
 
     def state(self, name: str) -> StudyState:
         """A study that is known to be there."""

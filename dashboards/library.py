@@ -59,6 +59,7 @@ class Library:
         self._done: dict[str, Results] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ccar-sums")
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
         self._asked_at = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, name="ccar-look", daemon=True)
@@ -75,6 +76,11 @@ class Library:
     def is_asked(self) -> None:
         """Somebody is looking at a page."""
         self._asked_at = time.monotonic()
+
+    def touch(self) -> None:
+        """Something has changed that pages show; call it after the change, since pages are kept by `edition`."""
+        with self._counting:
+            self.version += 1
 
     @property
     def edition(self) -> str:
@@ -115,12 +121,14 @@ class Library:
         begun = frozenset(self.store.keys())
         for name in self._versions.keys() - versions.keys():
             self._forget(name)
+            self.touch()
         for name, version in versions.items():
             if self._versions.get(name) != version:
                 self._open(name, version)
+                self.touch()
         for stored in list(self._studies.values()):
             if stored.refresh(begun, READ_SECONDS):
-                self.version += 1
+                self.touch()
         with self._lock:
             for name, sums in list(self._sums.items()):
                 study = self._studies.get(name)
@@ -129,12 +137,12 @@ class Library:
         waiting = _waiting(self.store.drivers.alive())
         if waiting != self.waiting:
             self.waiting = waiting
-            self.version += 1
-        self.version = max(self.version, 1)  # from now on an empty store is known to be empty
+            self.touch()
+        if self.version == 0:  # from now on an empty store is known to be empty
+            self.touch()
 
     def _open(self, name: str, version: str) -> None:
         self._versions[name] = version
-        self.version += 1
         self.unreadable.pop(name, None)
         try:
             record = self.store.study(name)
@@ -149,7 +157,6 @@ class Library:
             self._studies[name] = StoredStudy(self.store, record)
 
     def _forget(self, name: str) -> None:
-        self.version += 1
         for known in (self._studies, self._versions, self._sums, self._done, self.unreadable, self.unsummed):
             known.pop(name, None)
 
@@ -170,7 +177,7 @@ class Library:
         with self._lock:
             if state.name in self._sums:
                 self._sums[state.name].rests_until = now + min(REST * (now - begun), MOST_REST_SECONDS)
-        self.version += 1
+        self.touch()
         return self._done.get(state.name)
 
     def _look(self) -> None:
@@ -191,7 +198,7 @@ class Library:
                 log.exception("the store cannot be read")
         if problem != self.problem:
             self.problem = problem
-            self.version += 1
+            self.touch()
         return not problem
 
 

@@ -20,7 +20,7 @@ def add_routes(app: Dash, desk: Desk) -> None:
 
     @server.get("/csv/<kind>")
     def csv(kind: str) -> Response:
-        desk.library.is_asked()
+        desk.is_looked_at()
         study = request.args.get("study", "")
         edition = desk.library.edition
         if desk.library.state(study) is None or kind not in ("cells", "trials", "costs"):

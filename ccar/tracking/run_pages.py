@@ -1,4 +1,4 @@
-"""Where MLflow's own pages show a trial; asked of its server, without importing MLflow."""
+"""Where MLflow's own pages show studies and trials; asked of its server, without importing MLflow."""
 
 from __future__ import annotations
 
@@ -6,12 +6,56 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any
+from typing import Any, NamedTuple
 
 from ccar.errors import TrackingError
 from ccar.tracking.address import authorization, shown, without_credentials
 
 _SECONDS_TO_ANSWER = 5.0
+_PER_PAGE = 1000
+
+
+class StudyPage(NamedTuple):
+    """A study as MLflow has it. `status` is MLflow's word; `begun` and `ended` are Unix time in seconds."""
+
+    name: str
+    status: str
+    begun: float
+    ended: float | None
+    address: str
+
+
+def study_pages(server: str) -> list[StudyPage]:
+    """All studies that were ever logged there, by ccar on whatever machine, the latest first.
+
+    Args:
+        server: address of an MLflow server.
+
+    Raises:
+        TrackingError: nobody answers there.
+    """
+    address, credentials = without_credentials(server.rstrip("/"))
+    experiments, token = list[str](), ""
+    while True:
+        wanted = {"max_results": _PER_PAGE, "view_type": "ACTIVE_ONLY", "page_token": token}
+        page = _ask(address, credentials, "experiments/search", wanted)
+        experiments += [experiment["experiment_id"] for experiment in page.get("experiments", [])]
+        token = page.get("next_page_token", "")
+        if not token:
+            break
+    wanted = {"experiment_ids": experiments, "filter": "tags.`ccar.kind` = 'study'", "max_results": _PER_PAGE}
+    runs = _ask(address, credentials, "runs/search", wanted).get("runs", []) if experiments else []
+    return [_study_page(address, run["info"]) for run in runs]
+
+
+def _study_page(address: str, info: Any) -> StudyPage:  # noqa: ANN401  (JSON)
+    return StudyPage(
+        name=info.get("run_name", ""),
+        status=info["status"],
+        begun=int(info["start_time"]) / 1e3,
+        ended=int(info["end_time"]) / 1e3 if "end_time" in info else None,
+        address=f"{address}/#/experiments/{urllib.parse.quote(info['experiment_id'], safe='')}",
+    )
 
 
 def run_page(server: str, study: str, trial_key: str) -> str:

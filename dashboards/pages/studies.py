@@ -1,4 +1,4 @@
-"""All studies of the store: what they ask, how far they are, what is best so far."""
+"""All studies of the store: what they ask, how far they are, what is best so far; and those of others in MLflow."""
 
 from __future__ import annotations
 
@@ -60,6 +60,27 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
         "Last activity",
     ]
     return [*problems, table("studies", "Studies", headings, [cells for _, cells in rows])]
+
+
+def elsewhere(desk: Desk, fields: Fields) -> list[Content]:
+    """The studies that MLflow has from other stores, with the way to their runs."""
+    here = {state.name for state in desk.library.states}
+    wanted = fields.get("search", "").lower()
+    others = [study for study in desk.elsewhere.studies if study.name not in here and wanted in study.name.lower()]
+    problem = [note(desk.elsewhere.problem)] if desk.elsewhere.problem else []
+    if not others:
+        return problem
+    rows = [
+        [
+            html.A(one_line(study.name), href=study.address),
+            one_line(study.status.lower()),
+            moment(study.begun),
+            MISSING if study.ended is None else moment(study.ended),
+        ]
+        for study in others
+    ]
+    caption = "Studies of other stores, as MLflow has them"
+    return [*problem, table("elsewhere", caption, ["Study", "State", "Begun", "Ended"], rows)]
 
 
 def _kind(state: StudyState) -> str:

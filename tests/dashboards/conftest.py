@@ -30,7 +30,7 @@ def served(store: TrialStore, *, token: str | None = None, mlflow: str = "", por
     """The pages on a store, from a thread of this process; yields their address."""
     port = free_port("127.0.0.1", port, 0)
     library = Library(store)
-    app = build_app(Desk(library=library, cache_dir=store.root, mlflow=mlflow))
+    app = build_app(Desk.on(library, store.root, mlflow))
     guard(app, [f"127.0.0.1:{port}"], token)
     server = waitress.create_server(app.server, host="127.0.0.1", port=port, threads=4)
 

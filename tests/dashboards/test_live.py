@@ -162,6 +162,21 @@ def test_the_trials_have_the_numbers_of_the_report(pages, report, open_page):
     expect(page.locator("main")).to_contain_text(trial.key)
 
 
+def test_a_study_of_another_store_is_listed_with_the_way_to_its_runs(pages, tmp_path, open_page):
+    page = open_page(pages)
+    mlflow = page.get_by_role("link", name="MLflow").get_attribute("href")
+    file = write_tiny_study(tmp_path)
+    file.write_text(file.read_text().replace("study: tiny", "study: of-others"))
+    command = [str(CCAR), "run", file.name, "--tracking-uri", mlflow]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    row = page.locator("#elsewhere").get_by_role("row", name="of-others")
+    expect(row).to_contain_text(
+        "finished", timeout=90_000
+    )  # it is asked for twice a minute, and when something changes
+    row.get_by_role("link").click()
+    page.wait_for_url("**/#/experiments/*")
+
+
 def test_a_study_does_not_notice_that_the_dashboard_is_killed(report, folder, tmp_path):
     port = free_port("127.0.0.1", None, 0)
     command = [sys.executable, "-m", "dashboards", "--store", str(tmp_path / "ccar-store"), "--port", str(port)]
