@@ -144,7 +144,7 @@ def main() -> None:
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if given.figure:
-        draw(runs, stored, given.figure)
+        draw(runs, stored, given.nodes, given.figure)
 
 
 @contextmanager
@@ -390,7 +390,7 @@ def print_stored(stored: list[Stored]) -> None:
         )
 
 
-def draw(runs: list[Run], stored: list[Stored], file: Path) -> None:
+def draw(runs: list[Run], stored: list[Stored], nodes: int, file: Path) -> None:
     """Per trial, over the number of trials: flat lines are what is wanted."""
     from matplotlib.figure import Figure
 
@@ -398,7 +398,7 @@ def draw(runs: list[Run], stored: list[Stored], file: Path) -> None:
     driver, store = figure.subplots(1, 2)
     driver.plot([run.trials for run in runs], [run.driver_cpu_ms for run in runs], "o-", label="driver CPU")
     driver.plot([run.trials for run in runs], [run.between_ms for run in runs], "s-", label="worker idle between")
-    driver.set(ylabel="ms per trial", title="A run on 64 nodes")
+    driver.set(ylabel="ms per trial", title=f"A run on {nodes} nodes")
     counts = np.array([each.trials for each in stored])
     for name, label in (
         ("list_seconds", "list keys"),
