@@ -147,7 +147,7 @@ def measure_hammering(browser: Browser, folder: Path) -> None:
     ratio = statistics.median(times["hammered"]) / statistics.median(times["calm"])
     row("a study of 40 trials, nobody looking", spread(times["calm"], "s"), "")
     row(f"the same under {REQUESTS} parallel requests", spread(times["hammered"], "s"), "")
-    row("ratio", f"{ratio:.2f}", "1.1")
+    row("ratio", f"{ratio:.3f}", "1.1")
 
 
 def measure_a_running_study(browser: Browser, folder: Path) -> None:

@@ -127,7 +127,7 @@ def rows_of(shape: tuple[int, int], threads: int, seconds: float) -> list[dict[s
         low, median, high = (times / floor).quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
         row = {"shape": list(shape), "loss": name, "ratio": median, "ratio_p10": low, "ratio_p90": high}
         row |= {"microseconds": 1e6 * times.median().item(), "floor_microseconds": 1e6 * floor.median().item()}
-        row |= {"threads": threads, "n": len(times), "target": TARGETS.get((*shape, name)) if threads == 1 else None}
+        row |= {"threads": threads, "n": len(times), "target": TARGETS.get((*shape, name))}
         rows.append(row)
     return rows
 

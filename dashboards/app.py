@@ -23,6 +23,7 @@ _INDEX = """<!doctype html>
 </html>"""
 TICK_MILLISECONDS = 700
 _CONTENTS_KEPT = 16  # the two parts of a few pages
+_SECONDS_KEPT = 10.0
 Fields = Mapping[str, str]
 
 
@@ -111,7 +112,7 @@ def build_app(desk: Desk) -> Dash:
         ]
     )
 
-    @made_once(_CONTENTS_KEPT)
+    @made_once(_CONTENTS_KEPT, _SECONDS_KEPT)
     def content_of(part: Literal["results", "figures"], path: str, search: str, edition: str) -> list[Content]:
         """Made once for all who look at the same page, until something of the library changes."""
         fields = fields_of(search)
@@ -176,7 +177,9 @@ def build_app(desk: Desk) -> Dash:
         prevent_initial_call="initial_duplicate",
     )
     def results(path: str, search: str, _tick: int, shown: list[str]) -> tuple[Any, ...]:
-        desk.is_looked_at()
+        desk.library.is_asked()
+        if path == "/":
+            desk.elsewhere.is_asked()
         here = [f"{path}{search}", desk.library.edition]
         if shown == here:
             return (no_update,) * 3

@@ -37,11 +37,6 @@ class Desk:
         """A desk whose pages follow these studies and this MLflow server."""
         return cls(library=library, cache_dir=cache_dir, elsewhere=Elsewhere(mlflow, library.touch), mlflow=mlflow)
 
-    def is_looked_at(self) -> None:
-        """Somebody is looking at a page."""
-        self.library.is_asked()
-        self.elsewhere.is_asked()
-
     def state(self, name: str) -> StudyState:
         """A study that is known to be there."""
         state = self.library.state(name)
@@ -65,7 +60,7 @@ class Desk:
     def missing_study(self, name: str) -> list[Content]:
         """What is shown instead of a study that is not, or no longer, in the store."""
         why = self.library.unreadable.get(name) or self.library.problem
-        if not why and self.library.version == 0:
+        if not why and not self.library.has_looked:
             return [note("The store is being read ...")]
         return [
             note(why or f"The store has no study {name!r}; it may have been deleted."),
@@ -82,11 +77,14 @@ class Desk:
         return [note(text) for text in said if text]
 
     def results(self, state: StudyState) -> tuple[Results | None, list[Content]]:
-        """The numbers of a study's report, and what is said where there are none yet."""
+        """The numbers of a study's report, and what is said where there are none yet, or none of now."""
         if state.study is None:
             return None, [note(problem) for problem in state.problems]
         if not state.is_whole:
             return None, [note(f"The store is being read: {state.num_read:,} of {len(state.trials):,} trials ...")]
         results = self.library.results(state.name)
-        is_coming = results is None and state.name not in self.library.unsummed
-        return results, [note("The numbers are being summed up ...")] if is_coming else []
+        if results is None:
+            is_coming = state.name not in self.library.unsummed
+            return results, [note("The numbers are being summed up ...")] if is_coming else []
+        is_behind = self.library.is_behind(state.name)
+        return results, [note("The study has gone on since; newer numbers follow in a moment.")] if is_behind else []

@@ -22,7 +22,7 @@ class Elsewhere:
             server: its address; empty: there is none.
             has_changed: called, by another thread, when there is something new to show.
         """
-        self.studies: Sequence[StudyPage] = ()
+        self.studies: Sequence[StudyPage] = []
         self.problem = ""  # why the server was of no use last time
         self._server = server
         self._has_changed = has_changed
@@ -44,6 +44,8 @@ class Elsewhere:
             studies = study_pages(self._server)
         except TrackingError as error:
             problem = str(error)
+        except (KeyError, TypeError, ValueError, AttributeError):  # a proxy's answer, or that of another MLflow
+            problem = "MLflow's answer was not understood"
         if (studies, problem) != (self.studies, self.problem):
             self.studies, self.problem = studies, problem
             self._has_changed()

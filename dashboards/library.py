@@ -25,7 +25,8 @@ READ_SECONDS = 0.5  # of reading, before what was read is shown
 ASLEEP_AFTER_SECONDS = 30.0  # without a request nobody looks
 WAIT_SECONDS = 1.0  # for the sums of a study; after that the page says that they are under way
 REST = 4.0  # times as long as summing up a study took, until that is done again: a fifth of a processor
-MOST_REST_SECONDS = 10.0
+MOST_REST_SECONDS = 30.0
+AWAKE_SECONDS = 2.0  # to wait at most for a look after nobody has looked for long
 
 
 @dataclass(slots=True)
@@ -35,11 +36,16 @@ class _Sums:
     state: StudyState
     future: Future[Results | None]
     rests_until: float = math.inf  # on the monotonic clock
-    is_wanted: bool = False  # whether somebody was given these though the study had gone on
+    has_failed: bool = False
+    is_wanted: bool = False  # whether somebody was given these though there may be better ones
+
+    def are_stale(self, state: StudyState) -> bool:
+        """Whether there may be better ones, of `state`."""
+        return self.has_failed or self.state is not state
 
     def may_follow(self, state: StudyState) -> bool:
         """Whether these are to be replaced by those of `state`, now."""
-        return self.state is not state and time.monotonic() >= self.rests_until
+        return self.are_stale(state) and time.monotonic() >= self.rests_until
 
 
 class Library:
@@ -48,6 +54,7 @@ class Library:
     def __init__(self, store: TrialStore) -> None:
         self.store = store
         self.version = 0
+        self.has_looked = False  # once: until then nothing is known, not even that the store is empty
         self.problem = ""  # why the store cannot be read
         self.unreadable: dict[str, str] = {}  # studies, and why
         self.unsummed: dict[str, str] = {}  # studies whose numbers cannot be summed up, and why
@@ -60,6 +67,7 @@ class Library:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ccar-sums")
         self._lock = threading.Lock()
         self._counting = threading.Lock()
+        self._has_looked_again = threading.Event()
         self._asked_at = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, name="ccar-look", daemon=True)
@@ -77,6 +85,18 @@ class Library:
         """Somebody is looking at a page."""
         self._asked_at = time.monotonic()
 
+    def wake_up(self) -> None:
+        """Somebody wants what is in the store now: if nobody has looked for long, wait for a look."""
+        was_asleep = not self._is_awake
+        self._has_looked_again.clear()
+        self.is_asked()
+        if was_asleep:
+            self._has_looked_again.wait(AWAKE_SECONDS)
+
+    @property
+    def _is_awake(self) -> bool:
+        return time.monotonic() - self._asked_at < ASLEEP_AFTER_SECONDS
+
     def touch(self) -> None:
         """Something has changed that pages show; call it after the change, since pages are kept by `edition`."""
         with self._counting:
@@ -90,7 +110,7 @@ class Library:
     @property
     def states(self) -> list[StudyState]:
         """All studies, by name."""
-        return [self._studies[name].state for name in sorted(self._studies)]
+        return [stored.state for _, stored in sorted(self._studies.copy().items())]
 
     def state(self, name: str) -> StudyState | None:
         """The study of this name; None: the store has none."""
@@ -109,11 +129,16 @@ class Library:
             sums = self._sums.get(name)
             if sums is None or sums.may_follow(stored.state):
                 sums = self._begin_sums(stored)
-            sums.is_wanted = sums.state is not stored.state
+            sums.is_wanted = sums.are_stale(stored.state)
         try:
             return sums.future.result(WAIT_SECONDS)
         except NotYet:
             return self._done.get(name)
+
+    def is_behind(self, name: str) -> bool:
+        """Whether the numbers that `results` gave last are to be followed by newer ones."""
+        sums, stored = self._sums.get(name), self._studies.get(name)
+        return sums is not None and stored is not None and sums.state is not stored.state
 
     def refresh(self) -> None:
         """Look at the store once."""
@@ -138,7 +163,8 @@ class Library:
         if waiting != self.waiting:
             self.waiting = waiting
             self.touch()
-        if self.version == 0:  # from now on an empty store is known to be empty
+        if not self.has_looked:
+            self.has_looked = True
             self.touch()
 
     def _open(self, name: str, version: str) -> None:
@@ -166,24 +192,26 @@ class Library:
         return sums
 
     def _sum_up(self, stored: StoredStudy, state: StudyState) -> Results | None:
-        begun = time.monotonic()
+        begun, former = time.monotonic(), self.unsummed.pop(state.name, "")
         try:
             self._done[state.name] = summarise(stored.report_input(state))
-            self.unsummed.pop(state.name, None)
         except Exception as error:  # deleted or damaged meanwhile, or our mistake: whoever looks is told
-            log.exception("the numbers of %s cannot be summed up", state.name)
             self.unsummed[state.name] = _words_of(error)
+            if self.unsummed[state.name] != former:  # else it was logged before
+                log.exception("the numbers of %s cannot be summed up", state.name)
+        has_failed = state.name in self.unsummed
         now = time.monotonic()
+        rest = MOST_REST_SECONDS if has_failed else min(REST * (now - begun), MOST_REST_SECONDS)
         with self._lock:
-            if state.name in self._sums:
-                self._sums[state.name].rests_until = now + min(REST * (now - begun), MOST_REST_SECONDS)
-        self.touch()
+            if (sums := self._sums.get(state.name)) is not None:
+                sums.has_failed, sums.rests_until = has_failed, now + rest
+        if not has_failed or self.unsummed[state.name] != former:
+            self.touch()
         return self._done.get(state.name)
 
     def _look(self) -> None:
         while not self._stop.is_set():
-            awake = time.monotonic() - self._asked_at < ASLEEP_AFTER_SECONDS
-            has_read = awake and self._can_read()
+            has_read = self._is_awake and self._can_read()
             goes_on = has_read and not all(state.is_whole for state in self.states)  # in the middle of a large store
             self._stop.wait(0.0 if goes_on else LOOK_SECONDS)
 
@@ -196,6 +224,7 @@ class Library:
             problem = _words_of(error)
             if problem != self.problem:  # else it was logged before
                 log.exception("the store cannot be read")
+        self._has_looked_again.set()
         if problem != self.problem:
             self.problem = problem
             self.touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from functools import lru_cache, wraps
 from typing import TypeVar
@@ -10,15 +11,18 @@ from typing import TypeVar
 Made = TypeVar("Made")
 
 
-def made_once(kept: int) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
-    """Like `lru_cache`, for threads: who asks for what another one is making waits for it.
+def made_once(kept: int, seconds: float) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
+    """Like `lru_cache`, for threads and for a while: who asks for what another one is making waits for it.
 
     Args:
         kept: how many results are remembered.
+        seconds: for how long at most; what could not be read when it was made may be readable then.
     """
 
     def decorate(make: Callable[..., Made]) -> Callable[..., Made]:
-        remembered = lru_cache(kept)(make)
+        @lru_cache(kept)
+        def remembered(_period: int, *arguments: Hashable) -> Made:
+            return make(*arguments)
 
         @lru_cache(kept)
         def lock_of(*_arguments: Hashable) -> threading.Lock:
@@ -27,7 +31,7 @@ def made_once(kept: int) -> Callable[[Callable[..., Made]], Callable[..., Made]]
         @wraps(make)
         def made(*arguments: Hashable) -> Made:
             with lock_of(*arguments):
-                return remembered(*arguments)
+                return remembered(int(time.monotonic() / seconds), *arguments)
 
         return made
 

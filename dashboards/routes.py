@@ -20,7 +20,7 @@ def add_routes(app: Dash, desk: Desk) -> None:
 
     @server.get("/csv/<kind>")
     def csv(kind: str) -> Response:
-        desk.is_looked_at()
+        desk.library.wake_up()
         study = request.args.get("study", "")
         edition = desk.library.edition
         if desk.library.state(study) is None or kind not in ("cells", "trials", "costs"):
@@ -32,7 +32,7 @@ def add_routes(app: Dash, desk: Desk) -> None:
         named = {"Content-Disposition": f'attachment; filename="{kind}.csv"'}
         return Response(text, headers=named, mimetype="text/csv")
 
-    @made_once(3)
+    @made_once(1, 10.0)
     def csv_of(kind: str, study: str, edition: str) -> str | None:
         """Made once for all who ask, until something of the library changes; None while there are no numbers yet."""
         state = desk.library.state(study)

@@ -90,7 +90,10 @@ class StoredStudy:
             self._named.setdefault(trial.key, []).append(name)
             if former.get(name) != trial.key:
                 self._lengths.pop(trial.key, None)
+        # Whoever trains or holds what the study has no more goes on, and is nothing of its.
         self._lengths = {key: length for key, length in self._lengths.items() if key in self._named}
+        self._running = {key: record for key, record in self._running.items() if key in self._lengths}
+        self._unreadable = {key: problem for key, problem in self._unreadable.items() if key in self._lengths}
         self.state = self._snapshot()
 
     def refresh(self, begun: Set[str], seconds: float) -> bool:

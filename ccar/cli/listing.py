@@ -11,7 +11,8 @@ from typing import Literal, get_args
 from pydantic import BaseModel
 
 from ccar.data.config import DatasetName
-from ccar.errors import StudyFileError, UserError
+from ccar.errors import StoreError, StudyFileError, UserError
+from ccar.store.records import TrialRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from ccar.study.parts import plain
@@ -99,20 +100,29 @@ def _study_file(path: Path) -> Mapping[str, object]:
     return {"file": str(path), "study": study.name, "question": study.question.strip()}
 
 
+def _readable(store: TrialStore, key: str) -> TrialRecord | None:
+    """None for one that is damaged, or that another version of ccar has stored: the others are told all the same."""
+    try:
+        return store.read(key)
+    except StoreError:
+        return None
+
+
 def _run(store: TrialStore, name: str) -> Mapping[str, object]:
     record = store.study(name)
     assert record is not None
-    trials = [store.read(trial.key) for trial in record.trials]
+    trials = [found for trial in record.trials if (found := _readable(store, trial.key)) is not None]
     count = Counter(trial.status for trial in trials)
     latest = max((trial.ended_at for trial in trials if trial.ended_at is not None), default=None)
     return {
         "study": name,
-        "trials": len(trials),
+        "trials": len(record.trials),
         "finished": count["finished"],
         "stopped": count["stopped"],
         "diverged": count["diverged"],
         "failed": count["failed"],
         "to go": count["absent"] + count["unfinished"],
+        "unreadable": len(record.trials) - len(trials),
         "hours of training": round(sum(trial.seconds for trial in trials) / 3600, 3),
         "last activity": datetime.fromtimestamp(latest).astimezone().isoformat(" ", "seconds") if latest else "",
     }

@@ -83,5 +83,6 @@ def cost_text(study: Study, plan: Plan) -> str:
 
 def _options(limits: Limits) -> Sequence[str]:
     """The limits as options of `ccar run`."""
-    given = {name: value for name, value in asdict(limits).items() if value}
-    return [f"--{name.replace('_', '-')}={value:g}" for name, value in given.items()]
+    usual = asdict(Limits())
+    given = {name: value for name, value in asdict(limits).items() if value != usual[name]}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]

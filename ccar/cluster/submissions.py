@@ -89,7 +89,16 @@ def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
 
 
 def environment(store: str | None) -> dict[str, str]:
-    """The variables of a job of ours; nothing secret."""
+    """The variables of a job of ours; nothing secret.
+
+    Raises:
+        UserError: the store is named relative to a folder, which on the cluster would be that of the job.
+    """
+    if store and not store.startswith(("/", "s3://")):
+        raise UserError(
+            f"a cluster's store is named by its whole path: found {store}",
+            hint="--store /FOLDER, on a path that all of its nodes share, or --store s3://BUCKET/PREFIX",
+        )
     return {"CCAR_STORE": store} if store else {}
 
 

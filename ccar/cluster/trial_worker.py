@@ -35,8 +35,11 @@ from ccar.training.result import EpochResult
 
 log = logging.getLogger(__name__)
 
-# Committing may cost this share of the time: short epochs are committed several at a time.
+# Committing may cost this share of the time: short epochs are committed several at a time. A long one is committed at
+# once if that costs no more than a tenth of it: who is killed repeats the epoch in flight, and none before it.
 COMMIT_SHARE = 0.01
+LONG_EPOCH_SECONDS = 1.0
+COMMIT_SHARE_OF_LONG_EPOCHS = 0.1
 EXPECTED_COMMIT_SECONDS = 0.005  # of the first one; then it is known what they cost here
 
 # Each word about a trial costs it a round trip to the driver, some 10 ms.
@@ -111,7 +114,11 @@ class TrialWorker:
     ) -> Generator[TrialProgress, None, None]:
         claim: Claim | None = None
         try:
+            if watchdog is not None:
+                watchdog.rest()  # to decode and pack all images of a node can take hours
             source, split, parts = self._as_planned(config, key)
+            if watchdog is not None:
+                watchdog.expect_epoch()
             claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self.facts)
             if hung is not None:  # in the process before this one; it would again
                 raise CcarError(hung)
@@ -186,7 +193,8 @@ class TrialWorker:
                 news.add(epoch)
                 now = time.monotonic()
                 # Whoever looks at every epoch may stop the trial after it, and then what it had reached counts.
-                if every_epoch or now - last_commit >= commit_cost / COMMIT_SHARE:
+                is_long = epoch.seconds >= max(LONG_EPOCH_SECONDS, commit_cost / COMMIT_SHARE_OF_LONG_EPOCHS)
+                if every_epoch or is_long or now - last_commit >= commit_cost / COMMIT_SHARE:
                     claim.commit(uncommitted, to_bytes(training.state_dict()))
                     uncommitted = []
                     news.commits += 1

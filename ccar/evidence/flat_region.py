@@ -20,11 +20,12 @@ def flat_region(choices: pd.DataFrame, validation: ValidationFrame) -> pd.Series
     candidates a few drop out of a region that is truly flat.
 
     Returns:
-        Boolean by cell id; NA with fewer than three seeds, where nothing can be told. The chosen cell itself is True.
+        Boolean by cell id; NA where nothing can be told: with fewer than three seeds, or where all seeds differ by
+        the same, which leaves no interval. The chosen cell itself is True.
     """
     cells = validation[validation["omega"].notna()].drop_duplicates("cell")[["cell", *_FIELD]]
     pairs = cells.merge(choices[[*_FIELD, "cell"]], on=_FIELD, suffixes=("", "_chosen"))
     chosen_of = dict(zip(pairs["cell"], pairs["cell_chosen"], strict=True))
     difference = paired_moments(validation, CRITERION, chosen_of)
     flat = (~(difference["high"] < 0)).astype("boolean")
-    return flat.mask(difference["n"] < MIN_SEEDS)
+    return flat.mask((difference["n"] < MIN_SEEDS) | (difference["high"].isna() & (difference["mean"] != 0)))

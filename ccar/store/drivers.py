@@ -32,9 +32,13 @@ class Drivers:
         self._folder.replace(_note(driver), sealed({"process": this_process(), "content": dict(content)}))
 
     def forget_dead(self) -> None:
-        """Remove the notes of drivers that were killed; one that was only taken for dead writes its note anew."""
+        """Remove the notes of drivers that were killed; one that was only taken for dead writes its note anew.
+
+        What cannot be read just now stays: it may be the note of a driver that lives, and is paused.
+        """
         for driver in self._names():
-            if self._entry(driver) is None:
+            entry = self._read(_note(driver))
+            if entry is not None and not is_alive(entry["process"], self._folder, _note(driver)):
                 self.leave(driver)
 
     def leave(self, driver: str) -> None:

@@ -78,4 +78,20 @@ def meaning_of(source: str) -> str:
             and ast.get_docstring(node, clean=False) is not None
         ):
             node.body = node.body[1:]
-    return ast.dump(tree)
+    return _text_of(tree)
+
+
+def _text_of(node: object) -> str:
+    """As `ast.dump` of Python 3.11 has it. Those of later versions know more fields, or leave out empty ones: then the
+    same code would train everything again."""
+    if isinstance(node, ast.AST):
+        fields = [(name, getattr(node, name, None)) for name in node._fields if name != "type_params"]
+        given = [
+            f"{name}={_text_of(value)}"
+            for name, value in fields
+            if value is not None or getattr(type(node), name, ...) is not None
+        ]
+        return f"{type(node).__name__}({', '.join(given)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_text_of, node))}]"
+    return repr(node)

@@ -127,6 +127,13 @@ def _mixing_has_a_loss(study: Study) -> Iterator[Problem]:
                 "soft_labels: per_label beside omega"
             )
             yield study.problem(path, message, "per_label mixes the losses of both labels; or leave mixing out for it")
+        elif method.reduction == "scale_matched":
+            message = (
+                f"scale_matched has no rule for mixed images: found mixing {mixing.name} at {method.label!r}, expected "
+                "another reduction"
+            )
+            hint = "each of the two losses would move the running mean of Omega; or leave mixing out for it"
+            yield study.problem(path, message, hint)
 
 
 def _procedures_use_all_they_are_given(study: Study) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
 from ccar.study.yaml_source import KeyPath
 from ccar.training.config import Pretrained, TrialConfig
-from ccar.training.recipe import changed_recipe
+from ccar.training.recipe import StepSchedule, changed_recipe
 
 if TYPE_CHECKING:
     from ccar.data.image_set import SourceData
@@ -218,7 +218,8 @@ def fingerprints_of(study: Study, source: SourceData) -> dict[Setting, str]:
 
     Raises:
         StudyFileError: the data cannot give what the study asks for: a class would be empty, a group that the
-            searcher looks at has no class, or a custom frequency vector has another length. All at once.
+            searcher looks at has no class, a custom frequency vector has another length, or a recipe does not fit so
+            many images. All at once.
     """
     from ccar.data.long_tail import data_fingerprint, split_long_tailed
 
@@ -233,7 +234,9 @@ def fingerprints_of(study: Study, source: SourceData) -> dict[Setting, str]:
             continue
         for seed, split in splits.items():
             fingerprints[factor, seed] = data_fingerprint(source.fingerprint, split)
-        problems += _objective_problems(study, factor, splits[study.seeds[0]].class_counts)
+        class_counts = splits[study.seeds[0]].class_counts
+        problems += _objective_problems(study, factor, class_counts)
+        problems += _recipe_problems(study, factor, sum(class_counts))
     if problems:
         raise StudyFileError(sorted(set(problems), key=lambda problem: (problem.line or 0, problem.message)))
     return fingerprints
@@ -306,6 +309,41 @@ def _objective_problems(study: Study, factor: ImbalanceFactorValue, class_counts
             )
             hint = "many: more than 100 training images per class; medium: 20 to 100; few: below 20"
             yield study.problem(("search", "objectives", index), message, hint)
+
+
+def _recipe_problems(study: Study, factor: ImbalanceFactorValue, num_images: int) -> Iterator[Problem]:
+    """What is wrong with the recipes once it is known how many images there are to train on."""
+    from ccar.training.schedule import num_epochs, steps_per_epoch
+
+    where, rule = f"at imbalance factor {plain(factor)}", study.early_stopping
+    cells = (cell for cell in cells_of(study) if cell.config.data.imbalance_factor == factor)
+    for recipe in dict.fromkeys(cell.config.recipe for cell in cells):
+        try:
+            steps_per_epoch(recipe, num_images)
+        except UserError as error:
+            message = (
+                f"recipe trains on no batch {where}: found batch_size {recipe.batch_size} for {num_images} training "
+                "images, expected at least a batch of them"
+            )
+            yield study.problem(("recipe",), message, error.hint)
+            continue
+        if recipe.iterations is None:  # what a recipe in epochs says fits together, or was refused already
+            continue
+        epochs = num_epochs(recipe, num_images)
+        length = f"{recipe.iterations} iterations, which are {epochs} epochs {where}"
+        milestones = recipe.schedule.milestones if isinstance(recipe.schedule, StepSchedule) else ()
+        if milestones and milestones[-1] >= epochs:
+            message = (
+                f"recipe ends before its learning rate is lowered: found milestones {list(milestones)} and {length}, "
+                "expected all of them before the last epoch"
+            )
+            yield study.problem(("recipe",), message, "change schedule.milestones, or train longer")
+        if rule is not None and rule.grace_epochs >= epochs:
+            message = (
+                f"early_stopping.grace_epochs is out of range: found {rule.grace_epochs} and {length}, expected less "
+                "than these"
+            )
+            yield study.problem(("early_stopping", "grace_epochs"), message, "or write early_stopping: none")
 
 
 def _vector_problems(study: Study, num_classes: int) -> list[Problem]:

@@ -218,7 +218,7 @@ class ExtraMethod(Part):
         return {name: getattr(self.recipe, name) for name in sorted(self.recipe.model_fields_set)}
 
     def method(self, known: Mapping[str, Method]) -> Method:
-        """The method it stands for; `known` has the methods before it, by label."""
+        """The method it stands for; `known` has the methods that it may start from, by label."""
         stage_one = (self.stage_one or "cross_entropy") if self.procedure.needs_stage_one else None
         if stage_one is not None and not self.procedure.trains:
             return _read_otherwise(known.get(stage_one) or _method(CrossEntropy()), self, stage_one)
@@ -313,9 +313,13 @@ class Methods(Part):
             methods.append(_method(base))
             points = (point for grid in self.reweighting or () if grid.omega is not None for point in grid.points())
             methods.extend(_method(base, *point) for point in dict.fromkeys(points))
-        for extra in self.extra:
-            methods.append(extra.method({method.label: method for method in methods}))
-        return methods
+        known = {method.label: method for method in methods}
+        extras: dict[int, Method] = {}
+        # What reads a network in another way takes after the method that trains it, wherever in the file that stands.
+        for index in sorted(range(len(self.extra)), key=lambda index: not self.extra[index].procedure.trains):
+            extras[index] = self.extra[index].method(known)
+            known.setdefault(extras[index].label, extras[index])
+        return [*methods, *(extras[index] for index in range(len(self.extra)))]
 
     @cached_property
     def by_label(self) -> Mapping[str, Method]:

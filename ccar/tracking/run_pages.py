@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -26,7 +27,7 @@ class StudyPage(NamedTuple):
 
 
 def study_pages(server: str) -> list[StudyPage]:
-    """All studies that were ever logged there, by ccar on whatever machine, the latest first.
+    """The studies that were logged there, by ccar on whatever machine: the latest first, a thousand at most.
 
     Args:
         server: address of an MLflow server.
@@ -44,7 +45,7 @@ def study_pages(server: str) -> list[StudyPage]:
         if not token:
             break
     wanted = {"experiment_ids": experiments, "filter": "tags.`ccar.kind` = 'study'", "max_results": _PER_PAGE}
-    runs = _ask(address, credentials, "runs/search", wanted).get("runs", []) if experiments else []
+    runs = _ask(address, credentials, "runs/search", wanted).get("runs", []) if experiments else []  # the latest first
     return [_study_page(address, run["info"]) for run in runs]
 
 
@@ -98,6 +99,6 @@ def _ask(address: str, credentials: str | None, path: str, body: object = None) 
         with error:
             code = error.code
         reason = "does not have this study yet" if code == 404 else f"answered {code}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"does not answer: {getattr(error, 'reason', error)}"
     raise TrackingError(f"MLflow at {shown(address)} {reason}", hint="the trial is in the store all the same")

@@ -1,7 +1,7 @@
 """Packed images on their way to the device: each batch is decoded when it is asked for.
 
-Nothing is fetched ahead. On a GPU the work of a step is queued and Python comes back for the next batch at once, so
-threads decode it while the GPU still trains on the one before; on a CPU there is nothing to hide decoding behind.
+Nothing is fetched ahead: threads decode a batch, then the device trains on it. Which images a batch has is read from
+the device, so on a GPU that waits for the step before.
 """
 
 from __future__ import annotations

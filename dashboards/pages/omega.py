@@ -16,7 +16,7 @@ from ccar.reports.published_table import published_table
 from ccar.reports.results import Results, Setting
 from ccar.reports.tables.best_omega import best_omega_table
 from ccar.reports.variants import GAIN, by_frequency, frequency_names, variants, worse_on_validation
-from ccar.reports.wording import interval, points
+from ccar.reports.wording import MISSING, interval, points
 from dashboards import look
 from dashboards.address import address
 from dashboards.desk import Desk
@@ -132,7 +132,7 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
         yield section(
             f"Gain at {setting.label}",
             plot(f"response-{setting.label}", figure, caption),
-            *([_gains(setting, here, study, worse, chosen)] if with_tables else []),
+            *([_gains(setting, here, study, found, chosen)] if with_tables else []),
         )
 
 
@@ -195,7 +195,13 @@ def _hover(cell: object) -> str:
     return f"{name}<br>{points(mean)} points{f' ({ends})' if ends else ''}, n = {n}<br>{verdict}"
 
 
-def _gains(setting: Setting, here: pd.DataFrame, study: str, worse: set[str], chosen: set[str]) -> html.Div:
+def _on_validation(cell: str, found: Results, chosen: set[str]) -> str:
+    """What the choice makes of a cell; nothing where that cannot be told."""
+    flat = found.flat.get(cell)
+    return "chosen" if cell in chosen else MISSING if pd.isna(flat) else "flat region" if flat else "worse"
+
+
+def _gains(setting: Setting, here: pd.DataFrame, study: str, found: Results, chosen: set[str]) -> html.Div:
     rows = [
         [
             link(cell.cell, address("/trial", study=study, cell=cell.cell)),
@@ -204,7 +210,7 @@ def _gains(setting: Setting, here: pd.DataFrame, study: str, worse: set[str], ch
             interval(getattr(cell, f"{GAIN}_low"), getattr(cell, f"{GAIN}_high")),
             str(getattr(cell, f"{GAIN}_n")),
             str(getattr(cell, f"{GAIN}_verdict")),
-            "chosen" if cell.cell in chosen else "worse" if cell.cell in worse else "flat region",
+            _on_validation(cell.cell, found, chosen),
         ]
         for cell in rows_of(here[_POINT].head(MOST_ROWS))
     ]

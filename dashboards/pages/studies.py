@@ -17,6 +17,7 @@ from dashboards.elements import Content, choice, link, note, table, text_box
 from dashboards.stored_study import StudyState
 
 Fields = Mapping[str, str]
+MOST_ELSEWHERE = 100  # studies of other stores: those that were begun last
 _KINDS = (("", "all"), ("running", "running"), ("open", "to be gone on with"), ("done", "done"))
 
 
@@ -35,7 +36,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
     library = desk.library
     problems = [note(f"{why}") for why in (library.problem, *library.unreadable.values()) if why]
     states = library.states
-    if not states and library.version == 0:
+    if not states and not library.has_looked:
         return [note("The store is being read ...")]
     if not states:
         nothing = f"No study was run against {library.store.address} yet: ccar run FILE."
@@ -66,7 +67,14 @@ def elsewhere(desk: Desk, fields: Fields) -> list[Content]:
     """The studies that MLflow has from other stores, with the way to their runs."""
     here = {state.name for state in desk.library.states}
     wanted = fields.get("search", "").lower()
-    others = [study for study in desk.elsewhere.studies if study.name not in here and wanted in study.name.lower()]
+    kind = fields.get("show", "")
+    others = [
+        study
+        for study in desk.elsewhere.studies
+        if study.name not in here
+        and wanted in study.name.lower()
+        and kind in ("", "running" if study.status == "RUNNING" else "done")
+    ][:MOST_ELSEWHERE]
     problem = [note(desk.elsewhere.problem)] if desk.elsewhere.problem else []
     if not others:
         return problem

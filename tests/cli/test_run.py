@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -176,6 +177,14 @@ def test_list_runs_shows_the_study(finished):
     _, out, _ = ccar("list", "runs", "--json", cwd=folder)
     (row,) = json.loads(out)
     assert (row["study"], row["trials"], row["finished"], row["to go"]) == ("tiny", 8, 8, 0)
+
+
+def test_a_trial_that_cannot_be_read_is_counted_beside_the_others(finished, tmp_path):
+    store = shutil.copytree(finished[0] / "ccar-store", tmp_path / "ccar-store")
+    next(store.glob("trials/*/*/trial.json")).write_text("{}")
+    _, out, _ = ccar("list", "runs", "--json", cwd=tmp_path)
+    (row,) = json.loads(out)
+    assert (row["trials"], row["finished"], row["unreadable"]) == (8, 7, 1)
 
 
 def test_report_goes_where_it_is_told(finished, tmp_path):

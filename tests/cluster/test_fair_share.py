@@ -135,6 +135,18 @@ def test_a_damaged_note_is_as_good_as_none(tmp_path):
     assert Drivers(DiskFolder(tmp_path)).alive() == {}
 
 
+def test_a_note_that_cannot_be_read_just_now_stays_and_so_does_the_wish_that_its_driver_pauses(tmp_path):
+    drivers = Drivers(DiskFolder(tmp_path))
+    drivers.note("other_1", {})
+    drivers.pause("other_1")
+    content = (tmp_path / "other_1.json").read_text()
+    (tmp_path / "other_1.json").write_text("{}")
+    drivers.forget_dead()
+    (tmp_path / "other_1.json").write_text(content)
+    assert drivers.alive() == {"other_1": {}}
+    assert drivers.is_to_pause("other_1")
+
+
 def test_the_note_of_another_version_is_passed_over(tmp_path):
     drivers = Drivers(DiskFolder(tmp_path))
     with Seat(drivers, "one_1", study="one", priority=0, at_once=None, say=print) as seat:

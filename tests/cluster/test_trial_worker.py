@@ -110,6 +110,26 @@ def test_a_finished_trial_is_not_trained_again(tmp_path, store, cache, worker):
     assert store.read(trial.key).num_records == length
 
 
+@pytest.mark.parametrize(("long", "at_once"), [(0.0, [1, 1, 1]), (1e9, [])])
+def test_a_long_epoch_is_committed_at_once_and_short_ones_together(
+    tmp_path, store, cache, worker, monkeypatch, long, at_once
+):
+    monkeypatch.setattr("ccar.cluster.trial_worker.LONG_EPOCH_SECONDS", long)
+    monkeypatch.setattr("ccar.cluster.trial_worker.COMMIT_SHARE_OF_LONG_EPOCHS", float("inf"))
+    monkeypatch.setattr("ccar.cluster.trial_worker.EXPECTED_COMMIT_SECONDS", 1e9)
+    monkeypatch.setattr("ccar.cluster.trial_worker.COMMIT_SHARE", 1.0)
+    committed, commit = [], Claim.commit
+
+    def noted(claim, epochs, state):
+        committed.append(len(epochs))
+        commit(claim, epochs, state)
+
+    monkeypatch.setattr(Claim, "commit", noted)
+    trial = first_trial(tmp_path, store, cache, epochs=3)
+    assert last(worker.run(trial.config, trial.key)).status == "finished"
+    assert committed == at_once
+
+
 def test_a_trial_that_was_left_in_the_middle_ends_as_if_it_never_had_been(tmp_path, cache, monkeypatch):
     monkeypatch.setattr("ccar.cluster.trial_worker.COMMIT_SHARE", float("inf"))  # commit every epoch
     whole, halved = TrialStore(tmp_path / "whole"), TrialStore(tmp_path / "halved")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from ccar.tracking.web_server import free_port, running
-from dashboards import pace
+from dashboards import once, pace
 from dashboards.once import made_once
 
 
@@ -43,7 +43,7 @@ def test_who_asks_too_often_waits_his_turn_and_a_burst_does_not(monkeypatch):
 def test_who_asks_for_what_another_one_is_making_waits_for_it():
     begun = []
 
-    @made_once(kept=2)
+    @made_once(kept=2, seconds=3600.0)
     def make(name):
         begun.append(name)
         time.sleep(0.2)
@@ -53,6 +53,15 @@ def test_who_asks_for_what_another_one_is_making_waits_for_it():
         one, *others = pool.map(make, ["page"] * 4)
     assert begun == ["page"]
     assert all(other is one for other in others)
+
+
+def test_after_a_while_it_is_made_again(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(once, "time", clock)
+    make = made_once(kept=2, seconds=10.0)(lambda: clock.now)
+    assert (make(), make()) == (0.0, 0.0)
+    clock.now = 10.0
+    assert make() == 10.0
 
 
 class Clock:

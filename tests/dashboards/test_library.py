@@ -114,6 +114,58 @@ def test_newer_numbers_are_summed_up_after_a_rest_and_without_being_asked_for_ag
     library.close()
 
 
+def test_a_study_that_is_replaced_while_a_trial_of_its_former_text_runs_is_read_on(tmp_path):
+    store = TrialStore(tmp_path / "store")
+    claim = begin(store, put_study(store, bases=["focal"], omegas=[0.25], baseline="focal")[-1])
+    library = Library(store)
+    library.refresh()
+    assert len(library.states[0].running) == 1
+    first = put_study(store, bases=["focal"], omegas=[0.75], baseline="focal")[0]
+    library.refresh()
+    assert library.states[0].running == frozenset()
+    claim.release()
+    finish(store, first)
+    library.refresh()
+    assert (library.states[0].validation["status"] == "finished").sum() == 1
+    library.close()
+
+
+def test_numbers_that_could_not_be_summed_up_are_summed_up_once_they_can(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path / "store")
+    trial = put_study(store)[0]
+    finish(store, trial)
+    monkeypatch.setattr(looking, "MOST_REST_SECONDS", 0.1)
+    (file,) = (store.root / "trials" / trial.key[:2] / trial.key).glob("test-*")
+    content = file.read_text()
+    file.write_text("{}")
+    library = Library(store)
+    library.refresh()
+    deadline = time.monotonic() + 30
+    while not library.unsummed:
+        assert library.results("made-up") is None
+        assert time.monotonic() < deadline
+    file.write_text(content)
+    while library.results("made-up") is None:
+        library.refresh()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert library.unsummed == {}
+    library.close()
+
+
+def test_who_asks_after_a_long_time_gets_what_is_in_the_store_now(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path / "store")
+    one, other = put_study(store)[:2]
+    finish(store, one)
+    library = Library(store)
+    library.refresh()
+    finish(store, other)
+    monkeypatch.setattr(library, "_asked_at", time.monotonic() - 2 * looking.ASLEEP_AFTER_SECONDS)
+    with started(library):
+        library.wake_up()
+        assert (library.states[0].validation["status"] == "finished").sum() == 2
+
+
 @pytest.mark.parametrize("path", ["/omega", "/compare"])
 def test_numbers_that_cannot_be_summed_up_say_why(tmp_path, open_page, path):
     store = TrialStore(tmp_path / "store")

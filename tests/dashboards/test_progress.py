@@ -166,13 +166,13 @@ def test_an_open_page_goes_on_after_the_server_was_away(tmp_path, context):
 
 def test_workers_and_gpus_in_use_are_counted_by_host(store, site, open_page):
     trials = put_study(store, "on-gpus", bases=["focal"], omegas=[0.5], baseline="focal", seeds=[10, 11, 12])
-    places = (("node-1", "NVIDIA H200"), ("node-1", "NVIDIA H200"), ("node-2", "cpu"))
+    places = (("node-1", "NVIDIA H100"), ("node-1", "NVIDIA H100"), ("node-2", "cpu"))
     claims = [
         begin(store, trial, worker={"host": host, "device": device})
         for trial, (host, device) in zip(trials, places, strict=False)
     ]
     page = open_page(f"{site}/study?study=on-gpus")
-    expect(page.locator(".facts")).to_contain_text("2 on node-1: NVIDIA H200, 1 on node-2: cpu")
+    expect(page.locator(".facts")).to_contain_text("2 on node-1: NVIDIA H100, 1 on node-2: cpu")
     expect(page.locator(".facts")).to_contain_text("Images per second1,200")
     for claim in claims:
         claim.release()

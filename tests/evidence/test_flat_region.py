@@ -27,6 +27,13 @@ def test_two_seeds_cannot_tell_what_is_flat():
     assert region_of({0.25: [0.60, 0.61]}, seeds=(0, 1)).isna().all()
 
 
+def test_of_an_omega_that_differs_by_the_same_in_every_seed_nothing_can_be_told_and_of_one_that_does_not_it_can():
+    flat = region_of({0.25: [0.5, 0.5, 0.5], 0.5: [0.75, 0.75, 0.75], 0.75: [0.75, 0.75, 0.75]})
+    assert pd.isna(flat[f"{PREFIX}0.25)"])
+    assert flat[f"{PREFIX}0.5)"]
+    assert flat[f"{PREFIX}0.75)"]
+
+
 def test_an_omega_that_lost_seeds_cannot_be_told():
     flat = region_of({0.25: [0.60, float("nan"), 0.62], 0.5: [0.70, 0.72, 0.69]})
     assert pd.isna(flat[f"{PREFIX}0.25)"])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import ast
+import hashlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,16 @@ def test_comments_docstrings_and_layout_of_the_training_code_do_not_change_its_d
     adorned = '"""Module."""\n\n\ndef f(x):\n    """Add one."""\n    return (x + 1)  # why not\n'
     assert meaning_of(plain) == meaning_of(adorned)
     assert meaning_of(plain) != meaning_of("def f(x):\n    return x + 2\n")
+
+
+def test_the_same_code_has_the_same_digest_under_every_version_of_python():
+    """That of Python 3.11, whose `ast.dump` says nothing of later fields and does not leave out what is empty."""
+    code = "class A(B, c=1):\n    x: int | None = None\n\n    def f(self, *, y=()) -> None:\n        return [*y, ...]\n"
+    assert hashlib.sha256(meaning_of(code).encode()).hexdigest() == (
+        "6e0b4cec26bee318df3345a41db852dbee325351c3babbd9e1de0ee2d3ec9348"
+    )
+    if sys.version_info < (3, 12):
+        assert meaning_of(code) == ast.dump(ast.parse(code))
 
 
 def test_the_code_digest_is_one_sha256():

@@ -23,6 +23,7 @@ FREQUENCY = "    frequency: fraction\n"
 BASES = "bases: [cross_entropy, focal]"
 FACTORS = "imbalance_factors: [10, 50]"
 SEEDS = "seeds: [0, 1]"
+RECIPE = "recipe: digits_quick"
 BASELINE = "baseline: cross_entropy\n"
 NUMBER = "expected a number above 0 and at most 1"
 
@@ -570,6 +571,38 @@ class TestWithData:
         (problem,) = caught.value.problems
         assert problem.line == 13
         assert problem.message == "a frequency vector does not fit the data: found 2 numbers, expected 10"
+
+    @pytest.mark.parametrize(
+        ("recipe", "message"),
+        [
+            (
+                "{name: digits_quick, batch_size: 2000, drop_last: true}",
+                "recipe trains on no batch at imbalance factor 2: found batch_size 2000 for 830 training images, "
+                "expected at least a batch of them",
+            ),
+            (
+                "{name: ldam_drw_cifar, iterations: 70}",
+                "recipe ends before its learning rate is lowered: found milestones [160, 180] and 70 iterations, which "
+                "are 10 epochs at imbalance factor 2, expected all of them before the last epoch",
+            ),
+        ],
+    )
+    def test_a_recipe_that_does_not_fit_so_few_images(self, study_file, ten_classes, recipe, message):
+        path = study_file((FACTORS, "imbalance_factors: 2"), (RECIPE, f"recipe: {recipe}"))
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(load_study(path), ten_classes)
+        (problem,) = caught.value.problems
+        assert problem.message == message
+        assert_well_formed([problem])
+
+    def test_a_grace_period_as_long_as_the_iterations_of_the_recipe(self, study_file, ten_classes):
+        stopping = "early_stopping: {algorithm: asha, grace_epochs: 10}"
+        recipe = "recipe: {name: balanced_softmax_cifar, iterations: 20, warmup_iterations: 1, batch_size: 128}"
+        path = study_file((FACTORS, "imbalance_factors: 2"), (RECIPE, recipe), (SEEDS, f"{stopping}\n{SEEDS}"))
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(load_study(path), ten_classes)
+        (problem,) = caught.value.problems
+        assert problem.message.startswith("early_stopping.grace_epochs is out of range: found 10 and 20 iterations")
 
     def test_an_objective_whose_group_has_no_class(self, study_file, ten_classes):
         search = "search: {algorithm: tpe, num_samples: 5, omega: [0.1, 1.0], objectives: [few, many]}"

@@ -77,6 +77,16 @@ def test_stage_two_has_its_own_recipe_and_the_rest_of_the_studys(study):
     assert crt.stage_one.recipe == study.recipe
 
 
+def test_the_file_may_name_the_network_after_what_is_made_of_it(tmp_path):
+    mixup = "    - {label: mixup, base: cross_entropy, recipe: {mixing: {name: mixup, alpha: 0.2}}}\n"
+    at_the_end = TWO_STAGES.replace("{procedure: post_hoc}", "{procedure: post_hoc, stage_one: mixup}")
+    in_order = at_the_end.replace(mixup, "").replace("  extra:\n", f"  extra:\n{mixup}")
+    found, wanted = ({cell.id: cell for cell in cells_of(load_file(tmp_path, text))} for text in (at_the_end, in_order))
+    assert found == wanted
+    (cell,) = (cell for name, cell in found.items() if name == "if10/mixup+post_hoc")
+    assert cell.config.stage_one.recipe.mixing is not None
+
+
 def test_all_that_start_from_a_network_share_one_trial_of_it(study, ten_classes):
     trials = plan_trials(study, ten_classes)
     assert len(trials) == len({trial.key for trial in trials}) == 2 * 7 * 2
@@ -130,6 +140,13 @@ def test_early_stopping_leaves_alone_what_others_start_from_and_what_has_another
             "{base: focal, reweighting: {omega: 0.5}, recipe: {mixing: {name: cutmix}}}",
             9,
             "Omega has no rule for mixed images",
+        ),
+        (
+            9,
+            "{base: focal, reweighting: {omega: 0.5, soft_labels: per_label, reduction: scale_matched}, "
+            "recipe: {mixing: {name: mixup}}}",
+            9,
+            "scale_matched has no rule for mixed images",
         ),
         (9, "{procedure: bbn, recipe: {mixing: {name: mixup}}}", 9, "bbn does not fit its method: found mixing mixup"),
         (9, "{procedure: bbn, recipe: {sampler: class_balanced}}", 9, "found sampler class_balanced"),

@@ -1,0 +1,28 @@
+"""What a submission carries to the cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from ccar.cli.submit import _options
+from ccar.cluster.allowance import Limits
+from ccar.cluster.submissions import environment
+from ccar.errors import UserError
+
+
+@pytest.mark.parametrize("store", ["ccar-store", "./trials", "~/trials", "gs://bucket/trials"])
+def test_a_store_that_would_lie_in_the_folder_of_the_job_is_refused(store):
+    with pytest.raises(UserError, match="named by its whole path") as error:
+        environment(store)
+    assert "s3://BUCKET/PREFIX" in str(error.value.hint)
+
+
+@pytest.mark.parametrize("store", ["/shared/trials", "s3://bucket/trials"])
+def test_a_store_that_all_nodes_know_goes_along(store):
+    assert environment(store) == {"CCAR_STORE": store}
+
+
+def test_limits_go_along_as_they_were_given():
+    assert _options(Limits()) == []
+    assert _options(Limits(max_device_hours=0.0)) == ["--max-device-hours=0.0"]
+    assert _options(Limits(priority=1_000_000, trials_at_once=2)) == ["--trials-at-once=2", "--priority=1000000"]
