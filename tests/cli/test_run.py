@@ -26,6 +26,7 @@ from ccar.cli.study_view import StudyView
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.trial_worker import TrialWorker
 from ccar.store.trial_store import TrialStore
+from tests.changed_training import change_training
 from tests.cli.test_commands import CCAR, ccar
 from tests.cluster.test_trial_worker import Silent
 from tests.tiny_study import write_tiny_study
@@ -241,15 +242,29 @@ def test_a_run_listens_on_loopback_only_and_rays_token_is_in_no_command_line_log
 
 
 @pytest.mark.long
-def test_trials_that_fail_are_told_and_give_exit_code_1_while_the_others_finish(tmp_path):
+def test_trials_that_fail_are_told_and_give_exit_code_1_while_the_others_finish(tmp_path, monkeypatch):
+    fails = """
+if self.config.reweighting is not None:
+    from ccar.errors import CcarError
+    raise CcarError("omega is of no use")
+"""
+    change_training(fails, tmp_path, monkeypatch)
+    code, out, err = ccar("run", write_tiny_study(tmp_path), cwd=tmp_path)
+    assert code == 1
+    assert "1 failed" in out
+    assert "if10/cross_entropy+ccar(omega=0.5) seed 0: failed: omega is of no use" in err
+    states = Counter(record.status for record in TrialStore(tmp_path / "ccar-store").all_records())
+    assert states == {"finished": 1, "failed": 1}
+
+
+def test_a_recipe_that_does_not_fit_the_images_is_refused_before_anything_runs(tmp_path):
     path = write_tiny_study(tmp_path)
     more_images_than_there_are = "{name: digits_quick, epochs: 2, batch_size: 4096, drop_last: true}"
     path.write_text(re.sub(r"recipe: .*", f"recipe: {more_images_than_there_are}", path.read_text()))
     code, out, err = ccar("run", path, cwd=tmp_path)
-    assert code == 1
-    assert "2 failed" in out
-    assert "failed: if10/cross_entropy seed 0" in err
-    assert "no batch" in err
+    assert (code, out) == (2, "")
+    assert f"{path}:5: recipe trains on no batch at imbalance factor 10: found batch_size 4096" in err
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.long
