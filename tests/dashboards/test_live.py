@@ -39,9 +39,9 @@ def ui(folder):
     browser.chmod(0o700)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BROWSER", str(browser))
-        process = subprocess.Popen(
-            [str(CCAR), "ui", "--open"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        # Whoever runs the tests in the background has them ignore Ctrl-C, and all that they start.
+        command = ["env", "--default-signal=INT", str(CCAR), "ui", "--open"]
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     children = []
     try:
         assert process.stdout is not None
