@@ -16,7 +16,7 @@ NUM_FAULTS = 12
 
 
 def test_a_study_in_a_storm_ends_with_the_same_bits_and_leaves_nothing_behind(tmp_path):
-    epochs = 150
+    epochs = 180
     study = write_tiny_study(tmp_path, epochs=epochs, bases="[cross_entropy, ldam, focal]", seeds="[0, 1]")
     calm = tmp_path / "calm"
     folder = tmp_path / "storm"
