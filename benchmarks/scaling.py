@@ -172,8 +172,9 @@ def simulated_cluster(num_nodes: int, gpus_per_node: int, folder: Path) -> Itera
         "num_cpus": gpus_per_node,
         "object_store_memory": NODE_BYTES,
         "include_log_monitor": False,
+        "node_ip_address": "127.0.0.1",
+        "temp_dir": str(folder / "ray"),
     }
-    node |= {"node_ip_address": "127.0.0.1", "temp_dir": str(folder / "ray")}
     began = time.perf_counter()
     head = {**node, "num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "no_monitor": True}
     nodes = RayCluster(initialize_head=True, head_node_args=head)

@@ -36,16 +36,7 @@ class _Sums:
     state: StudyState
     future: Future[Results | None]
     rests_until: float = math.inf  # on the monotonic clock
-    has_failed: bool = False
     is_wanted: bool = False  # whether somebody was given these though there may be better ones
-
-    def are_stale(self, state: StudyState) -> bool:
-        """Whether there may be better ones, of `state`."""
-        return self.has_failed or self.state is not state
-
-    def may_follow(self, state: StudyState) -> bool:
-        """Whether these are to be replaced by those of `state`, now."""
-        return self.are_stale(state) and time.monotonic() >= self.rests_until
 
 
 class Library:
@@ -127,9 +118,9 @@ class Library:
             return None
         with self._lock:
             sums = self._sums.get(name)
-            if sums is None or sums.may_follow(stored.state):
+            if sums is None or self._may_replace(sums, stored.state):
                 sums = self._begin_sums(stored)
-            sums.is_wanted = sums.are_stale(stored.state)
+            sums.is_wanted = self._are_stale(sums, stored.state)
         try:
             return sums.future.result(WAIT_SECONDS)
         except NotYet:
@@ -157,7 +148,7 @@ class Library:
         with self._lock:
             for name, sums in list(self._sums.items()):
                 study = self._studies.get(name)
-                if study is not None and sums.is_wanted and sums.may_follow(study.state):
+                if study is not None and sums.is_wanted and self._may_replace(sums, study.state):
                     self._begin_sums(study)
         waiting = _waiting(self.store.drivers.alive())
         if waiting != self.waiting:
@@ -186,26 +177,33 @@ class Library:
         for known in (self._studies, self._versions, self._sums, self._done, self.unreadable, self.unsummed):
             known.pop(name, None)
 
+    def _are_stale(self, sums: _Sums, state: StudyState) -> bool:
+        """Whether there may be better ones, of `state`."""
+        return sums.state is not state or state.name in self.unsummed
+
+    def _may_replace(self, sums: _Sums, state: StudyState) -> bool:
+        return self._are_stale(sums, state) and time.monotonic() >= sums.rests_until
+
     def _begin_sums(self, stored: StoredStudy) -> _Sums:
         state = stored.state
         sums = self._sums[state.name] = _Sums(state, self._pool.submit(self._sum_up, stored, state))
         return sums
 
     def _sum_up(self, stored: StoredStudy, state: StudyState) -> Results | None:
-        begun, former = time.monotonic(), self.unsummed.pop(state.name, "")
+        begun, former, problem = time.monotonic(), self.unsummed.get(state.name), None
         try:
             self._done[state.name] = summarise(stored.report_input(state))
+            self.unsummed.pop(state.name, None)
         except Exception as error:  # deleted or damaged meanwhile, or our mistake: whoever looks is told
-            self.unsummed[state.name] = _words_of(error)
-            if self.unsummed[state.name] != former:  # else it was logged before
+            self.unsummed[state.name] = problem = _words_of(error)
+            if problem != former:  # else it was logged before
                 log.exception("the numbers of %s cannot be summed up", state.name)
-        has_failed = state.name in self.unsummed
-        now = time.monotonic()
-        rest = MOST_REST_SECONDS if has_failed else min(REST * (now - begun), MOST_REST_SECONDS)
+        ended = time.monotonic()
+        rest = min(REST * (ended - begun), MOST_REST_SECONDS) if problem is None else MOST_REST_SECONDS
         with self._lock:
             if (sums := self._sums.get(state.name)) is not None:
-                sums.has_failed, sums.rests_until = has_failed, now + rest
-        if not has_failed or self.unsummed[state.name] != former:
+                sums.rests_until = ended + rest
+        if problem is None or problem != former:
             self.touch()
         return self._done.get(state.name)
 

@@ -114,10 +114,8 @@ class TrialWorker:
     ) -> Generator[TrialProgress, None, None]:
         claim: Claim | None = None
         try:
-            if watchdog is not None:
-                watchdog.rest()  # to decode and pack all images of a node can take hours
             source, split, parts = self._as_planned(config, key)
-            if watchdog is not None:
+            if watchdog is not None:  # not before: to decode and pack all images of a node can take hours
                 watchdog.expect_epoch()
             claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self.facts)
             if hung is not None:  # in the process before this one; it would again

@@ -35,7 +35,6 @@ class Watchdog:
         make_folder(self._path.parent)
         with store_errors("write", self._path):
             self._file = self._path.open("w", encoding="utf-8")
-        self.expect_epoch()
         return self
 
     def __exit__(

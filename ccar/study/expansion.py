@@ -18,7 +18,7 @@ from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
 from ccar.study.yaml_source import KeyPath
 from ccar.training.config import Pretrained, TrialConfig
-from ccar.training.recipe import StepSchedule, changed_recipe
+from ccar.training.recipe import Recipe, StepSchedule, changed_recipe
 
 if TYPE_CHECKING:
     from ccar.data.image_set import SourceData
@@ -224,6 +224,7 @@ def fingerprints_of(study: Study, source: SourceData) -> dict[Setting, str]:
     from ccar.data.long_tail import data_fingerprint, split_long_tailed
 
     problems = _vector_problems(study, len(source.class_names))
+    cells = cells_of(study)
     fingerprints: dict[Setting, str] = {}
     for index, factor in enumerate(study.data.imbalance_factors):
         data = study.data.at(factor)
@@ -236,7 +237,8 @@ def fingerprints_of(study: Study, source: SourceData) -> dict[Setting, str]:
             fingerprints[factor, seed] = data_fingerprint(source.fingerprint, split)
         class_counts = splits[study.seeds[0]].class_counts
         problems += _objective_problems(study, factor, class_counts)
-        problems += _recipe_problems(study, factor, sum(class_counts))
+        recipes = dict.fromkeys(cell.config.recipe for cell in cells if cell.config.data.imbalance_factor == factor)
+        problems += _recipe_problems(study, factor, recipes, sum(class_counts))
     if problems:
         raise StudyFileError(sorted(set(problems), key=lambda problem: (problem.line or 0, problem.message)))
     return fingerprints
@@ -311,13 +313,14 @@ def _objective_problems(study: Study, factor: ImbalanceFactorValue, class_counts
             yield study.problem(("search", "objectives", index), message, hint)
 
 
-def _recipe_problems(study: Study, factor: ImbalanceFactorValue, num_images: int) -> Iterator[Problem]:
+def _recipe_problems(
+    study: Study, factor: ImbalanceFactorValue, recipes: Iterable[Recipe], num_images: int
+) -> Iterator[Problem]:
     """What is wrong with the recipes once it is known how many images there are to train on."""
     from ccar.training.schedule import num_epochs, steps_per_epoch
 
     where, rule = f"at imbalance factor {plain(factor)}", study.early_stopping
-    cells = (cell for cell in cells_of(study) if cell.config.data.imbalance_factor == factor)
-    for recipe in dict.fromkeys(cell.config.recipe for cell in cells):
+    for recipe in recipes:
         try:
             steps_per_epoch(recipe, num_images)
         except UserError as error:
@@ -338,7 +341,7 @@ def _recipe_problems(study: Study, factor: ImbalanceFactorValue, num_images: int
                 "expected all of them before the last epoch"
             )
             yield study.problem(("recipe",), message, "change schedule.milestones, or train longer")
-        if rule is not None and rule.grace_epochs >= epochs:
+        if recipe == study.recipe and rule is not None and rule.grace_epochs >= epochs:  # no other one is stopped early
             message = (
                 f"early_stopping.grace_epochs is out of range: found {rule.grace_epochs} and {length}, expected less "
                 "than these"

@@ -314,12 +314,11 @@ class Methods(Part):
             points = (point for grid in self.reweighting or () if grid.omega is not None for point in grid.points())
             methods.extend(_method(base, *point) for point in dict.fromkeys(points))
         known = {method.label: method for method in methods}
-        extras: dict[int, Method] = {}
-        # What reads a network in another way takes after the method that trains it, wherever in the file that stands.
-        for index in sorted(range(len(self.extra)), key=lambda index: not self.extra[index].procedure.trains):
-            extras[index] = self.extra[index].method(known)
-            known.setdefault(extras[index].label, extras[index])
-        return [*methods, *(extras[index] for index in range(len(self.extra)))]
+        for extra in self.extra:  # what reads a network in another way may stand before the method that trains it
+            if extra.procedure.trains:
+                method = extra.method(known)
+                known.setdefault(method.label, method)
+        return [*methods, *(extra.method(known) for extra in self.extra)]
 
     @cached_property
     def by_label(self) -> Mapping[str, Method]:

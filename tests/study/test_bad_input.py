@@ -604,6 +604,12 @@ class TestWithData:
         (problem,) = caught.value.problems
         assert problem.message.startswith("early_stopping.grace_epochs is out of range: found 10 and 20 iterations")
 
+    def test_a_grace_period_says_nothing_of_methods_with_a_recipe_of_their_own(self, study_file, ten_classes):
+        stopping = "early_stopping: {algorithm: asha, grace_epochs: 2}"
+        short = "  extra:\n    - {base: ldam, recipe: {iterations: 5}}\n"
+        path = study_file((FACTORS, "imbalance_factors: 2"), (SEEDS, f"{short}{stopping}\n{SEEDS}"))
+        assert len(plan_trials(load_study(path), ten_classes)) == 14
+
     def test_an_objective_whose_group_has_no_class(self, study_file, ten_classes):
         search = "search: {algorithm: tpe, num_samples: 5, omega: [0.1, 1.0], objectives: [few, many]}"
         path = study_file((FACTORS, "imbalance_factors: 2"), (f"    {OMEGA}\n", ""), (SEEDS, f"{search}\n{SEEDS}"))
