@@ -57,12 +57,9 @@ def submit(
 
     here = Places.of(store or os.environ.get("CCAR_STORE") or DEFAULT_STORE, None)
     limits = Limits(max_device_hours=max_device_hours, trials_at_once=trials_at_once, priority=priority)
-    submission, is_new, plan = submit_study(file, here, address, store, limits)
+    submission, said = submit_study(file, here, address, store, limits)
     print(submission.id)
-    if not is_new:
-        talk.print(f"{submission.id} is under way with this very study; nothing was submitted", markup=False)
-        return
-    lines = [plan, f"follow   ccar logs {submission.id} --follow", f"look     ccar status {submission.id}"]
+    lines = [said, f"follow   ccar logs {submission.id} --follow", f"look     ccar status {submission.id}"]
     talk.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 

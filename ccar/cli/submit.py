@@ -19,9 +19,7 @@ from ccar.study.expansion import cells_of, open_cells_of, plan_cells
 from ccar.study.plan import Capacity, Plan, plan_of
 
 
-def submit_study(
-    file: Path, places: Places, address: str, store: str | None, limits: Limits
-) -> tuple[Submission, bool, str]:
+def submit_study(file: Path, places: Places, address: str, store: str | None, limits: Limits) -> tuple[Submission, str]:
     """Check and plan a study on this machine, then submit it.
 
     Args:
@@ -32,7 +30,7 @@ def submit_study(
         limits: how much the study may take.
 
     Returns:
-        The submission, whether it is new, and the plan in words.
+        The submission, which may be one that is under way with the same, and what comes of it in words.
 
     Raises:
         StudyFileError: all that is wrong with the file, or with its images if this machine has them.
@@ -44,7 +42,15 @@ def submit_study(
     check_device_hours(study, plan, limits.max_device_hours)
     request = Request(study=study.name, text=study.text, store=store, options=_options(limits))
     submission, is_new = submit(JobServer.connect(address), request)
-    return submission, is_new, cost_text(study, plan)
+    return submission, cost_text(study, plan) if is_new else _under_way_text(submission, request)
+
+
+def _under_way_text(submission: Submission, request: Request) -> str:
+    text = f"{submission.id} is under way with this very study; nothing was submitted"
+    if tuple(request.options) == submission.options:
+        return text
+    limits = " ".join(submission.options) or "none"
+    return f"{text}, and its limits stay as they are ({limits}): `ccar stop {submission.id}` makes room for others"
 
 
 def plan_here(study: Study, places: Places) -> Plan:

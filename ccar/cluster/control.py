@@ -15,7 +15,7 @@ class RunControl(Protocol):
 
     def begin(self, cluster: str, slots: int, devices: float) -> None:
         """Ray is there: which cluster it is, how many of the study's trials all of it holds, and the GPUs of each
-        (CPUs, in a study without)."""
+        (CPUs, in a study without). Told once more when it is known how many trials are to share a GPU."""
 
     def resized(self, slots: int) -> None:
         """The cluster has grown or shrunk: so many of the study's trials all of it holds now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ccar.cluster.packing import Load
+from ccar.cluster.turn import Turn
 from ccar.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 SECONDS_TO_WARM_UP = 5.0
 SECONDS_TO_MEASURE = 10.0
-SECONDS_TO_PLACE = 5
+SECONDS_TO_PLACE = 5.0
+
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 _NUMBER = "what each trial takes can be said, too: for example `resources: {gpus: 1}` in the study file"
 
@@ -28,7 +32,9 @@ _NUMBER = "what each trial takes can be said, too: for example `resources: {gpus
 class GpuProbe:
     """Tries one trial on a GPU of the cluster that Ray is connected to."""
 
-    def __init__(self, trial: TrialConfig, cpus: float, say: Callable[[str], None], *, cache_dir: Path) -> None:
+    def __init__(
+        self, trial: TrialConfig, cpus: float, say: Callable[[str], None], *, cache_dir: Path, turn: Turn
+    ) -> None:
         """Nothing is tried yet.
 
         Args:
@@ -36,7 +42,9 @@ class GpuProbe:
             cpus: of each.
             say: is told what it waits for.
             cache_dir: for decoded images, on nodes that name no other.
+            turn: of the study, among those that share the cluster.
         """
+        self._turn = turn
         self._trial = trial
         self._cpus = cpus
         self._say = say
@@ -56,7 +64,12 @@ class GpuProbe:
 
         Raises:
             UserError: one trial alone died.
+            RunIsOver: the run is paused, or to end.
         """
+        with self._turn:
+            return self._load(count)
+
+    def _load(self, count: int) -> Load | None:
         # All of them in one bundle: so they are on the same GPU.
         group = placement_group([{"CPU": self._cpus * count, "GPU": 1}])
         try:
@@ -66,9 +79,9 @@ class GpuProbe:
             actors = [actor.options(scheduling_strategy=there).remote() for _ in range(count)]
             what = self._trial.model_dump_json(), str(self._cache_dir), max(1, int(self._cpus))
             try:
-                ray.get([one.load.remote(*what) for one in actors])
+                self._answers([one.load.remote(*what) for one in actors])
                 for seconds in (SECONDS_TO_WARM_UP, SECONDS_TO_MEASURE):
-                    loads = ray.get([one.measure.remote(seconds) for one in actors])
+                    loads = self._answers([one.measure.remote(seconds) for one in actors])
                     if None in loads:
                         return None
             except ray.exceptions.RayError as error:
@@ -84,13 +97,21 @@ class GpuProbe:
 
     def _wait_for(self, group: PlacementGroup, count: int) -> None:
         """Until a GPU is free; what is waited for is said when that is not at once."""
-        if not group.wait(SECONDS_TO_PLACE):
-            self._say(
-                f"gpus: auto: waits for a free GPU and {self._cpus * count:g} CPUs beside it, to measure on; "
-                "a number of `gpus` in the study file needs no measurement"
-            )
-            while not group.wait(SECONDS_TO_PLACE):
-                pass
+        to_say = time.monotonic() + SECONDS_TO_PLACE
+        while not group.wait(_SECONDS_BETWEEN_LOOKS):
+            self._turn.go_on()
+            if time.monotonic() >= to_say:
+                self._say(
+                    f"gpus: auto: waits for a free GPU and {self._cpus * count:g} CPUs beside it, to measure on; "
+                    "a number of `gpus` in the study file needs no measurement"
+                )
+                to_say = math.inf
+
+    def _answers(self, calls: list[Any]) -> list[Any]:
+        """What the actors answer, all at once; images may have to be decoded first, which can take long."""
+        while ray.wait(calls, num_returns=len(calls), timeout=_SECONDS_BETWEEN_LOOKS)[1]:
+            self._turn.go_on()
+        return list(ray.get(calls))
 
 
 class _Prober:

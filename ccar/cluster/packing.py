@@ -91,6 +91,7 @@ class Packing:
         Raises:
             UserError: one trial alone does not fit, or dies.
             StoreError: it cannot be noted.
+            RunIsOver: the run was ended or paused meanwhile; nothing is noted.
         """
         if self._asked.gpus != "auto" or self._trial is None:
             return self._asked

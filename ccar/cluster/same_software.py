@@ -10,7 +10,7 @@ import ray
 
 from ccar.cluster.node_facts import software
 from ccar.cluster.survey import answers, living_nodes, name_of, on_node
-from ccar.errors import WrongNode
+from ccar.errors import ClusterError, WrongNode
 
 _HINT = "install the same Python and the same requirements.lock on every node; `ccar doctor` says more"
 
@@ -20,18 +20,28 @@ def check_nodes() -> None:
 
     Raises:
         WrongNode: some differ; they are named.
-        ClusterError: some node did not answer.
+        ClusterError: some node lives and did not answer.
     """
     nodes = living_nodes()
     names = [name_of(node, number) for number, node in enumerate(nodes)]
     look: Any = ray.remote(num_cpus=0)(software)  # waits for no trial to end
-    found = answers([look.options(scheduling_strategy=on_node(node)).remote() for node in nodes], names)
+    try:
+        found = answers([look.options(scheduling_strategy=on_node(node)).remote() for node in nodes], names)
+    except ClusterError:
+        if all(node in map(_id, living_nodes()) for node in map(_id, nodes)):
+            raise
+        check_nodes()  # one has died meanwhile, and a cluster goes on without it
+        return
     wanted = software()
     wrong = [
         f"{name} has {text}" for name, there in zip(names, found, strict=True) if (text := differences(wanted, there))
     ]
     if wrong:
         raise WrongNode("; ".join(wrong), hint=_HINT)
+
+
+def _id(node: dict[str, Any]) -> str:
+    return str(node["NodeID"])
 
 
 def check_this_node(wanted: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 import shlex
 from collections.abc import Sequence
@@ -65,23 +66,24 @@ def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
     Raises:
         UserError: another version of the study is under way, or the code is too large.
     """
+    store = spelt(request.store)
     with packaged(request.text) as folder:
         while True:
             before = [known for known in submissions(server) if known.study == request.study]
             for known in before:
-                if known.job.is_active and known.store == request.store:
+                if known.job.is_active and known.store == store:
                     return _same_version(known, request), False
             job_id = f"{request.study}_{1 + max((known.number for known in before), default=0)}"
             created = server.submit(
                 job_id,
                 _entrypoint(request.options),
                 folder=folder,
-                environment={**environment(request.store), DRIVER_NAME: job_id},
+                environment={**environment(store), DRIVER_NAME: job_id},
                 metadata={
                     "ccar_study": request.study,
                     "ccar_version": request.version,
                     "ccar_options": json.dumps(list(request.options)),
-                    **({"ccar_store": request.store} if request.store else {}),
+                    **({"ccar_store": store} if store else {}),
                 },
             )
             if created:
@@ -89,17 +91,30 @@ def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
 
 
 def environment(store: str | None) -> dict[str, str]:
-    """The variables of a job of ours; nothing secret.
+    """The variables of a job of ours on this store; nothing secret.
 
     Raises:
-        UserError: the store is named relative to a folder, which on the cluster would be that of the job.
+        UserError: see `spelt`.
     """
-    if store and not store.startswith(("/", "s3://")):
-        raise UserError(
-            f"a cluster's store is named by its whole path: found {store}",
-            hint="--store /FOLDER, on a path that all of its nodes share, or --store s3://BUCKET/PREFIX",
-        )
-    return {"CCAR_STORE": store} if store else {}
+    return {"CCAR_STORE": where} if (where := spelt(store)) else {}
+
+
+def spelt(store: str | None) -> str | None:
+    """The address of a cluster's store in the one spelling by which submissions are compared.
+
+    Raises:
+        UserError: it is relative to a folder, which on the cluster would be that of the job.
+    """
+    if not store:
+        return None
+    if store.startswith("s3://"):
+        return store.rstrip("/")
+    if store.startswith("/"):
+        return posixpath.normpath(store)
+    raise UserError(
+        f"a cluster's store is named by its whole path: found {store}",
+        hint="--store /FOLDER, on a path that all of its nodes share, or --store s3://BUCKET/PREFIX",
+    )
 
 
 def submissions(server: JobServer) -> list[Submission]:

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from ccar.cluster.ray_session import ray_session
 from ccar.cluster.room import MOST_ASKED_FOR, Room
 from ccar.cluster.same_software import check_nodes, check_this_node
 from ccar.cluster.scratch import scratch_folder
+from ccar.cluster.turn import RunIsOver, Turn
 from ccar.cluster.watchdog import HANG_SECONDS
 from ccar.cluster.worker import NewWorker, Worker, Workplace, cache_folder
 from ccar.errors import StoreError, WrongNode
@@ -103,15 +104,17 @@ def run_on_ray(
         room = Room(place.resources, is_fixed=place.address is None)
         adapter = _SourceSearcher(source, place, early_stopping is not None, room, listener, control, new_worker)
         if room.wait(adapter.num_without_room, adapter.cannot_go_on, listener.waits_for):
-            if place.packing is not None:
-                room.fit(place.packing.measured(partial(GpuProbe, cache_dir=place.cache_dir)))
-            devices = room.resources.gpu_share or room.resources.cpus
-            control.begin(ray.get_runtime_context().gcs_address, room.slots, devices)
-            rules = None
-            if early_stopping is not None:
-                rules = StoppingRules(early_stopping, _compared(source, TrialStore(place.store)))
-            tuner = _tuner(adapter, room.resources, rules, scratch)
-            tuner.fit()
+            with suppress(RunIsOver):
+                _join(control, room)
+                if place.packing is not None:
+                    probe_of = partial(GpuProbe, cache_dir=place.cache_dir, turn=Turn(control))
+                    room.fit(place.packing.measured(probe_of))
+                    _join(control, room)
+                rules = None
+                if early_stopping is not None:
+                    rules = StoppingRules(early_stopping, _compared(source, TrialStore(place.store)))
+                tuner = _tuner(adapter, room.resources, rules, scratch)
+                tuner.fit()
         unfinished = not adapter.done or adapter.summary.crowded
         adapter.summary.interrupted = unfinished and not adapter.summary.is_cut_short
         # Handles of actors call Ray when they are freed, which ends this process while Ray shuts down: the tuner stays
@@ -120,6 +123,12 @@ def run_on_ray(
         let_go()  # 1.2 s, in which it mostly waits for Ray's processes
         listener.all_ended(adapter.summary)
         return adapter.summary
+
+
+def _join(control: RunControl, room: Room) -> None:
+    """Become one of those who share the cluster."""
+    devices = room.resources.gpu_share or room.resources.cpus
+    control.begin(ray.get_runtime_context().gcs_address, room.slots, devices)
 
 
 def _tuner(adapter: _SourceSearcher, resources: Resources, rules: StoppingRules | None, scratch: Path) -> tune.Tuner:

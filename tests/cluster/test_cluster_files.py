@@ -12,6 +12,8 @@ import kubernetes_validate
 import pytest
 import ray
 import yaml
+from packaging.version import Version
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from tests.cluster.kuberay_fields import RAY_CLUSTER, RAY_JOB
 
@@ -50,6 +52,33 @@ def test_kubernetes_takes_every_pod(name):
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
     assert mounted == {volume["name"] for volume in template["spec"].get("volumes", [])}
+
+
+def test_the_autoscaler_of_ray_reads_the_same_sizes_from_it():
+    cluster = kuberay("RayCluster")
+    cluster["metadata"]["namespace"] = "ccar"  # Kubernetes fills it in
+    kinds = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
+    assert {name: (kind["min_workers"], kind["max_workers"]) for name, kind in kinds.items()} == {
+        "headgroup": (0, 0),
+        **{
+            group["groupName"]: (group["minReplicas"], group["maxReplicas"])
+            for group in cluster["spec"]["workerGroupSpecs"]
+        },
+    }
+    assert kinds["headgroup"]["resources"]["CPU"] == 0
+    assert kinds["gpu"]["resources"]["GPU"] == 1
+    assert "GPU" not in kinds["cpu"]["resources"]
+
+
+def test_the_operator_of_kuberay_would_take_it():
+    """By the rules of its `validation.go` that no schema has."""
+    cluster, job = kuberay("RayCluster"), kuberay("RayJob")
+    assert all(re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", one["metadata"]["name"]) for one in (cluster, job))
+    assert Version(str(cluster["spec"]["rayVersion"])) >= Version("2.52")  # since when it hands tokens on
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    assert all("labels" not in group["rayStartParams"] for group in groups)
+    assert job["spec"]["clusterSelector"]["ray.io/cluster"] == cluster["metadata"]["name"]
+    assert job["spec"]["submissionMode"] != "SidecarMode"  # not with a cluster that is there already
 
 
 @pytest.mark.parametrize(("kind", "fields"), [("RayCluster", RAY_CLUSTER), ("RayJob", RAY_JOB)])

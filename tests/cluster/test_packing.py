@@ -12,10 +12,12 @@ import pytest
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from ccar.cluster import gpu_probe
+from ccar.cluster.control import Unlimited
 from ccar.cluster.packing import Load, Packing, trials_per_gpu
 from ccar.cluster.ray_session import ray_session
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.tune_runner import Place, run_on_ray
+from ccar.cluster.turn import Turn
 from ccar.errors import UserError
 from ccar.store.gpu_notes import GpuNote
 from ccar.store.trial_store import TrialStore
@@ -127,14 +129,14 @@ def test_a_number_in_the_study_file_is_taken_as_it_is(tmp_path, store):
 ONE_GPU = {"RAY_OVERRIDE_RESOURCES": '{"GPU": 1}'}
 
 
-def run(study, store, said, monkeypatch):
+def run(study, store, said, monkeypatch, control=None):
     for name, value in ONE_GPU.items():
         monkeypatch.setenv(name, value)
     cache = Path(os.environ["CCAR_CACHE"])
     packing = packing_of(study, store, said)
     place = Place(store=store.address, cache_dir=cache, resources=study.resources, packing=packing)
     source = RemainingTrials(source_of(study, store), store, stops_early=False)
-    return run_on_ray(source, place, None, Silent())
+    return run_on_ray(source, place, None, Silent(), control)
 
 
 @pytest.mark.long
@@ -150,6 +152,35 @@ def test_a_run_measures_with_trials_of_its_own_and_keeps_nothing_of_them(study, 
     assert note is not None
     assert note.trials_per_gpu in (1, 2, 4)  # by what else this machine does
     assert [store.read(key).status for key in store.keys()] == ["finished"] * 2  # noqa: SIM118
+
+
+class SharedCluster(Unlimited):
+    """Others train there at first; what is measured takes the place of a trial, and somebody pauses the run by then."""
+
+    def __init__(self):
+        self.told = []
+        self.is_over = False
+
+    def begin(self, cluster, slots, devices):
+        self.told.append(("begins", slots, devices))
+
+    def trials_at_once(self, running, left):
+        self.told.append((running, left))
+        if running:
+            threading.Timer(2.0, lambda: setattr(self, "is_over", True)).start()
+        return 0 if self.told.count((0, 1)) < 3 else 1
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_a_measurement_waits_for_the_turn_of_its_study_and_ends_with_it(study, store, monkeypatch):
+    monkeypatch.setattr(gpu_probe, "SECONDS_TO_MEASURE", 600.0)
+    control = SharedCluster()
+    summary = run(study, store, [], monkeypatch, control)
+    assert control.told == [("begins", 1, 1.0), (0, 1), (0, 1), (0, 1), (1, 0), (0, 1)]
+    assert summary.interrupted
+    assert store.gpu_notes.read(source_of(study, store).known[0].config, 0.5) is None
+    assert store.keys() == []
 
 
 # A trial with omega runs out of memory where it has to share its GPU.
@@ -193,7 +224,8 @@ def test_a_probe_says_that_it_waits_for_a_gpu_and_what_its_trial_died_of(study, 
         monkeypatch.setenv(name, value)
     said = []
     trial = source_of(study, store).known[0].config
-    probe = gpu_probe.GpuProbe(trial, 0.5, said.append, cache_dir=Path(os.environ["CCAR_CACHE"]))
+    cache, turn = Path(os.environ["CCAR_CACHE"]), Turn(Unlimited())
+    probe = gpu_probe.GpuProbe(trial, 0.5, said.append, cache_dir=cache, turn=turn)
     with ray_session(None):
         other = placement_group([{"GPU": 1}])
         assert other.wait(60)

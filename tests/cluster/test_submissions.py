@@ -6,7 +6,7 @@ import pytest
 
 from ccar.cli.submit import _options
 from ccar.cluster.allowance import Limits
-from ccar.cluster.submissions import environment
+from ccar.cluster.submissions import environment, spelt
 from ccar.errors import UserError
 
 
@@ -20,6 +20,18 @@ def test_a_store_that_would_lie_in_the_folder_of_the_job_is_refused(store):
 @pytest.mark.parametrize("store", ["/shared/trials", "s3://bucket/trials"])
 def test_a_store_that_all_nodes_know_goes_along(store):
     assert environment(store) == {"CCAR_STORE": store}
+
+
+@pytest.mark.parametrize(
+    ("store", "same"),
+    [
+        ("/shared/./trials/", "/shared/trials"),
+        ("/shared//trials", "/shared/trials"),
+        ("s3://b/trials/", "s3://b/trials"),
+    ],
+)
+def test_a_store_has_one_spelling_by_which_submissions_are_compared(store, same):
+    assert spelt(store) == spelt(same) == same
 
 
 def test_limits_go_along_as_they_were_given():
