@@ -8,7 +8,7 @@ from ccar.cluster import same_software, survey
 from ccar.cluster.ray_session import ray_session
 from ccar.errors import ClusterError
 
-GONE = {"NodeID": "ff" * 28, "NodeManagerAddress": "127.0.0.9", "Resources": {}, "Alive": True}
+GONE = {"NodeID": "ab" * 28, "NodeManagerAddress": "127.0.0.9", "Resources": {}, "Alive": True}
 
 
 @pytest.mark.ray
