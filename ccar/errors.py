@@ -59,6 +59,10 @@ class StoreError(CcarError):
     """The trial store cannot be read or written."""
 
 
+class Damaged(StoreError):
+    """A file of the store is missing, or is not what was written."""
+
+
 class StoreUnreachable(StoreError, UserError):
     """There is no store at the address that was given, or none that lets us in."""
 

@@ -426,6 +426,12 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        hint = "choose one that this user may use"
+        _print_error(UserError(f"cannot use {error.filename}: {error.strerror}", hint=hint))
+        sys.exit(EXIT_WRONG_INPUT)
     finally:
         # Python's last collections would look at every object of every module: 0.8 s after a run. A process that has
         # trained itself needs them: libraries of torch complain about what is left.

@@ -31,5 +31,5 @@ def _tell(address: str, wanted: str, what: str) -> str:
     submission = find(server, wanted)
     if not submission.job.is_active:
         raise UserError(f"{submission.id} has ended", hint="submit it again to go on")
-    ask(server, submission.store, [what, submission.id])
+    ask(server, submission.store, [what, submission.driver])
     return submission.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Places:
         """
         trials = TrialStore(store)
         root = trials.root
-        if root.exists() and not root.is_dir():
+        if is_there(root) and not is_folder(root):
             raise UserError(f"the store {root} is not a folder", hint="choose another one: --store DIR")
         return cls(
             store=trials,
@@ -49,3 +50,13 @@ class Places:
     def report_dir(self, study: str) -> Path:
         """Where the report of a study goes when nobody says otherwise: a folder of this machine."""
         return self.store.root / "reports" / study
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; False where this user may not look, as on a laptop for a path of a cluster's nodes."""
+    return os.path.isdir(path)  # noqa: PTH112  (Path.is_dir raises)
+
+
+def is_there(path: Path) -> bool:
+    """The same of anything."""
+    return os.path.exists(path)  # noqa: PTH110

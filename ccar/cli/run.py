@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from ccar.cli.study_view import StudyView
 from ccar.cluster.address import find_cluster
 from ccar.cluster.allowance import Allowance, Limits
 from ccar.cluster.events import RunSummary, TrialProgress
+from ccar.cluster.fair_share import name_of
 from ccar.cluster.interruption import Interruption
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.seat import Seat
@@ -158,7 +159,7 @@ def _seat(view: StudyView, address: str | None, limits: Limits, talk: Console) -
     name = os.environ.get(DRIVER_NAME) or f"{view.study.name}_{platform.node()}-{os.getpid()}"
 
     def say(text: str) -> None:
-        talk.print(f"{name} {text}", markup=False, highlight=False, soft_wrap=True)
+        talk.print(f"{name_of(name)} {text}", markup=False, highlight=False, soft_wrap=True)
 
     drivers = view.places.store.drivers
     with Seat(
@@ -274,9 +275,14 @@ class _RunListener:
 
         store, uri, study = self._view.places.store, self._view.places.tracking_uri, self._view.study.name
 
+        depth = 0
+
         def outbox_depth() -> int:
-            record = store.study(study)
-            return len(Outbox(store, uri).pending(record)) if record is not None else 0
+            nonlocal depth
+            with suppress(CcarError):  # a hiccup of the store: nobody's run ends by a gauge
+                record = store.study(study)
+                depth = len(Outbox(store, uri).pending(record)) if record is not None else 0
+            return depth
 
         return RunMetrics(study, self._source.num_trials, self._source.num_done, outbox_depth)
 

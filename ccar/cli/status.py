@@ -36,12 +36,7 @@ def status_of(address: str, wanted: str | None) -> tuple[list[Row], list[str]]:
         else:
             progress |= {(store, str(run["study"])): run for run in standing["runs"]}
             drivers |= standing["drivers"]
-    rows = [
-        _row(
-            server, one, progress.get((one.store, one.study), {}), drivers.get(one.id, {}) if one.job.is_active else {}
-        )
-        for one in found
-    ]
+    rows = [_row(server, one, progress.get((one.store, one.study), {}), drivers.get(one.driver, {})) for one in found]
     return rows, trouble
 
 
@@ -61,6 +56,8 @@ def state_of(job: Job) -> str:
 
 
 def _row(server: JobServer, submission: Submission, counts: Mapping[str, object], driver: Mapping[str, object]) -> Row:
+    if not submission.job.is_active:
+        driver = {}  # it may be taken for alive a while longer
     return {
         "id": submission.id,
         "state": driver.get("state", state_of(submission.job)),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ccar.cli.places import Places
+from ccar.cli.places import Places, is_folder
 from ccar.cli.plan import check_device_hours, duration, plan_of_view
 from ccar.cli.study_view import StudyView
 from ccar.cluster.allowance import Limits
 from ccar.cluster.jobs import JobServer
 from ccar.cluster.submissions import Request, Submission, submit
-from ccar.errors import StoreUnreachable
+from ccar.errors import StoreError
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import Study, load_study
 from ccar.study.expansion import cells_of, open_cells_of, plan_cells
@@ -57,12 +58,13 @@ def plan_here(study: Study, places: Places) -> Plan:
     """What running the study takes, as far as this machine can tell: it need not have the images or the store."""
     try:
         return _plan(study, places)
-    except StoreUnreachable:  # a bucket that the cluster sees, and this machine does not
-        return _plan(study, replace(places, store=TrialStore(places.store.root)))
+    except StoreError:  # a bucket or a folder that the cluster sees, and this machine does not
+        with tempfile.TemporaryDirectory() as nothing:
+            return _plan(study, replace(places, store=TrialStore(nothing)))
 
 
 def _plan(study: Study, places: Places) -> Plan:
-    if study.data.root is None or study.data.root.is_dir():
+    if study.data.root is None or is_folder(study.data.root):
         return plan_of_view(StudyView.of(study, places, pack=False))
     unseen = {(factor, seed): "" for factor in study.data.imbalance_factors for seed in study.seeds}
     trials = plan_cells(cells_of(study), study.seeds, unseen)

@@ -37,6 +37,7 @@ class Allowance:
         self._devices = 0.0  # GPUs, or CPUs in a study without, of each trial
         self._seat = seat
         self._running = 0
+        self._has_paused = False
         self._device_seconds = 0.0
         self._counted_at = time.monotonic()
 
@@ -55,7 +56,9 @@ class Allowance:
     def is_over(self) -> bool:
         """Whether to stop all trials at their last checkpoint and end, for good or for the time of a pause."""
         self._count()
-        return self._interruption.is_over or self.is_spent or (self._seat is not None and self._seat.is_to_pause)
+        if self._seat is not None and self._seat.is_to_pause:
+            self._has_paused = True  # it takes some seconds to end, and may be resumed by then
+        return self._interruption.is_over or self.is_spent or self._has_paused
 
     def begin(self, cluster: str, slots: int, devices: float) -> None:
         """Ray is there: take a seat among those who share the cluster."""
@@ -77,14 +80,15 @@ class Allowance:
         return min(self.most, self._seat.may_run(running, left, self._device_seconds))
 
     def outlasts_pause(self) -> bool:
-        """After a run that ended before it was done: wait while it is to pause; then, whether it is to go on."""
+        """After a run that ended before it was done: if by a pause, wait for its end; then, whether it is to go on."""
         self._running = 0
-        if self._seat is None or not self._seat.is_to_pause:
+        if self._seat is None or not self._has_paused:
             return False
         self._seat.may_run(0, 0, self._device_seconds)
         while self._seat.is_to_pause and not self._interruption.is_over:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        return not self._interruption.is_over
+        self._has_paused = False
+        return not self.is_over
 
     def _count(self) -> None:
         now = time.monotonic()

@@ -91,20 +91,17 @@ class StoppingRules:
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types for Tune
     """First come, first served; asks the stopping rules about the trials of a `Cell.may_stop`."""
 
-    def __init__(self, rules: StoppingRules | None, lost_worker: Callable[[str], None]) -> None:
+    def __init__(self, rules: StoppingRules | None, may_start: Callable[[int], bool]) -> None:
         """Prepare for one run.
 
         Args:
             rules: early stopping; None lets every trial run to its end.
-            lost_worker: is told the id of each trial that comes again because its process died.
+            may_start: says whether one more trial may start, if so many of those under way have ended.
         """
         super().__init__()
         self._rules = rules
-        self._lost_worker = lost_worker
-
-    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
-        if trial.num_failures:
-            self._lost_worker(trial.trial_id)
+        self._may_start = may_start
+        self._idle: Any = None  # Tune's store of warm processes without a trial; none before one has ended
 
     def choose_trial_to_run(self, tune_controller: object) -> None:
         """No choice: Tune starts all that are pending, in order.
@@ -113,12 +110,18 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         while its own is starting. That one would be given up, and trials that are shorter than a start would never get
         another process: not on a node that joins, and not in the place of one that died.
         """
+        if self._idle is not None and self._idle.num_cached_objects:
+            self._idle._may_keep_one = self._may_start(0)
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         stops = self._tell(trial, result, decided=result["replayed"]) and not result["replayed"]
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
-    def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ANN401
+        # Tune would keep a process, and with it a GPU, for a trial that may be long in coming: when it is the turn of
+        # other studies, which wait for what it holds.
+        self._idle = tune_controller._actor_cache
+        self._idle._may_keep_one = self._may_start(1)
         self._tell(trial, result, decided=True)  # the last epoch of a trial comes with its end
         _forget_numbers(trial)
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+APART = "~"  # between what people call a driver, and what makes its id the only one of its store
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
@@ -34,6 +36,11 @@ class Contender:
         """How many trials it would have under way if it were alone."""
         wanted = 0 if self.paused else self.running + self.left
         return wanted if self.at_once is None else min(wanted, self.at_once)
+
+
+def name_of(driver_id: str) -> str:
+    """What people call it."""
+    return driver_id.partition(APART)[0]
 
 
 def shares(contenders: Sequence[Contender]) -> Mapping[str, int]:
@@ -62,6 +69,8 @@ def may_run(contenders: Sequence[Contender], own_id: str) -> int:
     wait for that.
     """
     own = next(one for one in contenders if one.id == own_id)
+    if len(contenders) == 1:  # what follows comes to the same, trial by trial
+        return max(own.running, min(own.wanted, own.slots))
     more = shares(contenders)[own_id] - own.running
     held = sum((one.running * one.size for one in contenders), Fraction(0))
     return own.running + max(0, min(more, int((1 - held) / own.size)))
@@ -79,11 +88,11 @@ def queue(contenders: Sequence[Contender]) -> Mapping[str, str]:
 def _reason(one: Contender, contenders: Sequence[Contender], granted: Mapping[str, int]) -> str | None:
     """What a study that trains nothing waits for; None when it is about to start."""
     if granted[one.id] > 0:
-        holders = [other.id for other in contenders if other.running > granted[other.id]]
+        holders = [name_of(other.id) for other in contenders if other.running > granted[other.id]]
         return f"a trial of {_and(holders)} has to end" if holders else None
     ahead = [other for other in contenders if granted[other.id] > 0]
-    higher = [f"{other.id} (priority {other.priority})" for other in ahead if other.priority > one.priority]
-    return f"behind {_and(higher or [other.id for other in ahead])}"
+    higher = [f"{name_of(other.id)} (priority {other.priority})" for other in ahead if other.priority > one.priority]
+    return f"behind {_and(higher or [name_of(other.id) for other in ahead])}"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from types import TracebackType
 from typing import Any
@@ -45,8 +46,8 @@ class Seat:
         self._own = Contender(
             id=name, slots=1, running=0, left=0, priority=priority, at_once=at_once, since=time.time()
         )
+        self._others: Sequence[Contender] | None = None  # None: nothing is known of them yet
         self._paused = False
-        self._may_run = 0
         self._waits_for = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_noting, name="ccar-seat", daemon=True)
@@ -80,12 +81,17 @@ class Seat:
         self._note()
 
     def may_run(self, running: int, left: int, device_seconds: float) -> int:
-        """Tell what this study does; how many trials it may have under way."""
+        """Tell what this study does; how many trials it may have under way.
+
+        The others are as of a second ago, we as of now: else a trial of ours that has just ended would be followed by
+        another one whoever waits for its place.
+        """
         first = self._own.wanted == 0
         self._own = replace(self._own, running=running, left=left, device_seconds=device_seconds)
         if first and self._own.wanted:
             self._note()  # now and not in a second: nobody could know that we want anything
-        return self._may_run
+        own = replace(self._own, paused=self._paused)
+        return 0 if self._others is None else may_run([*self._others, own], own.id)
 
     def _keep_noting(self) -> None:
         while not self._stop.wait(SECONDS_BETWEEN_NOTES):
@@ -94,17 +100,18 @@ class Seat:
     def _note(self) -> None:
         """Write our note, read those of the others, and draw the conclusions."""
         try:
-            self._paused = self._drivers.is_to_pause(self._own.id)
+            with suppress(StoreError):  # else as it was: what cannot be read just now is no leave to go on
+                self._paused = self._drivers.is_to_pause(self._own.id)
             own = replace(self._own, paused=self._paused)
             told = {"study": self._study, "cluster": self._cluster, "waits_for": self._waits_for}
             self._drivers.note(own.id, {**asdict(own), **told})
             sharing = contenders(self._drivers.alive(), self._cluster)
         except (StoreError, OSError):  # a full disk shows at the next commit of a trial, with a better message
             return
-        if self._own.id not in {one.id for one in sharing}:
+        if own.id not in {one.id for one in sharing}:
             return
-        self._may_run = may_run(sharing, self._own.id)
-        waits_for = queue(sharing).get(self._own.id, "")
+        self._others = [one for one in sharing if one.id != own.id]
+        waits_for = queue(sharing).get(own.id, "")
         if waits_for and waits_for != self._waits_for:
             self._say(f"waits, {waits_for}")
         self._waits_for = waits_for

@@ -10,16 +10,18 @@ import hashlib
 import json
 import posixpath
 import re
+import secrets
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ccar.cluster.fair_share import APART
 from ccar.cluster.jobs import Job, JobServer
 from ccar.cluster.package import STUDY_FILE, packaged
 from ccar.errors import UserError
 from ccar.store.key import code_digest
 
-DRIVER_NAME = "CCAR_SUBMISSION"  # the variable in which a driver finds its id
+DRIVER_NAME = "CCAR_SUBMISSION"  # the variable in which a driver finds its name
 
 _ID = re.compile(r"(?P<study>[a-z0-9-]+)_(?P<number>[1-9][0-9]*)")  # a study's name has no underscore
 _STORE_MISSING = "the cluster does not say where its store is; start its head with CCAR_STORE=FOLDER, or use --store"
@@ -40,6 +42,11 @@ class Submission:
     def id(self) -> str:
         """The id that commands take."""
         return self.job.id
+
+    @property
+    def driver(self) -> str:
+        """The name of its driver among all that work with its store."""
+        return self.job.metadata.get("ccar_driver", self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +81,15 @@ def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
                 if known.job.is_active and known.store == store:
                     return _same_version(known, request), False
             job_id = f"{request.study}_{1 + max((known.number for known in before), default=0)}"
+            # Another cluster may have a job of this name, on the same store.
+            driver = f"{job_id}{APART}{secrets.token_hex(4)}"
             created = server.submit(
                 job_id,
                 _entrypoint(request.options),
                 folder=folder,
-                environment={**environment(store), DRIVER_NAME: job_id},
+                environment={**environment(store), DRIVER_NAME: driver},
                 metadata={
+                    "ccar_driver": driver,
                     "ccar_study": request.study,
                     "ccar_version": request.version,
                     "ccar_options": json.dumps(list(request.options)),

@@ -102,24 +102,25 @@ class TrialWorker:
         if self._hang_seconds is None:
             yield from self._attempt(config, key, every_epoch=every_epoch, watchdog=None)
             return
-        hung = take_stacks(self._store.stacks_file(key))
         with Watchdog(self._store.stacks_file(key), self._hang_seconds) as watchdog:
-            for progress in self._attempt(config, key, every_epoch=every_epoch, watchdog=watchdog, hung=hung):
+            for progress in self._attempt(config, key, every_epoch=every_epoch, watchdog=watchdog):
                 watchdog.rest()
                 yield progress
                 watchdog.expect_epoch()
 
     def _attempt(
-        self, config: TrialConfig, key: str, *, every_epoch: bool, watchdog: Watchdog | None, hung: str | None = None
+        self, config: TrialConfig, key: str, *, every_epoch: bool, watchdog: Watchdog | None
     ) -> Generator[TrialProgress, None, None]:
         claim: Claim | None = None
         try:
             source, split, parts = self._as_planned(config, key)
-            if watchdog is not None:  # not before: to decode and pack all images of a node can take hours
-                watchdog.expect_epoch()
             claim = self._store.claim(config, parts, class_counts=split.class_counts, worker=self.facts)
-            if hung is not None:  # in the process before this one; it would again
-                raise CcarError(hung)
+            if watchdog is not None:
+                # Not before the claim, since the file may be that of whoever trains it; and not before the images are
+                # there: to decode and pack all of a node can take hours.
+                if hung := take_stacks(self._store.stacks_file(key)):  # in the process before this one; it would again
+                    raise CcarError(hung)
+                watchdog.begin()
             weights = self._stage_one_weights(config, data_fingerprint(source.fingerprint, split))
             training = Training(config, source, split, device=self._device, stage_one=weights)
             checkpoint = claim.checkpoint()

@@ -34,7 +34,7 @@ from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.turn import RunIsOver, Turn
 from ccar.cluster.watchdog import HANG_SECONDS
 from ccar.cluster.worker import NewWorker, Worker, Workplace, cache_folder
-from ccar.errors import StoreError, WrongNode
+from ccar.errors import StoreError, TrialBusy, WrongNode
 from ccar.store.records import TrialRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import EarlyStopping, Resources
@@ -136,14 +136,16 @@ def _tuner(adapter: _SourceSearcher, resources: Resources, rules: StoppingRules 
         tune.with_resources(_TrialActor, {"cpu": resources.cpus, "gpu": resources.gpu_share}),
         tune_config=tune.TuneConfig(
             search_alg=adapter,
-            scheduler=StudyScheduler(rules, adapter.lost_worker),
+            scheduler=StudyScheduler(rules, adapter.may_start),
             num_samples=-1,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="study",
             storage_path=str(scratch),
-            failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
+            # Not tried again by Tune, which counts the death of an idle process twice against the trial that it was
+            # to train next: the searcher hands the trial out again.
+            failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             # No callbacks: given any, Tune imports MLflow (1 s, 100 MB) to see whether one of them is its own.
             # The searcher and the scheduler hear all that we need.
@@ -259,7 +261,7 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.done or self.cannot_go_on():
             return str(Searcher.FINISHED)
-        if len(self._running) >= self._most_now(self._followed()):
+        if len(self._running) >= self._most_now(self._followed(), len(self._running)):
             return None
         trial = None
         with self._ends_with_the_store():
@@ -286,18 +288,23 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
             self._control.resized(slots)
         return slots
 
-    def _most_now(self, slots: int) -> float:
-        """How many trials may be under way.
+    def may_start(self, num_ended: int) -> bool:
+        """Whether one more trial may start, if so many of those under way have ended."""
+        num_running = len(self._running) - num_ended
+        return num_running < self._most_now(self._room.slots, num_running)
+
+    def _most_now(self, slots: int, num_running: int) -> float:
+        """How many trials may be under way where `num_running` are.
 
         Never more than can run: what waits for a process would count as under way, for limits and for who shares the
         cluster.
         """
-        return min(slots, self._control.trials_at_once(len(self._running), self._num_left()))
+        return min(slots, self._control.trials_at_once(num_running, self._num_left()))
 
     def num_without_room(self) -> int:
         """How many trials wait for nothing but a larger cluster; as many are drawn, to be sure that they are there."""
         num_running = len(self._running)
-        if num_running < self._most_now(self._room.slots):
+        if num_running < self._most_now(self._room.slots, num_running):
             return 0
         now = time.monotonic()
         most = min(MOST_ASKED_FOR, self._control.most - num_running)
@@ -336,8 +343,14 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         trial = self._running.pop(trial_id)
         self._control.trials_at_once(len(self._running), self._num_left())  # one less is under way
         progress = progress_from(result) if result else None
+        if error or progress is None:
+            self._lost[trial.key] += 1
+            self._listener.lost_worker(trial)
+            if self._lost[trial.key] <= MAX_LOST_WORKERS:
+                self._in_hand.append((time.monotonic(), trial))
+                return
         # A trial that is busy may be so by the claim of a worker that has just died on another node.
-        if error or progress is None or (progress.status == "busy" and self._lost[trial.key] > MAX_LOST_WORKERS):
+        if progress is None or (progress.status == "busy" and self._lost[trial.key] > MAX_LOST_WORKERS):
             reason = f"the process that trained it died, or could not be started, {MAX_LOST_WORKERS + 1} times"
             progress = TrialProgress(key=trial.key, status="failed", error=reason)
         elif not progress.ended:
@@ -354,12 +367,6 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
         if progress.status not in ("store_failed", "refused"):
             with self._ends_with_the_store():
                 self._source.tell(trial, progress.accuracies if progress.status == "finished" else None)
-
-    def lost_worker(self, trial_id: str) -> None:
-        """The process of this trial died; Tune starts another one for it."""
-        trial = self._running[trial_id]
-        self._lost[trial.key] += 1
-        self._listener.lost_worker(trial)
 
     def _makes_room(self) -> bool:
         """Whether the trials that ran out of memory fit with fewer others beside them: this run ends for another."""
@@ -383,6 +390,8 @@ class _SourceSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for
                 trial.config, record.parts, class_counts=record.class_counts, worker=record.worker, even_if_busy=True
             )
             claim.stop(reason)
+        except TrialBusy as error:  # it has ended by another driver's hand
+            return TrialProgress(key=trial.key, status="busy", error=str(error))
         except StoreError as error:
             return TrialProgress(key=trial.key, status="store_failed", error=str(error))
         return TrialProgress(

@@ -6,6 +6,7 @@ import faulthandler
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from ccar.store.files import make_folder, store_errors
 
@@ -17,38 +18,48 @@ _LONGEST_EPOCHS = 10.0
 class Watchdog:
     """Used as a context manager around a trial: when no epoch ends in time, notes all stacks and ends the process.
 
-    It is Python's own `faulthandler`, which needs neither the interpreter nor its lock for that. Entering it raises
-    StoreError when its file cannot be written.
+    It is Python's own `faulthandler`, which needs neither the interpreter nor its lock for that.
     """
 
     def __init__(self, file: Path, seconds: float) -> None:
         """Nothing is watched yet.
 
         Args:
-            file: for the stacks; there and empty as long as nothing hangs.
+            file: for the stacks; there and empty while something is watched and does not hang.
             seconds: how long the first epoch may take, and any other one unless it is slow by nature.
         """
         self._path = file
         self._seconds = seconds
+        self._file: TextIO | None = None
 
     def __enter__(self) -> Watchdog:
-        make_folder(self._path.parent)
-        with store_errors("write", self._path):
-            self._file = self._path.open("w", encoding="utf-8")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.rest()
-        self._file.close()
-        with suppress(OSError):  # an empty one says nothing
-            self._path.unlink()
+        if self._file is not None:
+            self.rest()
+            self._file.close()
+            with suppress(OSError):  # an empty one says nothing
+                self._path.unlink()
+
+    def begin(self) -> None:
+        """Watch from now on: the trial is ours, and so is its file.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        make_folder(self._path.parent)
+        with store_errors("write", self._path):
+            self._file = self._path.open("w", encoding="utf-8")
+        self.expect_epoch()
 
     def expect_epoch(self, last_seconds: float = 0.0) -> None:
-        """From now on, an epoch is to end; the last one took `last_seconds`."""
+        """An epoch is to end; the last one took `last_seconds`. Nothing happens before `begin`."""
         self._seconds = max(self._seconds, _LONGEST_EPOCHS * last_seconds)
-        faulthandler.dump_traceback_later(self._seconds, file=self._file, exit=True)
+        if self._file is not None:
+            faulthandler.dump_traceback_later(self._seconds, file=self._file, exit=True)
 
     def rest(self) -> None:
         """Nothing is expected for a while: it is the driver's turn."""

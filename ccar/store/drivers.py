@@ -34,12 +34,12 @@ class Drivers:
     def forget_dead(self) -> None:
         """Remove the notes of drivers that were killed; one that was only taken for dead writes its note anew.
 
-        What cannot be read just now stays: it may be the note of a driver that lives, and is paused.
+        So what it was asked stays: nobody but its own process listens to that. What cannot be read just now stays too.
         """
         for driver in self._names():
             entry = self._read(_note(driver))
             if entry is not None and not is_alive(entry["process"], self._folder, _note(driver)):
-                self.leave(driver)
+                self._folder.delete(_note(driver))
 
     def leave(self, driver: str) -> None:
         """It is not a driver any more."""
@@ -74,11 +74,16 @@ class Drivers:
         self._folder.delete(_wish(driver))
 
     def is_to_pause(self, driver: str) -> bool:
-        """Whether somebody has asked this process to pause; what a former one of the same name was asked is past."""
-        wish = self._read(_wish(driver))
-        return (
-            wish is not None and wish["pid"] == this_process()["pid"] and wish["machine"] == this_process()["machine"]
-        )
+        """Whether somebody has asked this process to pause; what a former one of the same name was asked is past.
+
+        Raises:
+            StoreError: it cannot be read just now.
+        """
+        try:
+            wish = unseal(self._folder, _wish(driver))
+        except FileNotFoundError:
+            return False
+        return bool(wish["pid"] == this_process()["pid"] and wish["machine"] == this_process()["machine"])
 
     def _living(self, driver: str) -> Mapping[str, Any]:
         entry = self._entry(driver)

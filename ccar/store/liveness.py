@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import threading
@@ -13,11 +14,29 @@ from typing import Any
 
 import psutil
 
-from ccar.errors import StoreError
+from ccar.errors import StoreError, UserError
 from ccar.store.folder import Folder
 
+_LEASE = "CCAR_LEASE_SECONDS"
+
+
+def _lease_seconds(text: str) -> float:
+    """See `LEASE_SECONDS`.
+
+    Raises:
+        UserError: it is no time, or so short that whoever lives would be taken for dead.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1.0 <= seconds < math.inf:
+        raise UserError(f"{_LEASE}: found {text!r}, expected seconds, at least 1", hint=f"unset {_LEASE} for 60")
+    return seconds
+
+
 # A worker that was silent for so long has lost its claim. All processes of a store must agree.
-LEASE_SECONDS = float(os.environ.get("CCAR_LEASE_SECONDS", "60"))
+LEASE_SECONDS = _lease_seconds(os.environ.get(_LEASE, "60"))
 HEARTBEAT_SECONDS = LEASE_SECONDS / 12
 
 
@@ -56,7 +75,7 @@ def this_process() -> dict[str, Any]:
         "machine": _machine(),
         "host": platform.node(),
         "pid": os.getpid(),
-        "process_started": psutil.Process().create_time(),
+        "process_started": _started(psutil.Process()),
     }
 
 
@@ -84,9 +103,14 @@ def is_alive(process: Mapping[str, Any], folder: Folder, heartbeat: str, *, now:
 def _is_running(pid: int, started: float) -> bool:
     try:
         found = psutil.Process(pid)
-        return abs(found.create_time() - started) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
+        return abs(_started(found) - started) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _started(process: psutil.Process) -> float:
+    """In seconds since this machine was started: by its clock it would be another time whenever that is set."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _time_in(folder: Folder) -> float:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ccar.errors import StoreError
+from ccar.errors import Damaged
 from ccar.store.folder import Folder
 
 
@@ -22,7 +22,8 @@ def unseal(folder: Folder, name: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        StoreError: the file was altered after it was written.
+        Damaged: the file was altered after it was written.
+        StoreError: it cannot be read.
     """
     line, _, seal = folder.read(name).partition(b"\n")
     try:
@@ -30,7 +31,7 @@ def unseal(folder: Folder, name: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         matches = False
     if not matches:
-        raise StoreError(
+        raise Damaged(
             f"{folder}/{name} is damaged: its content does not match its sha256",
             hint="restore it from a backup, or delete the trial's folder to train that trial again",
         )
@@ -42,12 +43,13 @@ def read_verified(folder: Folder, name: str, sha256: str) -> bytes:
     """The bytes of a file, which must have this digest.
 
     Raises:
-        StoreError: the file is missing or was altered.
+        Damaged: the file is missing or was altered.
+        StoreError: it cannot be read.
     """
     try:
         content = folder.read(name)
     except FileNotFoundError as error:
-        raise StoreError(f"{folder}/{name} is missing", hint="delete the trial's folder to train it again") from error
+        raise Damaged(f"{folder}/{name} is missing", hint="delete the trial's folder to train it again") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise StoreError(f"{folder}/{name} is damaged", hint="delete the trial's folder to train that trial again")
+        raise Damaged(f"{folder}/{name} is damaged", hint="delete the trial's folder to train that trial again")
     return content

@@ -30,7 +30,7 @@ from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from ccar.errors import Fenced, StoreError, TrialBusy, UserError
+from ccar.errors import Damaged, Fenced, StoreError, TrialBusy, UserError
 from ccar.store.address import folder_at, local_root
 from ccar.store.drivers import Drivers
 from ccar.store.files import make_private_folder
@@ -345,15 +345,25 @@ class Claim:
     def checkpoint(self) -> bytes | None:
         """The state after the last committed epoch; None at the very beginning.
 
-        Where that file is missing or was altered, the one before it takes its place, and None if that is damaged
-        too: then committed epochs are trained once more to get to the same state, and `commit` passes over them.
+        Where that file is missing, was altered or cannot be read, the one before it takes its place, and None if that
+        is damaged too: then committed epochs are trained once more to get to the same state, and `commit` passes over
+        them.
+
+        Raises:
+            StoreError: there is one that may be whole, and cannot be read just now.
         """
+        unreadable: StoreError | None = None
         while (side := self._checkpoint) is not None:
             try:
                 return read_verified(self._folder, side["file"], side["sha256"])
-            except StoreError:
+            except Damaged:
                 self._damages.append(f"{side['file']} was damaged; the trial went on from the state before it")
-                self._checkpoint, self._one_before = self._one_before, None
+            except StoreError as error:
+                unreadable = error
+                self._damages.append(f"{side['file']} could not be read; the trial went on from the state before it")
+            self._checkpoint, self._one_before = self._one_before, None
+        if unreadable is not None:
+            raise unreadable
         return None
 
     def commit(self, epochs: Sequence[EpochResult], checkpoint: bytes) -> None:

@@ -37,6 +37,7 @@ from ccar.tracking.run_content import (
     milliseconds,
     run_content,
 )
+from ccar.tracking.study_content import question_of, report_tags
 from ccar.training.result import TestResult
 
 _RUNS_PER_PAGE = 200  # a page of 1,000 takes as long per run, and 150 MB
@@ -185,6 +186,8 @@ class StudyProjection:
                 page = f"/study?study={urllib.parse.quote(study.name)}"
                 note = f"Its progress, best omega and trials are in ccar's dashboard: `ccar ui`, page `{page}`"
                 tags = {"mlflow.runName": study.name, "mlflow.note.content": note, "ccar.kind": "study"}
+                if question := question_of(study.definition):
+                    tags["ccar.question"] = question
                 self._runs.parent = self._create_run(milliseconds(study.submitted_at), tags)
                 self._delete_doubles()
             parent = self._runs.parent
@@ -220,6 +223,7 @@ class StudyProjection:
         ended = [run for run in runs if run is not None and run.status != "RUNNING"]
         with _tracking_errors(self._uri):
             self._delete_doubles()
+            self._tag_parent({"ccar.progress": f"{len(ended):,} of {len(runs):,}"})
             if len(ended) == len(runs) and ended:
                 failed = any(run.tags.get("ccar.status") == "failed" for run in ended)
                 status = "FAILED" if failed else "FINISHED"
@@ -232,7 +236,7 @@ class StudyProjection:
                 parent.status = "RUNNING"
 
     def log_report(self, folder: Path) -> None:
-        """Put the files of a report into the parent run, under report/.
+        """Put the files of a report into the parent run, under report/, and what it has found into its tags.
 
         Raises:
             TrackingError: MLflow did not take them.
@@ -240,6 +244,16 @@ class StudyProjection:
         assert self._runs.parent is not None, "put_study comes first"
         with _tracking_errors(self._uri):
             self._client.log_artifacts(self._runs.parent.run_id, str(folder), "report")
+            if (report := folder / "report.json").is_file():
+                self._tag_parent(report_tags(report.read_text(encoding="utf-8")))
+
+    def _tag_parent(self, tags: Mapping[str, str]) -> None:
+        parent = self._runs.parent
+        assert parent is not None, "put_study comes first"
+        new = {name: value for name, value in tags.items() if parent.tags.get(name) != value}
+        if new:
+            self._client.log_batch(parent.run_id, tags=[RunTag(name, value) for name, value in new.items()])
+            parent.tags.update(new)
 
     def _deliver(self, key: str, content: RunContent) -> int:
         run = self._runs.trials.get(key)

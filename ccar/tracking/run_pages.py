@@ -17,10 +17,18 @@ _PER_PAGE = 1000
 
 
 class StudyPage(NamedTuple):
-    """A study as MLflow has it. `status` is MLflow's word; `begun` and `ended` are Unix time in seconds."""
+    """A study as MLflow has it. `status` is MLflow's word; `begun` and `ended` are Unix time in seconds.
+
+    `progress` says how many trials have ended, of how many; it and what comes before and after it is "" where it was
+    not logged: what is `best`, and the `hours` of training, are so once a run of the study has ended.
+    """
 
     name: str
+    question: str
     status: str
+    progress: str
+    best: str
+    hours: str
     begun: float
     ended: float | None
     address: str
@@ -46,13 +54,22 @@ def study_pages(server: str) -> list[StudyPage]:
             break
     wanted = {"experiment_ids": experiments, "filter": "tags.`ccar.kind` = 'study'", "max_results": _PER_PAGE}
     runs = _ask(address, credentials, "runs/search", wanted).get("runs", []) if experiments else []  # the latest first
-    return [_study_page(address, run["info"]) for run in runs]
+    return [_study_page(address, run) for run in runs]
 
 
-def _study_page(address: str, info: Any) -> StudyPage:  # noqa: ANN401  (JSON)
+def _study_page(address: str, run: Any) -> StudyPage:  # noqa: ANN401  (JSON)
+    info = run["info"]
+    tags = {tag["key"]: tag.get("value", "") for tag in run.get("data", {}).get("tags", [])}
+    question, progress, best, hours = (
+        tags.get(f"ccar.{name}", "") for name in ("question", "progress", "best", "hours")
+    )
     return StudyPage(
         name=info.get("run_name", ""),
+        question=question,
         status=info["status"],
+        progress=progress,
+        best=best,
+        hours=hours,
         begun=int(info["start_time"]) / 1e3,
         ended=int(info["end_time"]) / 1e3 if "end_time" in info else None,
         address=f"{address}/#/experiments/{urllib.parse.quote(info['experiment_id'], safe='')}",

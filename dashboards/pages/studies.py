@@ -72,7 +72,7 @@ def elsewhere(desk: Desk, fields: Fields) -> list[Content]:
         study
         for study in desk.elsewhere.studies
         if study.name not in here
-        and wanted in study.name.lower()
+        and wanted in f"{study.name} {study.question}".lower()
         and kind in ("", "running" if study.status == "RUNNING" else "done")
     ][:MOST_ELSEWHERE]
     problem = [note(desk.elsewhere.problem)] if desk.elsewhere.problem else []
@@ -81,14 +81,26 @@ def elsewhere(desk: Desk, fields: Fields) -> list[Content]:
     rows = [
         [
             html.A(one_line(study.name), href=study.address),
+            one_line(study.question) or MISSING,
             one_line(study.status.lower()),
+            one_line(study.progress) or MISSING,
+            one_line(study.best) or MISSING,
+            _hours(study.hours),
             moment(study.begun),
             MISSING if study.ended is None else moment(study.ended),
         ]
         for study in others
     ]
-    caption = "Studies of other stores, as MLflow has them"
-    return [*problem, table("elsewhere", caption, ["Study", "State", "Begun", "Ended"], rows)]
+    headings = ["Study", "Question", "State", "Progress", "Best on validation", "Hours of training #", "Begun", "Ended"]
+    return [*problem, table("elsewhere", "Studies of other stores, as MLflow has them", headings, rows)]
+
+
+def _hours(logged: str) -> str:
+    """Of a study elsewhere, which may have logged anything."""
+    try:
+        return hours(float(logged))
+    except ValueError:
+        return MISSING
 
 
 def _kind(state: StudyState) -> str:

@@ -56,6 +56,26 @@ def test_validate_counts_the_trials_and_creates_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_that_may_not_be_looked_at_is_told_without_a_traceback(tmp_path):
+    """One whose name is too long: as for one that is closed to this user, already the question for it fails."""
+    path, closed = write_tiny_study(tmp_path), f"/{300 * 'x'}"
+    code, out, err = ccar("plan", path, "--store", closed, cwd=tmp_path)
+    assert (code, out) == (1, "")
+    assert f"cannot read {closed}" in err
+    path.write_text(path.read_text().replace("name: digits,", f"name: image_folder, root: {closed},"))
+    code, out, err = ccar("plan", path, cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert f"cannot use {closed}: File name too long\n  hint: " in err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("lease", ["1m", "0", "nan", "inf"])
+def test_a_lease_that_is_no_time_is_told_without_a_traceback(tmp_path, lease):
+    code, out, err = ccar("list", "studies", cwd=tmp_path, CCAR_LEASE_SECONDS=lease)
+    assert (code, out) == (2, "")
+    assert f"CCAR_LEASE_SECONDS: found '{lease}', expected seconds, at least 1" in err
+
+
 def test_mistakes_are_told_all_at_once_with_their_lines_and_without_a_traceback(tmp_path):
     path = write_tiny_study(tmp_path, bases="[cross_entropi]", omegas="[1.5]", seeds="[0, 0]")
     begun = time.monotonic()

@@ -55,6 +55,11 @@ def test_no_trial_is_taken_away_and_nobody_starts_one_where_there_is_no_room():
     assert may_run([old, new], "old") == 5
 
 
+@given(st.builds(study, st.just("a"), **{name: st.integers(0, 12) for name in ("running", "left")}))
+def test_a_study_that_is_alone_is_told_the_same_as_beside_one_that_wants_nothing(alone):
+    assert may_run([alone], "a") == may_run([alone, study("b", left=0)], "a")
+
+
 def test_who_waits_is_told_its_place_and_what_for():
     first = study("first", running=8, priority=2, left=50)
     waiting = [study("late", since=2.0), study("early", since=1.0)]
@@ -124,7 +129,10 @@ input()
     with pytest.raises(UserError, match="other_1 is not at work yet, or not any more"):
         drivers.resume("other_1")
     drivers.forget_dead()
-    assert [file.name for file in tmp_path.iterdir()] == ["mine_1.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "mine_1.json",
+        "other_1.pause",
+    ]  # it may have been frozen
     drivers.leave("mine_1")
     assert drivers.alive() == {}
 
@@ -209,8 +217,42 @@ def test_a_paused_study_says_so_waits_and_goes_on(tmp_path):
         wait_until(lambda: allowance.is_over)
         wait_until(lambda: standing_of_drivers(drivers.alive())["one_1"]["state"] == "paused")
         drivers.resume("one_1")
-        assert allowance.outlasts_pause() or not seat.is_to_pause
-        wait_until(lambda: not allowance.is_over)
+        wait_until(lambda: not seat.is_to_pause)
+        assert allowance.is_over  # its trials are being given back, though it may go on by now
+        assert allowance.outlasts_pause()
+        assert not allowance.is_over
+        assert not allowance.outlasts_pause()  # a second end would have another reason
+
+
+def test_a_pause_that_cannot_be_read_just_now_is_still_a_pause(tmp_path):
+    drivers = Drivers(DiskFolder(tmp_path))
+    with Seat(drivers, "one_1", study="one", priority=0, at_once=None, say=print) as seat:
+        drivers.pause("one_1")
+        wait_until(lambda: seat.is_to_pause)
+        (tmp_path / "one_1.pause").rename(tmp_path / "kept")
+        (tmp_path / "one_1.pause").mkdir()  # any error but that it is not there
+        before = drivers._folder.touched_at("one_1.json")
+        wait_until(lambda: drivers._folder.touched_at("one_1.json") > before + 1)
+        assert seat.is_to_pause
+        (tmp_path / "one_1.pause").rmdir()
+        wait_until(lambda: not seat.is_to_pause)
+
+
+def test_a_trial_that_ends_makes_room_for_whoever_waits_and_not_for_the_next_of_its_own_study(tmp_path):
+    drivers = Drivers(DiskFolder(tmp_path))
+    options = {"at_once": None, "say": lambda text: None}
+    with (
+        Seat(drivers, "one_1", study="one", priority=0, **options) as one,
+        Seat(drivers, "two_1", study="two", priority=5, **options) as two,
+    ):
+        one.take("here:1", 2)
+        wait_until(lambda: one.may_run(2, 8, 10.0) == 2)
+        two.take("here:1", 2)
+        assert two.may_run(0, 10, 0.0) == 0
+        one._note()
+        assert one.may_run(2, 8, 10.0) == 2  # none of them has to end before its time
+        assert one.may_run(1, 8, 10.0) == 1
+        wait_until(lambda: two.may_run(0, 10, 0.0) == 1)
 
 
 def test_device_hours_are_counted_by_devices_in_use_and_end_the_run(monkeypatch):

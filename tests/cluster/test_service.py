@@ -170,7 +170,7 @@ def test_two_studies_share_the_cluster_by_priority_and_one_is_paused_and_goes_on
     server = JobServer.connect(cluster)
 
     def standing(name):
-        return standing_of_drivers(store.drivers.alive()).get(name, {})
+        return standing_of_drivers(store.drivers.alive()).get(find(server, name).driver, {})
 
     text = study_named("urgent", tmp_path, epochs=4000).read_text()
     submit(server, Request(study="urgent", text=text, options=["--priority=5"]))
@@ -194,6 +194,25 @@ def test_two_studies_share_the_cluster_by_priority_and_one_is_paused_and_goes_on
     wait_for(lambda: not any(server.job(name).is_active for name in ("urgent_1", "second_1")))
     assert store.drivers.alive() == {}
     assert "second_1 waits, place 1 of 1: behind urgent_1 (priority 5)" in server.log("second_1")
+
+
+def test_an_urgent_study_gets_what_trials_of_another_one_set_free_and_that_goes_on_after_it(tmp_path, cluster, store):
+    server = JobServer.connect(cluster)
+    seeds = str(list(range(40)))
+    submit(server, Request(study="patient", text=study_named("patient", tmp_path, epochs=60, seeds=seeds).read_text()))
+    patient = lambda: [store.read(trial.key) for trial in store.study("patient").trials]  # noqa: E731
+    wait_for(lambda: store.study("patient") and sum(record.status == "finished" for record in patient()) > 1)
+    text = study_named("hurried", tmp_path, epochs=60, seeds="[100, 101]").read_text()
+    submit(server, Request(study="hurried", text=text, options=["--priority=5"]))
+    wait_for(lambda: not server.job("hurried_1").is_active, seconds=120)
+    hurried = [store.read(trial.key) for trial in store.study("hurried").trials]
+    assert {record.status for record in hurried} == {"finished"}
+    # While both of its trials were under way, they had all CPUs: the other study began none.
+    both, one = max(record.started_at for record in hurried), min(record.ended_at for record in hurried)
+    assert not [record for record in patient() if record.started_at and both < record.started_at < one]
+    assert server.job("patient_1").is_active
+    server.stop("patient_1")
+    wait_for(lambda: not server.job("patient_1").is_active)
 
 
 def test_who_is_not_at_work_cannot_be_paused(tmp_path, cluster):
@@ -249,7 +268,7 @@ def test_an_extension_by_nothing_is_refused_before_anybody_is_asked(seeds):
 def test_an_unknown_id_names_those_there_are(tmp_path, cluster):
     with pytest.raises(UserError, match="knows no submission 'lnog'") as error:
         find(JobServer.connect(cluster), "lnog")
-    assert "long_1" in error.value.hint
+    assert "urgent_1" in error.value.hint
 
 
 def test_more_than_the_given_device_hours_are_refused_before_anything_is_submitted(tmp_path, cluster, store):

@@ -242,6 +242,17 @@ def test_a_trial_that_hangs_is_ended_with_its_stacks_noted_and_can_be_tried_agai
     assert not store.stacks_file(trial.key).exists()
 
 
+def test_who_finds_a_trial_busy_leaves_the_file_for_its_stacks_alone(tmp_path, store, cache):
+    trial = first_trial(tmp_path, store, cache, epochs=3)
+    one, other = (TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=600.0) for _ in "ab")
+    held = one.run(trial.config, trial.key, every_epoch=True)
+    next(held)
+    store.stacks_file(trial.key).write_text("where it hung, on a node whose lease is not over\n")
+    assert last(other.run(trial.config, trial.key)).status == "busy"
+    assert store.stacks_file(trial.key).read_text().startswith("where it hung")
+    held.close()
+
+
 def test_a_trial_that_another_worker_holds_is_busy(tmp_path, store, cache, worker):
     trial = first_trial(tmp_path, store, cache, epochs=3)
     other = TrialWorker(store, cache, device=torch.device("cpu"), threads=1)

@@ -132,6 +132,44 @@ def test_a_trial_whose_process_is_killed_goes_on_and_ends_with_the_same_bits(tmp
         assert disturbed.read_test(key) == undisturbed.read_test(key)
 
 
+class OneAfterTheOther(RemainingTrials):
+    """Has its last trial only after a while, in which a process waits for it."""
+
+    def next(self):
+        if self.num_handed_out == 1 and not self.may_go_on():
+            return None
+        trial = super().next()
+        self.num_handed_out += trial is not None
+        return trial
+
+
+@pytest.mark.long
+def test_a_trial_that_meets_a_process_that_died_while_it_waited_is_no_worse_off(tmp_path, monkeypatch):
+    path = write_tiny_study(tmp_path)
+    store = TrialStore(tmp_path / "store")
+    first, second = (trial.key for trial in trials_of(path, store))
+    killed = []
+
+    def may_go_on():
+        record = store.read(first)
+        if record.status == "finished" and not killed:
+            os.kill(record.worker["pid"], signal.SIGKILL)
+            killed.append(time.monotonic())
+        return bool(killed)
+
+    monkeypatch.setattr(OneAfterTheOther, "num_handed_out", 0, raising=False)
+    monkeypatch.setattr(OneAfterTheOther, "may_go_on", staticmethod(may_go_on), raising=False)
+    study = load_study(path)
+    cache = Path(os.environ[CACHE])
+    source = trial_source(study, load_data(study, cache), store.search_log(study.name))
+    place = Place(store=store.address, cache_dir=cache, resources=study.resources)
+    listener = CountsLostWorkers()
+    summary = run_on_ray(OneAfterTheOther(source, store, stops_early=False), place, None, listener)
+    assert (summary.finished, summary.failures) == (2, [])
+    assert listener.lost <= 1
+    assert store.read(second).worker["pid"] != store.read(first).worker["pid"]
+
+
 @pytest.mark.long
 def test_early_stopping_stops_what_falls_behind_but_never_the_baseline(tmp_path, cluster):
     path = write_tiny_study(

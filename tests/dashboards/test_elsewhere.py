@@ -14,7 +14,8 @@ from dashboards import elsewhere as asking
 from dashboards.elsewhere import Elsewhere
 
 RUN = {
-    "info": {"run_name": "of-others", "status": "FINISHED", "start_time": 1000, "end_time": 3000, "experiment_id": "7"}
+    "info": {"run_name": "of-others", "status": "FINISHED", "start_time": 1000, "end_time": 3000, "experiment_id": "7"},
+    "data": {"tags": [{"key": "ccar.question", "value": "Which omega?"}, {"key": "ccar.progress", "value": "2 of 2"}]},
 }
 ANSWERS = {"experiments/search": {"experiments": [{"experiment_id": "7"}]}, "runs/search": {"runs": [RUN]}}
 
@@ -61,7 +62,8 @@ def test_a_server_that_is_gone_is_told_and_what_it_had_stays():
         elsewhere = Elsewhere(address, lambda: changes.append(1))
         ask(elsewhere, changes, 1)
     (study,) = elsewhere.studies
-    assert study == ("of-others", "FINISHED", 1.0, 3.0, f"{address}/#/experiments/7")
+    page = f"{address}/#/experiments/7"
+    assert study == ("of-others", "Which omega?", "FINISHED", "2 of 2", "", "", 1.0, 3.0, page)
     ask(elsewhere, changes, 2)
     assert "does not answer" in elsewhere.problem
     assert list(elsewhere.studies) == [study]

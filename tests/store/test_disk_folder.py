@@ -159,8 +159,27 @@ def test_of_a_checkpoint_that_cannot_be_read_the_one_before_is_used(store):
     second = claim(store)
     assert second.checkpoint() == b"state 1"
     second.finish(TEST, b"weights", [epoch(3), epoch(4)])
-    assert "was damaged" in store.read(KEY).error
+    assert "could not be read" in store.read(KEY).error
     assert not list(trial.glob("checkpoint-*"))
+
+
+def test_when_no_checkpoint_can_be_read_just_now_the_trial_waits_and_does_not_begin_again(store):
+    first = claim(store)
+    first.commit([epoch(1)], b"state 1")
+    first.commit([epoch(2)], b"state 2")
+    first.release()
+    trial = store.root / "trials" / KEY[:2] / KEY
+    kept = [(file, file.read_bytes()) for file in trial.glob("checkpoint-*")]
+    for file, _ in kept:
+        make_unreadable(file)
+    second = claim(store)
+    with pytest.raises(StoreError, match="cannot read .*: Input/output error"):
+        second.checkpoint()
+    second.abandon()
+    for file, content in kept:  # the disk is mended
+        file.unlink()
+        file.write_bytes(content)
+    assert claim(store).checkpoint() == b"state 2"
 
 
 def test_a_log_that_cannot_be_read_is_an_error_and_no_reason_to_begin_again(store):

@@ -126,6 +126,29 @@ def test_a_report_goes_into_the_parent_run(store, uri, client, tmp_path):
     assert found == ["report/figures", "report/report.md"]
 
 
+def test_the_parent_run_says_how_far_the_study_is_and_what_it_has_found(store, uri, client, tmp_path):
+    put_study(store, seeds=(0, 1))
+    train(store, 0)
+    sync(store, uri)
+    assert parent_of(client).data.tags["ccar.progress"] == "1 of 2"
+    train(store, 1)
+    found = [
+        {"data": "digits", "imbalance_factor": factor, "method": method, "validation_balanced_accuracy": accuracy}
+        for factor, method, accuracy in [(10.0, "ce", 0.91), (10.0, "la", 0.925), (100.0, "ce", 0.8)]
+    ]
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "report.json").write_text(json.dumps({"recommendations": found, "costs": {"hours": 0.25}}))
+    sync(store, uri)
+    deliver_report(store, uri, "study", report)
+    tags = parent_of(client).data.tags
+    assert [tags[f"ccar.{name}"] for name in ("progress", "best", "hours")] == [
+        "2 of 2",
+        "IF 10: la 92.50 %; IF 100: ce 80.00 %",
+        "0.25",
+    ]
+
+
 def test_a_running_trial_grows_epoch_by_epoch_without_doubles(store, uri, client, database):
     study = put_study(store, seeds=(0,))
     outbox = Outbox(store, uri)
