@@ -173,7 +173,7 @@ def test_when_no_checkpoint_can_be_read_just_now_the_trial_waits_and_does_not_be
     for file, _ in kept:
         make_unreadable(file)
     second = claim(store)
-    with pytest.raises(StoreError, match="cannot read .*: Input/output error"):
+    with pytest.raises(StoreError, match=r"cannot read .*: Input/output error"):
         second.checkpoint()
     second.abandon()
     for file, content in kept:  # the disk is mended
