@@ -248,7 +248,7 @@ def entry_of(method: Method) -> dict[str, Any]:
         entry["base"] = method.base.model_dump(mode="json")
         if method.reweighting is not None:
             reweighting = method.reweighting.model_dump(mode="json")
-            if method.reweighting.frequency != "effective_number":
+            if not _reads_beta(method.reweighting):
                 del reweighting["effective_number_beta"]  # a study file refuses what has no effect
             entry["reweighting"] = {**reweighting, "reduction": method.reduction}
         if method.loss_factor != 1:
@@ -358,6 +358,8 @@ def facts_of(imbalance_factor: float | str, method: Method | OpenMethod) -> dict
     switches = method.switches if isinstance(method, OpenMethod) else method.reweighting
     if switches is not None:
         facts |= {**dict(switches), "reduction": method.reduction}
+        if not _reads_beta(switches):  # nobody chose the value that it has; every other switch is as it was written
+            del facts["effective_number_beta"]
     if isinstance(method, OpenMethod):
         del facts["omega"]
     return facts
@@ -441,9 +443,13 @@ def vector_name(frequency: tuple[float, ...]) -> str:
     return f"custom-{hashlib.sha256(repr(frequency).encode()).hexdigest()[:6]}"
 
 
+def _reads_beta(reweighting: Reweighting) -> bool:
+    return reweighting.frequency == "effective_number"
+
+
 def _without_unused_beta(reweighting: Reweighting) -> Reweighting:
     """Two points that differ only in a beta that nothing reads are one point."""
-    if reweighting.frequency == "effective_number":
+    if _reads_beta(reweighting):
         return reweighting
     default = Reweighting.model_fields["effective_number_beta"].default
     return reweighting.model_copy(update={"effective_number_beta": default})
