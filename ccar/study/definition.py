@@ -42,6 +42,9 @@ from ccar.training.recipe import Recipe
 from ccar.training.recipes import RECIPES
 
 OMEGAS_PER_UNIT = 1000  # searched omegas are rounded: a finer pivot changes nothing that noise does not hide
+# Results before a searcher learns from them. Optuna's 10 are for many parameters and would leave a short search without
+# a model. The same for every num_samples: a search that is extended goes on as a longer one would have.
+NUM_RANDOM_OMEGAS = 4
 
 Objective = Literal["accuracy", "balanced_accuracy", "many", "medium", "few"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -156,7 +159,8 @@ class OptunaSearch(Part):
     """Let Optuna choose omega, for every base loss and switch combination at every imbalance factor."""
 
     algorithm: Annotated[Literal["tpe", "gp", "random"], BeforeValidator(_offered)] = Field(
-        description="Optuna's TPE, Gaussian process or random sampler"
+        description="Optuna's TPE, Gaussian process or random sampler; "
+        f"all draw at random until {NUM_RANDOM_OMEGAS} omegas have results"
     )
     num_samples: PositiveInt = Field(
         description="omegas tried per base loss, switch combination and imbalance factor, each over all seeds"
