@@ -16,9 +16,10 @@ from ccar.study.data_wording import found_and_expected
 from ccar.study.definition import Study
 from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
+from ccar.study.recipe_changes import recipe_with
 from ccar.study.yaml_source import KeyPath
 from ccar.training.config import Pretrained, TrialConfig
-from ccar.training.recipe import Recipe, StepSchedule, changed_recipe
+from ccar.training.recipe import Recipe, StepSchedule
 
 if TYPE_CHECKING:
     from ccar.data.image_set import SourceData
@@ -93,13 +94,13 @@ def open_cells_of(study: Study) -> tuple[OpenCell, ...]:
 
 def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue) -> Cell:
     """The cell of one method at one imbalance factor."""
-    procedure, changes = method.procedure, dict(method.recipe_changes)
+    procedure = method.procedure
     config = TrialConfig(
         data=study.data.at(imbalance_factor),
         model=study.model,
         pretrained=None if study.pretrained is None else _pretrained(study.pretrained),
         head=method.base.head,
-        recipe=changed_recipe(study.recipe, {**procedure.recipe, **changes}),
+        recipe=recipe_with(study.recipe, procedure.recipe, dict(method.recipe_changes)),
         loss=method.base,
         reweighting=method.reweighting,
         reduction=method.reduction,
