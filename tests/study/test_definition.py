@@ -203,6 +203,15 @@ def test_every_key_stands_in_the_document_of_the_study_file():
     assert not [key for key in sorted(keys) if f"`{key}`" not in text and f"{key}:" not in text]
 
 
+def test_the_document_says_what_is_meant_where_the_file_says_nothing():
+    text = " ".join((Path(__file__).parents[2] / "docs" / "study-file.md").read_text().split())
+    definitions = study_schema()["$defs"]
+    factor = definitions["EarlyStopping"]["properties"]["reduction_factor"]
+    assert f"{factor['default']} unless said otherwise, at least {factor['minimum']}" in text
+    assert f"at most {study_schema()['properties']['study']['maxLength']} characters" in text
+    assert "without one to `downloads` in `CCAR_CACHE`" in text
+
+
 def test_the_examples_in_the_document_are_valid(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
     whole, grids, two_stages, search, early_stopping = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
