@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from ccar.data.config import HAS_OWN_VALIDATION
 from ccar.errors import Problem
 from ccar.study.methods import Exclusion, Method, OpenMethod, facts_of
 from ccar.study.parts import plain
+from ccar.study.recipe_changes import recipe_with
 from ccar.study.wording import did_you_mean
 from ccar.study.yaml_source import KeyPath
-from ccar.training.recipe import CutMix, Mixup, changed_recipe
+from ccar.training.recipe import CutMix, Mixup
 
 if TYPE_CHECKING:
     from ccar.study.definition import Study
@@ -96,15 +98,18 @@ def _stage_one_is_a_method(study: Study) -> Iterator[Problem]:
 
 def _recipe_changes_fit(study: Study) -> Iterator[Problem]:
     for index, extra in enumerate(study.methods.extra):
-        changes = {**extra.procedure.recipe, **extra.changes}
+        path = ("methods", "extra", index) + (("recipe",) if extra.changes else ())
         try:
-            changed_recipe(study.recipe, changes)
+            recipe_with(study.recipe, extra.procedure.recipe, extra.changes)
+        except PydanticCustomError as error:
+            context = error.context or {}
+            yield study.problem(path, f"methods.extra[{index}].recipe {error.message()}", context["hint"])
         except ValidationError as error:
-            path = ("methods", "extra", index) + (("recipe",) if extra.changes else ())
+            changes = ", ".join(sorted(extra.procedure.recipe | extra.changes))
             for part in error.errors():
                 reason = part["msg"].removeprefix("Value error, ")
                 message = f"methods.extra[{index}].recipe does not fit the recipe of the study: {reason}"
-                yield study.problem(path, message, f"it changes {', '.join(sorted(changes))}")
+                yield study.problem(path, message, f"it changes {changes}")
 
 
 def _mixing_has_a_loss(study: Study) -> Iterator[Problem]:
@@ -140,8 +145,8 @@ def _procedures_use_all_they_are_given(study: Study) -> Iterator[Problem]:
     for index, extra in enumerate(study.methods.extra):
         method = extra.method(study.methods.by_label)
         try:
-            recipe = changed_recipe(study.recipe, {**extra.procedure.recipe, **extra.changes})
-        except ValidationError:  # told by _recipe_changes_fit
+            recipe = recipe_with(study.recipe, extra.procedure.recipe, extra.changes)
+        except (PydanticCustomError, ValidationError):  # told by _recipe_changes_fit
             continue
         for where, found, expected, hint in extra.procedure.objections(method.base, method.reweighting, recipe):
             path: KeyPath = ("methods", "extra", index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,14 +33,18 @@ from ccar.errors import Problem, StudyFileError
 from ccar.study.checks import check_study
 from ccar.study.methods import Methods
 from ccar.study.parts import OneOrMore, Part, Several, Synonyms, mistake, plain
+from ccar.study.recipe_changes import ByName
 from ccar.study.schema import study_schema_of
-from ccar.study.wording import did_you_mean, problems_of
+from ccar.study.wording import problems_of
 from ccar.study.yaml_source import KeyPath, YamlSource, parse_yaml, read_yaml
 from ccar.training.config import ModelName, Omega
 from ccar.training.recipe import Recipe
 from ccar.training.recipes import RECIPES
 
 OMEGAS_PER_UNIT = 1000  # searched omegas are rounded: a finer pivot changes nothing that noise does not hide
+# Results before a searcher learns from them. Optuna's 10 are for many parameters and would leave a short search without
+# a model. The same for every num_samples: a search that is extended goes on as a longer one would have.
+NUM_RANDOM_OMEGAS = 4
 
 Objective = Literal["accuracy", "balanced_accuracy", "many", "medium", "few"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -156,7 +159,8 @@ class OptunaSearch(Part):
     """Let Optuna choose omega, for every base loss and switch combination at every imbalance factor."""
 
     algorithm: Annotated[Literal["tpe", "gp", "random"], BeforeValidator(_offered)] = Field(
-        description="Optuna's TPE, Gaussian process or random sampler"
+        description="Optuna's TPE, Gaussian process or random sampler; "
+        f"all draw at random until {NUM_RANDOM_OMEGAS} omegas have results"
     )
     num_samples: PositiveInt = Field(
         description="omegas tried per base loss, switch combination and imbalance factor, each over all seeds"
@@ -225,41 +229,6 @@ class _NoneWord:
         return None if value == self.word else value
 
 
-class _NamedRecipe:
-    """A recipe is written as its name, or as {name: ..., and what differs from the named recipe}."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        return core_schema.no_info_before_validator_function(self._resolved, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        whole = handler.resolve_ref_schema(handler(schema))
-        name = {"enum": list(RECIPES), "type": "string", "description": "the named recipe to start from"}
-        properties = {key: {**part} for key, part in whole["properties"].items()}
-        for part in properties.values():
-            part.pop("default", None)  # what is not written comes from the named recipe
-        return {
-            "anyOf": [
-                name,
-                {**whole, "properties": {**properties, "name": name}, "required": ["name"]},
-            ]
-        }
-
-    def _resolved(self, value: object) -> object:
-        changes = {"name": value} if isinstance(value, str) else value
-        if not isinstance(changes, Mapping) or "name" not in changes:
-            return value
-        name = changes["name"]
-        if not isinstance(name, str) or name not in RECIPES:
-            hint = did_you_mean(name, RECIPES) or "`ccar schema` lists what every recipe may change"
-            raise mistake("is unknown", repr(name), f"one of {', '.join(RECIPES)}", hint=hint)
-        recipe = RECIPES[name].model_dump()
-        if "epochs" in changes:
-            recipe |= {"iterations": None, "warmup_iterations": None}
-        if "iterations" in changes:
-            recipe |= {"epochs": None}
-        return {**recipe, **changes}
-
-
 class Study(Part):
     """One question, as trials: base losses x re-weightings x imbalance factors x seeds."""
 
@@ -275,7 +244,7 @@ class Study(Part):
     pretrained: Annotated[Path, BeforeValidator(_expanded)] | None = Field(
         None, description="file with the weights that every network begins with: torchvision's state_dict of the model"
     )
-    recipe: Annotated[Recipe, _NamedRecipe()] = Field(
+    recipe: Annotated[Recipe, ByName()] = Field(
         description="training recipe by name, or {name: ..., and what differs}; the same for all methods"
     )
     methods: Methods = Field(description="what is compared")

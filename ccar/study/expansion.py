@@ -16,9 +16,10 @@ from ccar.study.data_wording import found_and_expected
 from ccar.study.definition import Study
 from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
+from ccar.study.recipe_changes import recipe_with
 from ccar.study.yaml_source import KeyPath
 from ccar.training.config import Pretrained, TrialConfig
-from ccar.training.recipe import Recipe, StepSchedule, changed_recipe
+from ccar.training.recipe import Recipe, StepSchedule
 
 if TYPE_CHECKING:
     from ccar.data.image_set import SourceData
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ImbalanceFactorValue = float | Literal["natural"]
 Setting = tuple[ImbalanceFactorValue, int]  # imbalance factor and seed: what decides which images a trial sees
+
+_SHOWN = 10  # classes of one problem; the rest are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +96,13 @@ def open_cells_of(study: Study) -> tuple[OpenCell, ...]:
 
 def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue) -> Cell:
     """The cell of one method at one imbalance factor."""
-    procedure, changes = method.procedure, dict(method.recipe_changes)
+    procedure = method.procedure
     config = TrialConfig(
         data=study.data.at(imbalance_factor),
         model=study.model,
         pretrained=None if study.pretrained is None else _pretrained(study.pretrained),
         head=method.base.head,
-        recipe=changed_recipe(study.recipe, {**procedure.recipe, **changes}),
+        recipe=recipe_with(study.recipe, procedure.recipe, dict(method.recipe_changes)),
         loss=method.base,
         reweighting=method.reweighting,
         reduction=method.reduction,
@@ -165,12 +168,18 @@ def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData
 
     Raises:
         StudyFileError: they are missing, unreadable or incomplete; at the line that says where they are, or in
-            the list that names them.
+            the list that names them. Or they are to be packed, and cannot give what the study asks for (see
+            `fingerprints_of`).
     """
     from ccar.data import sources  # numpy and more: not needed to read a study file
 
     with _at_its_line(study):
-        return (sources.load_source if pack else sources.load_labels)(_any_data(study), cache_dir)
+        source = sources.load_labels(_any_data(study), cache_dir)
+    if not pack or source.fingerprint:
+        return source
+    fingerprints_of(study, source)  # packing may take hours: all that labels can tell is told before
+    with _at_its_line(study):
+        return sources.load_source(_any_data(study), cache_dir)
 
 
 def check_images(study: Study, cache_dir: Path) -> int:
@@ -217,13 +226,13 @@ def fingerprints_of(study: Study, source: SourceData) -> dict[Setting, str]:
     """Digest of the images that the trials of each imbalance factor and seed see.
 
     Raises:
-        StudyFileError: the data cannot give what the study asks for: a class would be empty, a group that the
-            searcher looks at has no class, a custom frequency vector has another length, or a recipe does not fit so
-            many images. All at once.
+        StudyFileError: the data cannot give what the study asks for: a class would be empty, or has no image to
+            validate or test it on, a group that the searcher looks at has no class, a custom frequency vector has
+            another length, or a recipe does not fit so many images. All at once.
     """
     from ccar.data.long_tail import data_fingerprint, split_long_tailed
 
-    problems = _vector_problems(study, len(source.class_names))
+    problems = [*_vector_problems(study, len(source.class_names)), *_unseen_classes(study, source)]
     cells = cells_of(study)
     fingerprints: dict[Setting, str] = {}
     for index, factor in enumerate(study.data.imbalance_factors):
@@ -296,6 +305,22 @@ def _split_problem(study: Study, index: int, error: DataError) -> Problem:
     found = plain(study.data.imbalance_factors[index])
     message = f"the imbalance factor does not fit the data: found {found}, expected an image in every class"
     return study.problem(("data", "imbalance_factors", index), message, str(error))
+
+
+def _unseen_classes(study: Study, source: SourceData) -> Iterator[Problem]:
+    """Classes that a trial would train on and then, at its first or its last epoch, have no accuracy of."""
+    parts = {"test": source.test}
+    if study.data.validation_per_class == "own" and source.validation is not None:
+        parts["validation"] = source.validation
+    for part, images in parts.items():
+        absent = sorted(set(range(len(source.class_names))).difference(images.labels.tolist()))
+        if absent:
+            named = ", ".join(f"{label} ({source.class_names[label]})" for label in absent[:_SHOWN])
+            more = f" and {len(absent) - _SHOWN} more" if absent[_SHOWN:] else ""
+            message = f"the {part} part lacks classes: found no image of {named}{more}, expected some of every class"
+            where = "root" if study.data.lists is None else "lists"
+            hint = f"add images of them to the {part} list, or take them out of the training list"
+            yield study.problem(("data", where), message, hint)
 
 
 def _objective_problems(study: Study, factor: ImbalanceFactorValue, class_counts: tuple[int, ...]) -> Iterable[Problem]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from ccar.data.config import ImbalanceFactor
 from ccar.study.parts import OneOrMore, Part, Several, Shorthand, mistake, plain, shown_model
+from ccar.study.recipe_changes import RecipeChanges, changes_of
 from ccar.training.config import (
     BaseLoss,
     Confidence,
@@ -29,7 +29,6 @@ from ccar.training.config import (
     Reduction,
     Reweighting,
 )
-from ccar.training.recipe import Recipe
 
 BASE_NAMES: tuple[str, ...] = tuple(member.model_fields["name"].default for member in get_args(get_args(BaseLoss)[0]))
 Base = Annotated[
@@ -158,19 +157,6 @@ class ExtraReweighting(Reweighting):
         return self
 
 
-def _optional(field: FieldInfo) -> Any:  # noqa: ANN401  a type made at run time
-    """The field of a recipe, with nothing for what is not changed."""
-    kind = Annotated[field.annotation, *field.metadata, Field(discriminator=field.discriminator)]  # type: ignore[name-defined]
-    return kind | None, Field(None, description=field.description)
-
-
-_CHANGEABLE: dict[str, Any] = {name: _optional(field) for name, field in Recipe.model_fields.items() if name != "name"}
-# Made from Recipe, so that the two cannot differ.
-RecipeChanges: Any = create_model(
-    "RecipeChanges", __base__=Part, __doc__="Fields of the recipe that differ from the study's.", **_CHANGEABLE
-)
-
-
 class ExtraMethod(Part):
     """A single method beside the grid."""
 
@@ -213,9 +199,7 @@ class ExtraMethod(Part):
     @property
     def changes(self) -> dict[str, object]:
         """What differs from the recipe of the study."""
-        if self.recipe is None:
-            return {}
-        return {name: getattr(self.recipe, name) for name in sorted(self.recipe.model_fields_set)}
+        return {} if self.recipe is None else changes_of(self.recipe)
 
     def method(self, known: Mapping[str, Method]) -> Method:
         """The method it stands for; `known` has the methods that it may start from, by label."""
@@ -248,7 +232,7 @@ def entry_of(method: Method) -> dict[str, Any]:
         entry["base"] = method.base.model_dump(mode="json")
         if method.reweighting is not None:
             reweighting = method.reweighting.model_dump(mode="json")
-            if method.reweighting.frequency != "effective_number":
+            if not _reads_beta(method.reweighting):
                 del reweighting["effective_number_beta"]  # a study file refuses what has no effect
             entry["reweighting"] = {**reweighting, "reduction": method.reduction}
         if method.loss_factor != 1:
@@ -358,6 +342,8 @@ def facts_of(imbalance_factor: float | str, method: Method | OpenMethod) -> dict
     switches = method.switches if isinstance(method, OpenMethod) else method.reweighting
     if switches is not None:
         facts |= {**dict(switches), "reduction": method.reduction}
+        if not _reads_beta(switches):  # nobody chose the value that it has; every other switch is as it was written
+            del facts["effective_number_beta"]
     if isinstance(method, OpenMethod):
         del facts["omega"]
     return facts
@@ -441,9 +427,13 @@ def vector_name(frequency: tuple[float, ...]) -> str:
     return f"custom-{hashlib.sha256(repr(frequency).encode()).hexdigest()[:6]}"
 
 
+def _reads_beta(reweighting: Reweighting) -> bool:
+    return reweighting.frequency == "effective_number"
+
+
 def _without_unused_beta(reweighting: Reweighting) -> Reweighting:
     """Two points that differ only in a beta that nothing reads are one point."""
-    if reweighting.frequency == "effective_number":
+    if _reads_beta(reweighting):
         return reweighting
     default = Reweighting.model_fields["effective_number_beta"].default
     return reweighting.model_copy(update={"effective_number_beta": default})

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from ccar.errors import Fenced
-from ccar.study.definition import OMEGAS_PER_UNIT, OptunaSearch, Study, rounded_omega
+from ccar.study.definition import NUM_RANDOM_OMEGAS, OMEGAS_PER_UNIT, OptunaSearch, Study, rounded_omega
 from ccar.study.expansion import (
     OpenCell,
     PlannedTrial,
@@ -254,7 +254,7 @@ def suggest_omega(
     Args:
         search: algorithm, range, objectives, seed.
         group: name of the group, so that groups draw different omegas.
-        history: omegas with their values, larger is better; None, worse than any, where no end was reached.
+        history: omegas with their values, larger is better; None, as bad as the worst, where no end was reached.
         pending: omegas under way, which the next one should keep away from.
 
     Returns:
@@ -271,6 +271,10 @@ def suggest_omega(
     text = f"{search.seed}/{group}/{len(history) + len(pending)}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     asked = optuna.create_study(directions=["maximize"] * len(search.objectives), sampler=_sampler(search, seed))
+    known = [values for _, values in history if values is not None]
+    if search.algorithm == "gp" and known:  # it passes over pruned trials, and would go where they die again and again
+        worst = tuple(min(of_one) for of_one in zip(*known, strict=True))
+        history = [(omega, values or worst) for omega, values in history]
     for omega, values in history:
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
         asked.add_trial(create_trial(state=state, params={"omega": omega}, distributions=distributions, values=values))
@@ -284,9 +288,9 @@ def _sampler(search: OptunaSearch, seed: int) -> optuna.samplers.BaseSampler:
 
     match search.algorithm:
         case "tpe":
-            return samplers.TPESampler(seed=seed)
+            return samplers.TPESampler(seed=seed, n_startup_trials=NUM_RANDOM_OMEGAS)
         case "gp":
-            return samplers.GPSampler(seed=seed)
+            return samplers.GPSampler(seed=seed, n_startup_trials=NUM_RANDOM_OMEGAS)
         case "random":
             return samplers.RandomSampler(seed=seed)
 

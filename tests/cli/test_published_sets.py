@@ -64,6 +64,25 @@ def test_missing_images_are_named_by_validate_and_refused_by_run_before_any_trai
     assert not (folder / "ccar-store").exists()
 
 
+@pytest.mark.parametrize("command", ["validate", "plan", "run"])
+@pytest.mark.parametrize(("part", "file"), [("test", "ImageNet_LT_test.txt"), ("validation", "ImageNet_LT_val.txt")])
+def test_a_class_that_one_list_lacks_is_refused_by_every_command(folder, command, part, file):
+    listed = folder / "lists" / file
+    whole = listed.read_text()
+    listed.write_text("".join(line for line in whole.splitlines(keepends=True) if not line.endswith(" 3\n")))
+    try:
+        code, out, err = typed(folder, command, "mini.yaml")
+    finally:
+        listed.write_text(whole)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"mini.yaml:6: the {part} part lacks classes: found no image of 3 (n01440767), expected some of every class\n"
+        f"  hint: add images of them to the {part} list, or take them out of the training list\n"
+    )
+    assert not (folder / "ccar-store").exists()
+    assert not list(folder.rglob("*.bin"))
+
+
 def test_the_pack_is_announced_before_it_is_made(folder):
     code, out, _ = typed(folder, "validate", "mini.yaml", "--data")
     assert (code, out) == (0, "mini.yaml: valid: 2 trials, 4 classes, 30 images found\n")

@@ -144,8 +144,8 @@ ONE_MISTAKE = {
         "did you mean 'digits_quick'?",
     ),
     "an unknown recipe with changes": (
-        "recipe: digits_quick", "recipe:\n  epochs: 3\n  name: digits_fast", 8,
-        "recipe is unknown: found 'digits_fast', expected one of ", "",
+        "recipe: digits_quick", "recipe:\n  epochs: 3\n  name: digits_fast", 10,
+        "recipe.name is unknown: found 'digits_fast', expected one of ", "",
     ),
     "a misspelt change of a recipe": (
         "digits_quick", "{name: digits_quick, epoch: 3}", 8,

@@ -11,10 +11,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from ccar.errors import StudyFileError
 from ccar.study.definition import Study, load_study, study_schema
 from ccar.study.expansion import cells_of
 from ccar.study.yaml_source import read_yaml
 from ccar.training.config import Focal
+from ccar.training.recipe import CosineSchedule
 from ccar.training.recipes import RECIPES
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
@@ -59,10 +61,24 @@ def test_a_recipe_keeps_what_is_not_changed(study_file):
     assert recipe == RECIPES["digits_quick"].model_copy(update={"epochs": 7, "augmentation": ("flip",)})
 
 
-def test_epochs_take_the_place_of_iterations(study_file):
-    changed = "recipe: {name: balanced_softmax_cifar, epochs: 7}"
-    recipe = load_study(study_file(("recipe: digits_quick", changed))).recipe
-    assert (recipe.epochs, recipe.iterations, recipe.warmup_iterations) == (7, None, None)
+def test_epochs_take_the_place_of_iterations_beside_a_schedule_with_the_warm_up(study_file):
+    """Without one, the warm-up, which counts iterations, would be gone and training begin at the peak rate."""
+    changed = "recipe: {name: balanced_softmax_cifar, epochs: 200"
+    with pytest.raises(StudyFileError) as refused:
+        load_study(study_file(("recipe: digits_quick", changed + "}")))
+    (problem,) = refused.value.problems
+    assert problem.message.startswith("recipe loses its warm-up: found epochs 200 in place of the 13000 iterations of")
+    schedule = re.fullmatch(r"write (schedule: \{.*\}) for as large a share of the training", problem.hint)[1]
+    recipe = load_study(study_file(("recipe: digits_quick", f"{changed}, {schedule}}}"))).recipe
+    assert (recipe.epochs, recipe.iterations, recipe.warmup_iterations) == (200, None, None)
+    assert recipe.schedule == CosineSchedule(warmup_epochs=12, warmup_start=0.5)  # 12/200 is nearest to 800/13,000
+
+
+def test_a_recipe_without_a_name_is_one_mistake(study_file):
+    with pytest.raises(StudyFileError) as refused:
+        load_study(study_file(("recipe: digits_quick", "recipe: {epochs: 5}")))
+    (problem,) = refused.value.problems
+    assert problem.message.startswith("recipe.name is missing: found nothing, expected one of balanced_softmax_cifar, ")
 
 
 def test_a_root_is_filled_from_the_environment_and_made_absolute(study_file, monkeypatch, tmp_path):
@@ -185,6 +201,15 @@ def test_every_key_stands_in_the_document_of_the_study_file():
     parts = [schema, *(schema["$defs"][name] for name in schema["$defs"])]
     keys = {key for part in parts for key in part.get("properties", {})}
     assert not [key for key in sorted(keys) if f"`{key}`" not in text and f"{key}:" not in text]
+
+
+def test_the_document_says_what_is_meant_where_the_file_says_nothing():
+    text = " ".join((Path(__file__).parents[2] / "docs" / "study-file.md").read_text().split())
+    definitions = study_schema()["$defs"]
+    factor = definitions["EarlyStopping"]["properties"]["reduction_factor"]
+    assert f"{factor['default']} unless said otherwise, at least {factor['minimum']}" in text
+    assert f"at most {study_schema()['properties']['study']['maxLength']} characters" in text
+    assert "without one to `downloads` in `CCAR_CACHE`" in text
 
 
 def test_the_examples_in_the_document_are_valid(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccar.errors import StudyFileError
 from ccar.store.key import key_parts
 from ccar.study.definition import Study, load_study
 from ccar.study.expansion import cells_of, load_data, open_cells_of, plan_trials
@@ -194,6 +195,48 @@ def test_an_exclusion_leaves_out_exactly_what_has_all_its_values():
         "if50/cross_entropy+ccar(omega=0.5)",
         "if50/cross_entropy+ccar(omega=1)",
         "if50/focal+ccar(omega=0.5)",
+    ]
+
+
+@pytest.mark.parametrize("search", [None, {"algorithm": "tpe", "num_samples": 3, "omega": [0.1, 1.0]}])
+def test_an_exclusion_by_beta_leaves_out_only_what_reads_it(search):
+    grid = {"frequency": ["fraction", "effective_number"], "effective_number_beta": [0.9, 0.99]}
+    study = study_of(
+        methods={
+            "bases": ["cross_entropy"],
+            "reweighting": grid if search else {**grid, "omega": 0.5},
+            "exclude": [{"effective_number_beta": 0.99}],
+        },
+        search=search,
+    )
+    omega = "*" if search else "0.5"
+    assert [cell.id for cell in (*cells_of(study), *open_cells_of(study))] == [
+        "if10/cross_entropy",
+        f"if10/cross_entropy+ccar(omega={omega})",
+        f"if10/cross_entropy+ccar(omega={omega}, frequency=effective_number, effective_number_beta=0.9)",
+    ]
+
+
+def test_an_exclusion_of_a_beta_that_nothing_reads_matches_nothing(study_file):
+    frequency = "    frequency: fraction\n"
+    path = study_file((frequency, f"{frequency}  exclude: [{{effective_number_beta: 0.99}}]\n"))
+    with pytest.raises(StudyFileError, match="no method here has effective_number_beta"):
+        load_study(path)
+
+
+def test_an_exclusion_may_cut_a_switch_where_it_changes_nothing():
+    """Cross-entropy adjusts no logits, so that both of its confidences would train the same."""
+    methods = {
+        "bases": ["cross_entropy", "balanced_softmax"],
+        "reweighting": {"omega": 0.5, "confidence": ["adjusted", "raw"]},
+        "exclude": [{"base": "cross_entropy", "confidence": "raw"}],
+    }
+    assert labels_of(methods) == [
+        "cross_entropy",
+        "cross_entropy+ccar(omega=0.5)",
+        "balanced_softmax",
+        "balanced_softmax+ccar(omega=0.5)",
+        "balanced_softmax+ccar(omega=0.5, confidence=raw)",
     ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 
 import pytest
 
+from ccar.data.image_set import ImageSet
 from ccar.errors import StudyFileError
 from ccar.store.key import key_parts
 from ccar.study.definition import load_study, study_schema
@@ -110,6 +112,41 @@ def test_more_held_out_than_the_smallest_class_has_is_told_before_anything_is_pa
     assert problem.message.startswith("data.validation_per_class does not fit the data: found 2")
     assert "it has 2, so at most 1" in problem.hint
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(("part", "file"), [("test", "ImageNet_LT_test.txt"), ("validation", "ImageNet_LT_val.txt")])
+@pytest.mark.parametrize("pack", [True, False])
+def test_a_class_without_an_image_to_look_at_is_told_before_anything_is_packed(study_file, tmp_path, part, file, pack):
+    root = write_imagenet_lt(tmp_path / "images").root
+    lines = (root / file).read_text().splitlines(keepends=True)
+    (root / file).write_text("".join(line for line in lines if not line.endswith((" 3\n", " 7\n"))))
+    replaced = published("imagenet_lt", more="  counts: listed\n")
+    path = study_file((replaced[0], replaced[1].replace("/images", str(root))))
+    study = load_study(path)
+    with pytest.raises(StudyFileError) as caught:
+        plan_trials(study, load_data(study, tmp_path / "cache", pack=pack))
+    assert str(caught.value) == (
+        f"{path}:5: the {part} part lacks classes: found no image of 3 (n01440767), 7 (n01440771), "
+        "expected some of every class\n"
+        f"  hint: add images of them to the {part} list, or take them out of the training list"
+    )
+    assert not (tmp_path / "cache").exists()
+
+
+def test_validation_images_that_a_study_does_not_look_at_may_lack_classes(study_file, tmp_path):
+    root = write_imagenet_lt(tmp_path / "images").root
+    (root / "ImageNet_LT_val.txt").write_text("train/n01440764/x.JPEG 0\n")
+    replaced = published("imagenet_lt", validation="0", more="  counts: listed\n")
+    study = load_study(study_file((replaced[0], replaced[1].replace("/images", str(root)))))
+    assert plan_trials(study, load_data(study, tmp_path / "cache", pack=False))
+
+
+def test_of_many_classes_without_a_test_image_ten_are_named_and_all_are_counted(study_file, ten_classes):
+    names = tuple(f"class {label}" for label in range(25))
+    test = ten_classes.test
+    source = dataclasses.replace(ten_classes, class_names=names, train=ImageSet(test.images, test.labels))
+    with pytest.raises(StudyFileError, match=r"no image of 10 \(class 10\), .*, 19 \(class 19\) and 5 more, expected"):
+        fingerprints_of(load_study(study_file()), source)
 
 
 def test_problems_of_the_lists_keep_their_own_place(study_file, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ccar.errors import Fenced
 from ccar.store.trial_store import TrialStore
-from ccar.study.definition import OptunaSearch
+from ccar.study.definition import NUM_RANDOM_OMEGAS, OptunaSearch
 from ccar.study.expansion import PlannedTrial, plan_trials
 from ccar.study.search import TrialSource, nearest_free_omega, suggest_omega, trial_source
 
@@ -130,6 +131,27 @@ def test_the_searcher_learns_where_the_best_omega_is(ten_classes):
     assert abs(last - 0.7) < 0.05
 
 
+@pytest.mark.parametrize("algorithm", ["tpe", "gp"])
+def test_a_searcher_draws_at_random_until_four_omegas_have_results(algorithm):
+    search = OptunaSearch(algorithm=algorithm, num_samples=8, omega=(0.05, 1.0))
+    omegas = [0.2, 0.4, 0.6, 0.8]
+
+    def suggested(num_results, best):
+        history = [(omega, (1 - (omega - best) ** 2,)) for omega in omegas[:num_results]]
+        return suggest_omega(search, "group", history, pending=[])
+
+    assert suggested(3, best=0.2) == suggested(3, best=0.8)
+    assert suggested(4, best=0.2) < 0.5 < suggested(4, best=0.8)
+
+
+def test_the_document_says_how_many_omegas_are_random():
+    text = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
+    default = OptunaSearch(algorithm="tpe", num_samples=1, omega=(0.05, 1.0)).max_concurrent
+    assert f"learn once {NUM_RANDOM_OMEGAS} omegas have results" in text
+    assert f"the first {NUM_RANDOM_OMEGAS - 1} + `max_concurrent` of a search are\nrandom" in text
+    assert f"random, {NUM_RANDOM_OMEGAS - 1 + default} unless said otherwise" in text
+
+
 @pytest.mark.parametrize("workers", [1, 3, 50])
 def test_suggestions_depend_neither_on_the_workers_nor_on_who_ends_first(ten_classes, workers):
     study, reference, log = searching(), MemoryLog(), MemoryLog()
@@ -168,9 +190,10 @@ def test_a_finished_search_that_runs_again_suggests_nothing_new(ten_classes, log
     assert sorted(run(source)) == sorted(first)
 
 
-def test_more_samples_go_on_where_the_search_ended(ten_classes):
+@pytest.mark.parametrize("first", [5, 10])
+def test_more_samples_go_on_where_the_search_ended(ten_classes, first):
     log, whole = MemoryLog(), MemoryLog()
-    run(trial_source(searching(num_samples=5), ten_classes, log))
+    run(trial_source(searching(num_samples=first), ten_classes, log))
     run(trial_source(searching(num_samples=14), ten_classes, log))
     run(trial_source(searching(num_samples=14), ten_classes, whole))
     assert log.params == whole.params
@@ -222,6 +245,13 @@ def test_an_omega_without_a_result_counts_as_worse_than_any():
     history = [(number / 100, (0.5,) if number < 50 else None) for number in range(10, 90, 4)]
     suggested = [suggest_omega(search, f"group {number}", history, []) for number in range(30)]
     assert sum(omega < 0.55 for omega in suggested) > 20
+
+
+def test_a_gaussian_process_stays_away_from_where_trials_die():
+    search = OptunaSearch(algorithm="gp", num_samples=40, omega=(0.05, 1.0))
+    history = [(0.1, (0.5,)), (0.3, (0.6,)), (0.5, (0.7,)), (0.7, (0.79,)), (0.75, (0.8,)), (0.95, None), (0.96, None)]
+    suggested = [suggest_omega(search, f"group {number}", history, []) for number in range(5)]
+    assert max(suggested) < 0.9
 
 
 def test_the_nearest_free_omega_stays_in_the_range():

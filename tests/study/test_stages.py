@@ -11,6 +11,7 @@ from ccar.study.expansion import cells_of, plan_trials
 from ccar.study.methods import PROCEDURE_NAMES
 from ccar.study.plan import Capacity, plan_of
 from ccar.study.search import trial_source
+from ccar.training.recipe import CosineSchedule
 
 TWO_STAGES = """\
 study: stages
@@ -75,6 +76,34 @@ def test_stage_two_has_its_own_recipe_and_the_rest_of_the_studys(study):
     assert (crt.recipe.epochs, crt.recipe.sampler, crt.recipe.schedule.name) == (10, "class_balanced", "cosine")
     assert (crt.recipe.batch_size, crt.recipe.learning_rate) == (study.recipe.batch_size, study.recipe.learning_rate)
     assert crt.stage_one.recipe == study.recipe
+
+
+def test_iterations_of_a_method_take_the_place_of_the_epochs_of_its_procedure(tmp_path):
+    text = TWO_STAGES.replace("procedure: crt}", "procedure: crt, recipe: {iterations: 2000}}")
+    crt = cells_of(load_file(tmp_path, text))[3].config.recipe
+    assert (crt.epochs, crt.iterations, crt.sampler) == (None, 2000, "class_balanced")
+
+
+def test_stage_two_has_no_warm_up_whatever_that_of_the_study_counts(tmp_path):
+    text = TWO_STAGES.replace("recipe: digits_quick", "recipe: balanced_softmax_cifar")
+    recipes = {cell.config.procedure.name: cell.config.recipe for cell in cells_of(load_file(tmp_path, text))}
+    assert (recipes["crt"].epochs, recipes["lws"].epochs) == (10, 3)
+    for name in ("crt", "lws"):
+        assert (recipes[name].warmup_iterations, recipes[name].schedule) == (None, CosineSchedule())
+
+
+def test_a_method_that_counts_epochs_where_the_warm_up_counts_iterations_is_told(tmp_path):
+    text = TWO_STAGES.replace("recipe: digits_quick", "recipe: balanced_softmax_cifar")
+    text = text.replace("{procedure: post_hoc}", "{base: focal, recipe: {epochs: 100}}")
+    ((line, message),) = problems_of(tmp_path, text)
+    assert (line, message.partition(":")[0]) == (9, "methods.extra[0].recipe loses its warm-up")
+
+
+def test_stage_two_of_table_2_lasts_as_long_as_the_protocols():
+    study = load_study(Path(__file__).parents[2] / "studies" / "table2_cifar100_lt.yaml")
+    (recipe,) = {cell.config.recipe for cell in cells_of(study) if cell.method == "crt + mixup"}
+    assert (recipe.iterations, recipe.learning_rate, recipe.batch_size) == (2000, 0.1, 512)
+    assert (recipe.schedule, recipe.warmup_iterations) == (CosineSchedule(), None)
 
 
 def test_the_file_may_name_the_network_after_what_is_made_of_it(tmp_path):

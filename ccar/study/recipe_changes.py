@@ -1,0 +1,75 @@
+"""What differs from a recipe: of a named one in a study, of the study's in a method. One rule for both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, GetCoreSchemaHandler, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+from ccar.study.parts import Part, Shorthand, mistake
+from ccar.training.recipe import Recipe, changed_recipe
+from ccar.training.recipes import RECIPES
+
+
+def _optional(field: FieldInfo) -> Any:  # noqa: ANN401  a type made at run time
+    """The field of a recipe, with nothing for what is not changed."""
+    kind = Annotated[field.annotation, *field.metadata, Field(discriminator=field.discriminator)]  # type: ignore[name-defined]
+    return kind | None, Field(None, description=field.description)
+
+
+_NAME: dict[str, Any] = {"name": (Literal[tuple(RECIPES)], Field(description="the named recipe to start from"))}
+_CHANGEABLE: dict[str, Any] = {name: _optional(field) for name, field in Recipe.model_fields.items() if name != "name"}
+# Made from Recipe, so that they cannot differ from it.
+RecipeChanges: Any = create_model(
+    "RecipeChanges", __base__=Part, __doc__="Fields of the recipe that differ from the study's.", **_CHANGEABLE
+)
+_NamedRecipe: Any = create_model(
+    "NamedRecipe", __base__=Part, __doc__="A named recipe, and what differs from it.", **_NAME, **_CHANGEABLE
+)
+
+
+class ByName:
+    """A recipe is written as its name, or as {name: ..., and what differs from the named recipe}."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        written = handler.generate_schema(Annotated[_NamedRecipe, Shorthand("name", tuple(RECIPES))])
+        return core_schema.no_info_after_validator_function(_resolved, written)
+
+
+def _resolved(written: Any) -> Recipe:  # noqa: ANN401  a type made at run time
+    return recipe_with(RECIPES[written.name], changes_of(written))
+
+
+def changes_of(written: Part) -> dict[str, object]:
+    """The fields that were written, in the order of their names."""
+    return {name: getattr(written, name) for name in sorted(written.model_fields_set)}
+
+
+def recipe_with(recipe: Recipe, *layers: Mapping[str, object]) -> Recipe:
+    """`recipe` changed by one layer after the other: a method's own length takes the place of its procedure's.
+
+    Raises:
+        PydanticCustomError: a length in epochs would silently drop the warm-up, which counts iterations.
+        pydantic.ValidationError: the changed recipe contradicts itself.
+    """
+    for changes in layers:
+        epochs = changes.get("epochs")
+        if isinstance(epochs, int) and recipe.iterations and recipe.warmup_iterations and "schedule" not in changes:
+            share = max(1, round(epochs * recipe.warmup_iterations / recipe.iterations))
+            raise mistake(
+                "loses its warm-up",
+                f"epochs {epochs} in place of the {recipe.iterations} iterations of {recipe.name}",
+                f"a schedule that says how many epochs replace its {recipe.warmup_iterations} iterations of warm-up",
+                hint=f"write schedule: {_with_warmup(recipe, share)} for as large a share of the training",
+            )
+        recipe = changed_recipe(recipe, changes)
+    return recipe
+
+
+def _with_warmup(recipe: Recipe, epochs: int) -> str:
+    """The schedule as a study file has it, with so many epochs of warm-up."""
+    schedule = recipe.schedule.model_copy(update={"warmup_epochs": epochs}).model_dump(mode="json")
+    return "{" + ", ".join(f"{name}: {value}" for name, value in schedule.items()) + "}"
