@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from benchmarks.racing import pick, race_over_epochs, stored_grid
 from ccar.cli.places import Places
 from ccar.cli.study_view import StudyView
+from ccar.study.definition import NUM_RANDOM_OMEGAS
 
 REPLAYS = 200
 SLOW_REPLAYS = 40  # of the samplers, which take up to half a second for a suggestion
@@ -110,7 +111,8 @@ def by_sampler(sampler: Callable[..., optuna.samplers.BaseSampler]) -> Orders:
         }
         if len(families) > 1:
             space["base"] = optuna.distributions.CategoricalDistribution(families)
-        study = optuna.create_study(direction="maximize", sampler=sampler(seed=int(random.integers(2**31))))
+        seeded = sampler(seed=int(random.integers(2**31)), n_startup_trials=NUM_RANDOM_OMEGAS)
+        study = optuna.create_study(direction="maximize", sampler=seeded)
         left, values = set(range(len(search.candidates))), search.values
         while left:
             asked = study.ask(space)
