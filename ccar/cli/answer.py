@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ccar.cli.doctor import cluster_checks
-from ccar.cli.listing import listing
+from ccar.cli.listing import listing, runs_of
 from ccar.cli.places import Places
 from ccar.cluster.questions import answer_line, error_line
 from ccar.cluster.seat import standing_of_drivers
@@ -46,7 +46,7 @@ def _runs(places: Places, words: Sequence[str]) -> object:
 
 
 def _standing(places: Places, words: Sequence[str]) -> object:
-    return {"runs": _runs(places, words), "drivers": standing_of_drivers(places.store.drivers.alive())}
+    return {"runs": runs_of(places.store, words), "drivers": standing_of_drivers(places.store.drivers.alive())}
 
 
 def _pause(places: Places, words: Sequence[str]) -> object:

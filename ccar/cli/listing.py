@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, get_args
@@ -20,6 +20,8 @@ from ccar.training.config import BaseLoss, Procedure
 
 Kind = Literal["methods", "datasets", "studies", "runs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_COUNTS = ("trials", "finished", "stopped", "diverged", "failed", "to go", "unreadable", "hours of training")
 
 DATASETS: Mapping[DatasetName, str] = {
     "digits": "1,797 grey images of 8 x 8 pixels, 10 classes; comes with scikit-learn",
@@ -52,7 +54,12 @@ def listing(kind: Kind, store: TrialStore, studies: Path) -> list[Mapping[str, o
         case "studies":
             return [_study_file(path) for path in sorted(studies.glob("*.yaml"))]
         case "runs":
-            return [_run(store, name) for name in sorted(record.name for record in store.studies())]
+            return runs_of(store, list(store.study_versions()))
+
+
+def runs_of(store: TrialStore, studies: Sequence[str]) -> list[Mapping[str, object]]:
+    """The rows of `runs` for these studies, as far as the store has them; reads all of their trials."""
+    return [row for name in studies if (row := _run(store, name)) is not None]
 
 
 def listing_of_cluster(kind: Kind, address: str, store: str | None) -> list[Mapping[str, object]]:
@@ -108,21 +115,25 @@ def _readable(store: TrialStore, key: str) -> TrialRecord | None:
         return None
 
 
-def _run(store: TrialStore, name: str) -> Mapping[str, object]:
-    record = store.study(name)
-    assert record is not None
+def _run(store: TrialStore, name: str) -> Mapping[str, object] | None:
+    try:
+        record = store.study(name)
+    except StoreError as error:  # the others are told all the same
+        return {"study": name, **dict.fromkeys(_COUNTS, ""), "last activity": str(error)}
+    if record is None:
+        return None
     trials = [found for trial in record.trials if (found := _readable(store, trial.key)) is not None]
     count = Counter(trial.status for trial in trials)
     latest = max((trial.ended_at for trial in trials if trial.ended_at is not None), default=None)
+    counts = (
+        len(record.trials),
+        *(count[status] for status in ("finished", "stopped", "diverged", "failed")),
+        count["absent"] + count["unfinished"],
+        len(record.trials) - len(trials),
+        round(sum(trial.seconds for trial in trials) / 3600, 3),
+    )
     return {
         "study": name,
-        "trials": len(record.trials),
-        "finished": count["finished"],
-        "stopped": count["stopped"],
-        "diverged": count["diverged"],
-        "failed": count["failed"],
-        "to go": count["absent"] + count["unfinished"],
-        "unreadable": len(record.trials) - len(trials),
-        "hours of training": round(sum(trial.seconds for trial in trials) / 3600, 3),
+        **dict(zip(_COUNTS, counts, strict=True)),
         "last activity": datetime.fromtimestamp(latest).astimezone().isoformat(" ", "seconds") if latest else "",
     }

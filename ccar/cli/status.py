@@ -30,7 +30,8 @@ def status_of(address: str, wanted: str | None) -> tuple[list[Row], list[str]]:
     trouble = []
     for store in dict.fromkeys(submission.store for submission in found):
         try:
-            standing = ask(server, store, ["standing"])
+            studies = dict.fromkeys(submission.study for submission in found if submission.store == store)
+            standing = ask(server, store, ["standing", *studies])
         except CcarError as error:
             trouble.append(f"how far the trials are is not known: {error.with_hint}")
         else:

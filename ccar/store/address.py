@@ -29,7 +29,7 @@ def folder_at(address: str | Path) -> Folder:
         from ccar.store.bucket import Bucket, BucketFolder  # 5 MB that folders do not need
     except ModuleNotFoundError as error:
         raise UserError(
-            "a store in a bucket needs a library that is not installed: obstore", hint="pip install 'ccar[s3]'"
+            "a store in a bucket needs a library that is not installed: obstore", hint="pip install obstore"
         ) from error
     bucket, prefix = place
     return BucketFolder(Bucket(bucket), prefix)

@@ -188,6 +188,16 @@ def test_a_trial_that_cannot_be_read_is_counted_beside_the_others(finished, tmp_
     assert (row["trials"], row["finished"], row["unreadable"]) == (8, 7, 1)
 
 
+def test_a_study_that_another_version_has_stored_is_listed_beside_the_others(finished, tmp_path):
+    store = shutil.copytree(finished[0] / "ccar-store", tmp_path / "ccar-store")
+    (store / "studies" / "later.json").write_text('{"name": "later"}')
+    _, out, _ = ccar("list", "runs", "--json", cwd=tmp_path)
+    later, tiny = json.loads(out)
+    assert (later["study"], later["trials"]) == ("later", "")
+    assert later["last activity"] == "the study later was stored by another version of ccar"
+    assert (tiny["study"], tiny["finished"], later.keys()) == ("tiny", 8, tiny.keys())
+
+
 def test_report_goes_where_it_is_told(finished, tmp_path):
     folder, path, (_, first, _) = finished
     code, out, _ = ccar("report", path, "--out", tmp_path / "out", cwd=folder)
