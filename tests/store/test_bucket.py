@@ -89,7 +89,7 @@ except UserError as error:
     print(error, error.hint, sep="|")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert done.stdout == "a store in a bucket needs a library that is not installed: obstore|pip install 'ccar[s3]'\n"
+    assert done.stdout == "a store in a bucket needs a library that is not installed: obstore|pip install obstore\n"
 
 
 def test_a_store_in_a_folder_does_not_import_the_library(tmp_path):
