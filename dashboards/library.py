@@ -16,7 +16,7 @@ from typing import Any
 from ccar.errors import StoreError
 from ccar.reports.results import Results, summarise
 from ccar.store.trial_store import TrialStore
-from dashboards.stored_study import StoredStudy, StudyState
+from dashboards.stored_study import RETRY_SECONDS, StoredStudy, StudyState
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Library:
         self.waiting: dict[str, str] = {}  # studies that wait on a cluster, and why, as their drivers say
         self._born = secrets.token_hex(8)
         self._versions: dict[str, str] = {}
+        self._tried_at: dict[str, float] = {}  # when the unreadable ones were read, on the monotonic clock
         self._studies: dict[str, StoredStudy] = {}
         self._sums: dict[str, _Sums] = {}
         self._done: dict[str, Results] = {}
@@ -139,9 +140,8 @@ class Library:
             self._forget(name)
             self.touch()
         for name, version in versions.items():
-            if self._versions.get(name) != version:
+            if self._versions.get(name) != version or self._is_to_be_retried(name):
                 self._open(name, version)
-                self.touch()
         for stored in list(self._studies.values()):
             if stored.refresh(begun, READ_SECONDS):
                 self.touch()
@@ -158,20 +158,27 @@ class Library:
             self.has_looked = True
             self.touch()
 
+    def _is_to_be_retried(self, name: str) -> bool:
+        return name in self.unreadable and time.monotonic() - self._tried_at[name] >= RETRY_SECONDS
+
     def _open(self, name: str, version: str) -> None:
-        self._versions[name] = version
-        self.unreadable.pop(name, None)
+        """Read a study. The version is noted last: whatever else is raised, it is read again."""
+        former = self._versions.get(name), self.unreadable.get(name)
+        problem = None
         try:
             record = self.store.study(name)
         except StoreError as error:
-            self.unreadable[name] = str(error)
-            return
-        if record is None:  # deleted since
-            return
-        if name in self._studies:
-            self._studies[name].remember(record)
+            self.unreadable[name] = problem = str(error)
+            self._tried_at[name] = time.monotonic()
         else:
-            self._studies[name] = StoredStudy(self.store, record)
+            if name in self._studies and record is not None:
+                self._studies[name].remember(record)
+            elif record is not None:  # else it was deleted since
+                self._studies[name] = StoredStudy(self.store, record)
+            self.unreadable.pop(name, None)
+        self._versions[name] = version
+        if (version, problem) != former:
+            self.touch()
 
     def _forget(self, name: str) -> None:
         for known in (self._studies, self._versions, self._sums, self._done, self.unreadable, self.unsummed):
