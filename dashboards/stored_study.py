@@ -170,7 +170,7 @@ class StoredStudy:
         return key in self._unreadable and time.monotonic() - self._tried_at[key] >= RETRY_SECONDS
 
     def _read(self, lengths: dict[str, int]) -> None:
-        """Turn these trials into rows. Nothing is noted of any before all were read: whatever is raised, they are again."""
+        """Turn these trials into rows. Nothing is noted before all were read: whatever is raised, they are again."""
         records: dict[str, TrialRecord] = {}
         running: dict[str, TrialRecord] = {}
         unreadable: dict[str, str] = {}
@@ -201,7 +201,7 @@ class StoredStudy:
     def _snapshot(self) -> StudyState:
         read = [name for name, trial in self._trials.items() if trial.key in self._lengths]
         validation = self._validation.reindex(read).reset_index(drop=True)
-        # By all trials of the study: rows are made of a few at a time, and its plain loss may come later than its omegas.
+        # By all trials of the study: rows are made of a few at a time, and the plain loss may come after its omegas.
         families = [self._labels.get(training, training) for training in validation["training"]]
         validation["family"] = pd.Series(families, dtype="str")
         return StudyState(
