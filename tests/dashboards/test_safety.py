@@ -153,6 +153,12 @@ def test_a_hostile_address_shows_text(site, open_page):
     assert elements_of(page) == [None, 0, 0]
 
 
+def test_an_address_may_say_anything_beside_what_pages_read(site, open_page):
+    page = open_page(f"{site}/omega?study=made-up&path=x&fields=y&self=z")
+    page.get_by_role("link", name="a table of them").click()
+    expect(page).to_have_url(f"{site}/omega?study=made-up&path=x&fields=y&self=z&beside=table")
+
+
 @pytest.mark.parametrize("wanted", ["../../etc/passwd", "/etc/passwd", "..%2f..%2fetc%2fpasswd", "made-up/../made-up"])
 def test_no_path_comes_from_the_address(site, wanted):
     for path in (f"/csv/cells?study={wanted}", f"/mlflow?study=made-up&key={wanted}", f"/mlflow?study={wanted}&key=x"):
