@@ -47,8 +47,8 @@ def main() -> None:
     library = Library(places.store)
     app = build_app(Desk.on(library, places.cache_dir, os.environ.get(MLFLOW, "")))
     names = [given.host, "localhost"] if given.host == LOOPBACK else [given.host]
-    token = None if given.host == LOOPBACK else os.environ.get(TOKEN, "")
-    if token == "":
+    token = os.environ.get(TOKEN) or None  # on loopback too: other users of this machine reach it
+    if token is None and given.host != LOOPBACK:
         parser.error(f"with --host {given.host} set {TOKEN}")
     guard(app, [f"{name}:{given.port}" for name in names], token)
     library.start()

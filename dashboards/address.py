@@ -10,7 +10,7 @@ _MOST_FIELDS = 40
 _LONGEST = 8_000  # characters: what browsers and proxies carry
 
 
-def address(path: str, **fields: str | None) -> str:
+def address(path: str, /, **fields: str | None) -> str:
     """The address of a page; fields that are None or empty are left out.
 
     Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html as escaping
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ Content = Any  # what Dash takes as children: a component, a text, or a list of 
 
 NAME_LIMIT = 72  # characters of a name in a plot; the whole is beside it in a table
 _LINE = 36  # of these, on one line
+_TYPED = re.compile(r"`([^`]+)`")
 
 
 def shown(name: str) -> str:
@@ -32,9 +34,15 @@ def link(text: str, href: str, **more: Any) -> dcc.Link:  # noqa: ANN401  (prope
     return dcc.Link(one_line(text), href=href, **more)
 
 
+def worded(text: str) -> list[Content]:
+    """A text on one line, with what stands in `backticks` as something to type."""
+    parts = _TYPED.split(one_line(text))
+    return [html.Code(part) if place % 2 else part for place, part in enumerate(parts) if part]
+
+
 def note(text: str) -> html.P:
     """What is said below a heading, or instead of what there is not yet."""
-    return html.P(one_line(text), className="note")
+    return html.P(worded(text), className="note")
 
 
 def section(title: str, *content: Content) -> html.Section:

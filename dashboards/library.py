@@ -16,7 +16,7 @@ from typing import Any
 from ccar.errors import StoreError
 from ccar.reports.results import Results, summarise
 from ccar.store.trial_store import TrialStore
-from dashboards.stored_study import StoredStudy, StudyState
+from dashboards.stored_study import RETRY_SECONDS, StoredStudy, StudyState
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ ASLEEP_AFTER_SECONDS = 30.0  # without a request nobody looks
 WAIT_SECONDS = 1.0  # for the sums of a study; after that the page says that they are under way
 REST = 4.0  # times as long as summing up a study took, until that is done again: a fifth of a processor
 MOST_REST_SECONDS = 30.0
+_POLL_SECONDS = 0.1
 AWAKE_SECONDS = 2.0  # to wait at most for a look after nobody has looked for long
 
 
@@ -35,7 +36,8 @@ class _Sums:
 
     state: StudyState
     future: Future[Results | None]
-    rests_until: float = math.inf  # on the monotonic clock
+    begun_at: float  # on the monotonic clock
+    rests_until: float = math.inf
     is_wanted: bool = False  # whether somebody was given these though there may be better ones
 
 
@@ -52,6 +54,7 @@ class Library:
         self.waiting: dict[str, str] = {}  # studies that wait on a cluster, and why, as their drivers say
         self._born = secrets.token_hex(8)
         self._versions: dict[str, str] = {}
+        self._tried_at: dict[str, float] = {}  # when the unreadable ones were read, on the monotonic clock
         self._studies: dict[str, StoredStudy] = {}
         self._sums: dict[str, _Sums] = {}
         self._done: dict[str, Results] = {}
@@ -108,10 +111,10 @@ class Library:
         found = self._studies.get(name)
         return None if found is None else found.state
 
-    def results(self, name: str) -> Results | None:
+    def results(self, name: str, seconds: float = WAIT_SECONDS) -> Results | None:
         """The numbers of the study's report; None while they are summed up for the first time, or cannot be.
 
-        Those of a moment ago while newer ones are summed up.
+        Those of a moment ago where summing up newer ones takes longer than so many seconds.
         """
         stored = self._studies.get(name)
         if stored is None or stored.state.study is None or not stored.state.is_whole:
@@ -122,14 +125,28 @@ class Library:
                 sums = self._begin_sums(stored)
             sums.is_wanted = self._are_stale(sums, stored.state)
         try:
-            return sums.future.result(WAIT_SECONDS)
+            return sums.future.result(seconds)
         except NotYet:
             return self._done.get(name)
+
+    def results_of_now(self, name: str, seconds: float) -> Results | None:
+        """Of all that is known of the study when it is called; None where there is more to read, or it takes longer."""
+        asked_at, asked = time.monotonic(), self.state(name)
+        while True:
+            self.results(name)
+            sums = self._sums.get(name)
+            if sums is None or (sums.future.done() and name in self.unsummed):
+                return None
+            if sums.future.done() and (sums.state is asked or sums.begun_at >= asked_at):
+                return sums.future.result()
+            if time.monotonic() - asked_at >= seconds:
+                return None
+            time.sleep(_POLL_SECONDS)
 
     def is_behind(self, name: str) -> bool:
         """Whether the numbers that `results` gave last are to be followed by newer ones."""
         sums, stored = self._sums.get(name), self._studies.get(name)
-        return sums is not None and stored is not None and sums.state is not stored.state
+        return sums is not None and stored is not None and (sums.state is not stored.state or not sums.future.done())
 
     def refresh(self) -> None:
         """Look at the store once."""
@@ -139,9 +156,8 @@ class Library:
             self._forget(name)
             self.touch()
         for name, version in versions.items():
-            if self._versions.get(name) != version:
+            if self._versions.get(name) != version or self._is_to_be_retried(name):
                 self._open(name, version)
-                self.touch()
         for stored in list(self._studies.values()):
             if stored.refresh(begun, READ_SECONDS):
                 self.touch()
@@ -158,20 +174,27 @@ class Library:
             self.has_looked = True
             self.touch()
 
+    def _is_to_be_retried(self, name: str) -> bool:
+        return name in self.unreadable and time.monotonic() - self._tried_at[name] >= RETRY_SECONDS
+
     def _open(self, name: str, version: str) -> None:
-        self._versions[name] = version
-        self.unreadable.pop(name, None)
+        """Read a study. The version is noted last: whatever else is raised, it is read again."""
+        former = self._versions.get(name), self.unreadable.get(name)
+        problem = None
         try:
             record = self.store.study(name)
         except StoreError as error:
-            self.unreadable[name] = str(error)
-            return
-        if record is None:  # deleted since
-            return
-        if name in self._studies:
-            self._studies[name].remember(record)
+            self.unreadable[name] = problem = str(error)
+            self._tried_at[name] = time.monotonic()
         else:
-            self._studies[name] = StoredStudy(self.store, record)
+            if name in self._studies and record is not None:
+                self._studies[name].remember(record)
+            elif record is not None:  # else it was deleted since
+                self._studies[name] = StoredStudy(self.store, record)
+            self.unreadable.pop(name, None)
+        self._versions[name] = version
+        if (version, problem) != former:
+            self.touch()
 
     def _forget(self, name: str) -> None:
         for known in (self._studies, self._versions, self._sums, self._done, self.unreadable, self.unsummed):
@@ -185,8 +208,8 @@ class Library:
         return self._are_stale(sums, state) and time.monotonic() >= sums.rests_until
 
     def _begin_sums(self, stored: StoredStudy) -> _Sums:
-        state = stored.state
-        sums = self._sums[state.name] = _Sums(state, self._pool.submit(self._sum_up, stored, state))
+        begun_at, state = time.monotonic(), stored.state
+        sums = self._sums[state.name] = _Sums(state, self._pool.submit(self._sum_up, stored, state), begun_at)
         return sums
 
     def _sum_up(self, stored: StoredStudy, state: StudyState) -> Results | None:

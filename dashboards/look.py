@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
@@ -26,6 +27,14 @@ _AXIS: dict[str, Any] = {
     "zerolinecolor": GRID,
     "automargin": True,
     "title": {"standoff": 8},
+}
+_COUNTS = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
+# Plotly's own marks at a logarithmic axis are "2, 5, 10, 2, 5, 100".
+NUM_IMAGES: Mapping[str, Any] = {
+    "title": "training images of the class",
+    "type": "log",
+    "tickvals": _COUNTS,
+    "ticktext": [f"{count:,}" for count in _COUNTS],
 }
 _TEMPLATE = go.layout.Template(
     layout={

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from ccar.evidence.frames import ValidationFrame, rows_of
+from ccar.evidence.frames import SETTING, ValidationFrame, rows_of
 from ccar.evidence.intervals import t_half_width
 from ccar.evidence.selection import CRITERION
 from ccar.reports.results import setting_label
@@ -45,29 +45,32 @@ def trial_states(state: StudyState) -> pd.Series[str]:
 class Pace:
     """How fast a study goes on. Times in seconds; None: cannot be told."""
 
-    trials_per_hour: float | None  # that ended in the last ten minutes
+    trials_per_hour: float | None
     images_per_second: float  # of what runs now, added up
     seconds_left: float | None
 
 
 def pace(state: StudyState, states: pd.Series[str], now: float | None = None) -> Pace:
-    """By what ended lately, or, before that, by what a trial takes on average and how many run at once."""
+    """By what ended in the last ten minutes, or by what a trial takes on average and how many run at once.
+
+    The latter before two have ended, and where one takes longer than these minutes: then they end in waves.
+    """
     moment = time.time() if now is None else now
     costs = state.costs
     ended = costs["ended_at"].where(~states.isin(list(TO_GO)))
     recent = ended[ended > moment - _RECENT_SECONDS]
     to_go = int(states.isin(list(TO_GO)).sum()) + len(state.trials) - state.num_read
-    rate = left = None
-    if len(recent) > 1 and state.running:
+    usual = float(costs["seconds"][states.isin(["finished", "stopped"])].mean())  # NaN before the first
+    rate = None
+    if state.running and len(recent) > 1 and not usual > _RECENT_SECONDS:
         begun = max(moment - _RECENT_SECONDS, float(costs.loc[recent.index, "started_at"].min()))
         rate = len(recent) / max(moment - begun, 1e-3)
-        left = to_go / rate
-    elif state.running and (states == "finished").any():
-        left = to_go * float(costs["seconds"][states == "finished"].mean()) / len(state.running)
+    elif state.running and usual > 0:
+        rate = len(state.running) / usual
     return Pace(
         trials_per_hour=None if rate is None else 3600 * rate,
         images_per_second=sum(state.speeds.values()),
-        seconds_left=left if to_go else 0.0,
+        seconds_left=0.0 if not to_go else None if rate is None else to_go / rate,
     )
 
 
@@ -80,19 +83,20 @@ class BestCell:
     half_width: float
 
 
-def best_cell(validation: ValidationFrame) -> BestCell | None:
-    """The cell with the highest mean over its finished seeds, with omega or without; None before any has one.
+def best_cells(validation: ValidationFrame) -> list[BestCell]:
+    """At each imbalance factor the cell with the highest mean over its finished seeds, with omega or without.
 
     Cells of which fewer seeds have finished than of others are left out, as where an omega is chosen.
     """
-    finished = validation[validation["status"] == "finished"].groupby("cell", sort=False)[CRITERION]
-    cells = finished.agg(["mean", "std", "count"])
-    cells = cells[(cells["count"] > 0) & (cells["count"] == cells["count"].max())]
-    if cells.empty:
-        return None
-    name = cells["mean"].round(9).idxmax()
-    mean, sd, count = cells.loc[name]
-    return BestCell(cell=str(name), mean=float(mean), half_width=float(t_half_width(sd, count)))
+    finished = validation[validation["status"] == "finished"].groupby([*SETTING, "cell"], sort=False)[CRITERION]
+    cells = finished.agg(["mean", "std", "count"]).reset_index()
+    most = cells.groupby(SETTING, sort=False)["count"].transform("max")
+    cells = cells[(cells["count"] > 0) & (cells["count"] == most)]
+    best = cells.loc[cells["mean"].round(9).groupby([cells[name] for name in SETTING], sort=False).idxmax()]
+    return [
+        BestCell(cell=row.cell, mean=row.mean, half_width=float(t_half_width(row.std, row.count)))
+        for row in rows_of(best)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,9 @@ from ccar.tracking.run_pages import run_page
 from dashboards.desk import Desk
 from dashboards.once import made_once
 
+WAIT_SECONDS = 10.0  # for numbers of what the store has now: a file does not say that it is of a moment ago
+RETRY_SECONDS = 5
+
 
 def add_routes(app: Dash, desk: Desk) -> None:
     """Answer /csv/cells, /csv/trials, /csv/costs and /mlflow. Names are looked up among those of the store."""
@@ -28,15 +31,14 @@ def add_routes(app: Dash, desk: Desk) -> None:
         text = csv_of(kind, study, edition)
         if text is None:
             why = desk.library.unsummed.get(study) or "The numbers are being summed up: try again."
-            return Response(f"{why}\n", 503, mimetype="text/plain")
+            return Response(f"{why}\n", 503, {"Retry-After": str(RETRY_SECONDS)}, mimetype="text/plain")
         named = {"Content-Disposition": f'attachment; filename="{kind}.csv"'}
         return Response(text, headers=named, mimetype="text/csv")
 
     @made_once(1, 10.0)
     def csv_of(kind: str, study: str, edition: str) -> str | None:
-        """Made once for all who ask, until something of the library changes; None while there are no numbers yet."""
-        state = desk.library.state(study)
-        results = None if state is None else desk.results(state)[0]
+        """Made once for all who ask, until something of the library changes; None while there are no numbers of now."""
+        results = desk.library.results_of_now(study, WAIT_SECONDS)
         if results is None:
             return None
         frame = {"cells": results.cells, "trials": results.trials, "costs": results.source.costs}[kind]

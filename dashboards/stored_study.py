@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ccar.errors import StoreError, StudyFileError
-from ccar.evidence.frames import ValidationFrame, cost_frame, validation_frame
+from ccar.evidence.frames import ValidationFrame, cost_frame, family_labels, validation_frame
 from ccar.evidence.reliability import reliability_frame
 from ccar.evidence.test_results import test_frame
 from ccar.reports.report_input import ReportInput
@@ -20,6 +20,7 @@ from ccar.study.expansion import PlannedTrial
 from ccar.study.stored import stored_trials
 
 FINAL = frozenset({"finished", "diverged"})  # nothing follows these in a trial's log
+RETRY_SECONDS = 30.0  # until what could not be read is read again: a server or a disk may have been away
 _BATCH = 200  # trials turned into rows at a time
 
 
@@ -72,7 +73,9 @@ class StoredStudy:
         self._lengths: dict[str, int] = {}  # of the logs of the trials, as they were read
         self._final: set[str] = set()
         self._running: dict[str, TrialRecord] = {}
-        self._unreadable: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}  # keys, and why
+        self._tried_at: dict[str, float] = {}  # when these were read, on the monotonic clock
+        self._has_news = False
         self._class_counts: dict[float | str, tuple[int, ...]] = {}
         self._tests = test_frame({})
         self._reliability = reliability_frame({})
@@ -85,6 +88,7 @@ class StoredStudy:
         former = {name: trial.key for name, trial in self._trials.items()}
         planned = stored_trials(self._study, record.trials) if self._study else ()
         self._trials = {trial.name: trial for trial in planned}
+        self._labels = family_labels(planned)
         self._named = {}
         for name, trial in self._trials.items():
             self._named.setdefault(trial.key, []).append(name)
@@ -108,27 +112,28 @@ class StoredStudy:
         """
         deadline = time.monotonic() + seconds
         changed: dict[str, int] = {}
-        is_new = False
         for key in self._named:
             if key in self._final and key in begun and key in self._lengths:
                 continue
             length = self._store.num_records(key) if key in begun else 0
-            if self._lengths.get(key) == length:
+            if self._lengths.get(key) == length and not self._is_to_be_retried(key):
                 continue
             changed[key] = length
             if len(changed) == _BATCH:
                 self._read(changed)
-                changed, is_new = {}, True
+                changed = {}
                 if time.monotonic() > deadline:
                     break
         if changed:
             self._read(changed)
         still = {key: record for key, record in self._running.items() if self._goes_on(record)}
-        is_new = is_new or bool(changed) or still.keys() != self._running.keys()
+        # Kept from a look that was broken off, whose news nobody has seen.
+        self._has_news = self._has_news or still.keys() != self._running.keys()
         self._running = still
-        if is_new:
-            self.state = self._snapshot()
-        return is_new
+        if not self._has_news:
+            return False
+        self.state, self._has_news = self._snapshot(), False
+        return True
 
     def report_input(self, state: StudyState) -> ReportInput:
         """What the numbers of the study's report are made of; reads the test results that are new."""
@@ -161,42 +166,49 @@ class StoredStudy:
             return True
         return self._store.num_records(record.key) != self._lengths[record.key]
 
+    def _is_to_be_retried(self, key: str) -> bool:
+        return key in self._unreadable and time.monotonic() - self._tried_at[key] >= RETRY_SECONDS
+
     def _read(self, lengths: dict[str, int]) -> None:
+        """Turn these trials into rows. Nothing is noted before all were read: whatever is raised, they are again."""
         records: dict[str, TrialRecord] = {}
-        for key, length in lengths.items():
-            self._lengths[key] = length
-            self._unreadable.pop(key, None)
-            self._final.discard(key)
-            self._running.pop(key, None)
-            if length == 0:
-                continue
+        running: dict[str, TrialRecord] = {}
+        unreadable: dict[str, str] = {}
+        for key in [key for key, length in lengths.items() if length]:
             try:
                 record = self._store.read(key)
-            except StoreError as error:
-                self._unreadable[key] = str(error)
-                continue
-            except OSError:  # deleted while it was read: the next look finds it gone
-                self._lengths[key] = 0
-                continue
-            records[key] = record
-            factor = self._trials[self._named[key][0]].config.data.imbalance_factor
-            self._class_counts.setdefault(factor, record.class_counts)
-            if record.status in FINAL:
-                self._final.add(key)
-            elif self._store.is_being_trained(record):
-                self._running[key] = record
-        names = [name for key in lengths for name in self._named[key]]
+                if record.status not in FINAL and self._store.is_being_trained(record):
+                    running[key] = record
+                records[key] = record
+            except (StoreError, OSError) as error:  # also of one that is being deleted: the next look finds it gone
+                unreadable[key] = str(error)
+        as_before = {key for key, problem in unreadable.items() if self._unreadable.get(key) == problem}
+        names = [name for key in lengths if key not in as_before for name in self._named[key]]
         trials = [self._trials[name] for name in names]
         self._validation = _with_rows(self._validation, validation_frame(trials, records), names)
         self._costs = _with_rows(self._costs, cost_frame(trials, records), names)
+        for key, record in records.items():
+            factor = self._trials[self._named[key][0]].config.data.imbalance_factor
+            self._class_counts.setdefault(factor, record.class_counts)
+        final = {key for key, record in records.items() if record.status in FINAL}
+        self._final = (self._final - lengths.keys()) | final
+        self._running = {key: record for key, record in self._running.items() if key not in lengths} | running
+        self._unreadable = {key: why for key, why in self._unreadable.items() if key not in lengths} | unreadable
+        self._tried_at |= dict.fromkeys(unreadable, time.monotonic())
+        self._lengths |= lengths
+        self._has_news = self._has_news or bool(names)
 
     def _snapshot(self) -> StudyState:
         read = [name for name, trial in self._trials.items() if trial.key in self._lengths]
+        validation = self._validation.reindex(read).reset_index(drop=True)
+        # By all trials of the study: rows are made of a few at a time, and the plain loss may come after its omegas.
+        families = [self._labels.get(training, training) for training in validation["training"]]
+        validation["family"] = pd.Series(families, dtype="str")
         return StudyState(
             record=self._record,
             study=self._study,
             trials=self._trials,
-            validation=ValidationFrame(self._validation.reindex(read).reset_index(drop=True)),
+            validation=ValidationFrame(validation),
             costs=self._costs.reindex(read).reset_index(drop=True),
             running=frozenset(self._running),
             speeds={

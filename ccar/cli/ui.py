@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from ccar.cli.options import talk
 from ccar.cli.places import Places
-from ccar.tracking.address import is_server
+from ccar.tracking.address import is_server, without_credentials
 from ccar.tracking.ui import DEFAULT_PORT, PASSWORD, check_listening, serve
-from ccar.tracking.web_server import LOOPBACK, Server, free_port, running
+from ccar.tracking.web_server import Server, free_port, running
 
 
 @contextmanager
@@ -19,7 +20,8 @@ def serve_pages(places: Places, host: str, port: int | None) -> Iterator[Server]
 
     Args:
         places: the store and MLflow.
-        host: IP address to listen on; on any but loopback both ask for the password in MLFLOW_AUTH_ADMIN_PASSWORD.
+        host: IP address to listen on. Both ask for the password in MLFLOW_AUTH_ADMIN_PASSWORD where that is set, and on
+            any but loopback it must be.
         port: of the dashboard; None: 5000, or any free port when that is taken.
 
     Yields:
@@ -46,12 +48,14 @@ def serve_pages(places: Places, host: str, port: int | None) -> Iterator[Server]
         str(own),
     ]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow}  # a variable and no argument: it may hold a password
-    if host != LOOPBACK:
-        environment |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": os.environ[PASSWORD]}
+    password = os.environ.get(PASSWORD)
+    if password and not has_server:  # a server of others has accounts of its own, and no business with this password
+        environment |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
     with ExitStack() as both:
         address = f"http://{host}:{own}"
         dashboard = both.enter_context(running(command, environment, "the dashboard", address))
         if not has_server:
             both.enter_context(serve(places.tracking_uri, places.artifacts, host=host, port=theirs))
         dashboard.wait_until_it_answers("/")
+        talk.print(f"MLflow's pages: {without_credentials(mlflow)[0]}", soft_wrap=True)
         yield dashboard

@@ -98,12 +98,17 @@ def validation_frame(trials: Iterable[PlannedTrial], records: Mapping[str, Trial
         no validation part.
     """
     trials = tuple(trials)
-    labels = {trial.cell.family: trial.cell.method for trial in trials if trial.config.reweighting is None}
+    labels = family_labels(trials)
     rows = [
         {**_validation_row(trial, records.get(trial.key)), "family": labels.get(trial.cell.family, trial.cell.family)}
         for trial in trials
     ]
     return ValidationFrame(typed_frame(rows, VALIDATION_DTYPES))
+
+
+def family_labels(trials: Iterable[PlannedTrial]) -> dict[str, str]:
+    """The label of each family that has a plain loss, by the training of its cells; `trials`: all of the study."""
+    return {trial.cell.family: trial.cell.method for trial in trials if trial.config.reweighting is None}
 
 
 def cost_frame(trials: Iterable[PlannedTrial], records: Mapping[str, TrialRecord]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The MLflow web page on what has been run: a server of MLflow, for as long as it is wanted.
 
-It is on loopback unless told otherwise; elsewhere it asks for a password, which must be given.
+It is on loopback unless told otherwise. It asks for a password where one is given, which elsewhere it must be.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def serve(
     Args:
         tracking_uri: a database URI. A server has its page at its own address already.
         artifacts: URI of the folder for the files of runs (`ccar.tracking.address.artifact_root`).
-        host: IP address to listen on, and the name of the page. On any but loopback that asks for the user admin and
-            the password in the variable MLFLOW_AUTH_ADMIN_PASSWORD.
+        host: IP address to listen on, and the name of the page. It asks for the user admin and the password in the
+            variable MLFLOW_AUTH_ADMIN_PASSWORD where that is set, and on any but loopback it must be.
         port: where to listen; None: 5000, or any free port when that is taken.
 
     Yields:
@@ -63,7 +63,7 @@ def serve(
         "MLFLOW_BACKEND_STORE_URI": tracking_uri,
     }
     with tempfile.TemporaryDirectory(prefix="ccar-ui-") as private:
-        if host != LOOPBACK:
+        if os.environ.get(PASSWORD):
             command += ["--app-name", "basic-auth"]
             environment |= _accounts(Path(private), host, chosen)
         with running(command, environment, "the MLflow server", f"http://{host}:{chosen}") as server:
@@ -72,7 +72,7 @@ def serve(
 
 
 def check_listening(host: str) -> None:
-    """Make sure that pages may be served at this IP address: to others only under one name, and for a password.
+    """Make sure that pages may be served at this IP address: to other machines under one name, and for a password.
 
     Raises:
         UserError: what is missing.
@@ -80,6 +80,8 @@ def check_listening(host: str) -> None:
     if host != LOOPBACK:
         check_host(host)
         _check_password(host)
+    if os.environ.get(PASSWORD) and importlib.util.find_spec("flask_wtf") is None:
+        raise UserError("MLflow's accounts are not installed", hint="pip install 'mlflow[auth]'")
 
 
 def check_host(host: str) -> None:
@@ -100,18 +102,16 @@ def check_host(host: str) -> None:
 
 
 def _check_password(host: str) -> None:
-    """Make sure that others are asked for a password.
+    """Make sure that there is a password to ask others for.
 
     Raises:
-        UserError: there is none, or what asks for it is not installed.
+        UserError: there is none.
     """
     if not os.environ.get(PASSWORD):
         raise UserError(
             f"the page on {host} can be opened from other machines, and there is no password to ask them for",
             hint=f"set {PASSWORD} (12 characters or more), or leave --host out and forward the port: ssh -L",
         )
-    if importlib.util.find_spec("flask_wtf") is None:
-        raise UserError("MLflow's accounts are not installed", hint="pip install 'mlflow[auth]'")
 
 
 def _accounts(folder: Path, host: str, port: int) -> dict[str, str]:
@@ -123,7 +123,8 @@ def _accounts(folder: Path, host: str, port: int) -> dict[str, str]:
         "admin_username = admin\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    names = {} if "MLFLOW_SERVER_ALLOWED_HOSTS" in os.environ else {"MLFLOW_SERVER_ALLOWED_HOSTS": f"{host}:{port}"}
+    is_named = host == LOOPBACK or "MLFLOW_SERVER_ALLOWED_HOSTS" in os.environ  # MLflow knows those of loopback
+    names = {} if is_named else {"MLFLOW_SERVER_ALLOWED_HOSTS": f"{host}:{port}"}
     return {
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),

@@ -25,8 +25,9 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
 
-  // As ccar.reports.neutralise.for_csv: spreadsheets take a text that begins so for a formula. Signed numbers may.
-  const FORMULA = /^[=@]|^[-+].*[^\w\s.,%±−+-]/;
+  // As ccar.reports.neutralise.for_csv: spreadsheets take a text that begins so for a formula. Signed numbers may, also
+  // with their interval, "+1.05 (−0.58 to +2.68, n = 4) *": what has no other letters calls nothing.
+  const FORMULA = /^[=@]|^[-+](?!(?: to | n = |[\d\s.,%±−+()*-])*$)/;
 
   function field(value) {
     if (typeof value === "number") {

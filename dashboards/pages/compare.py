@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,8 @@ from ccar.evidence.trade_off import GROUPS, undominated
 from ccar.metrics.confusion import MOST_PAIRS
 from ccar.reports.colours import NEUTRAL
 from ccar.reports.neutralise import one_line
-from ccar.reports.results import Results, Setting, setting_label
+from ccar.reports.results import Results, Setting
 from ccar.reports.wording import MISSING, counted, interval, percent, points
-from ccar.study.parts import plain
 from ccar.training.result import TestResult
 from dashboards import look
 from dashboards.address import SEPARATOR, address
@@ -56,31 +55,25 @@ _FACTOR_WORDS = {
 
 
 def choices(desk: Desk, fields: Fields) -> list[Content]:
-    """Which imbalance factor, and which of its cells."""
-    state = desk.library.state(fields.get("study", ""))
-    if state is None or not state.trials:
+    """Which imbalance factor, and which of its cells; nothing until there are numbers, by which some are picked."""
+    found = desk.library.results(fields.get("study", ""), 0.0)
+    if found is None:
         return []
-    cells = {trial.cell.id: trial.cell for trial in state.trials.values()}
-    settings = list(
-        dict.fromkeys((cell.config.data.title, cell.config.data.imbalance_factor) for cell in cells.values())
-    )
-    at = int(place) if (place := fields.get("at", "0")).isdecimal() and int(place) < len(settings) else 0
-    here = {
-        name: cell.method
-        for name, cell in cells.items()
-        if (cell.config.data.title, cell.config.data.imbalance_factor) == settings[at]
-    }
-    labels = [(str(place), setting_label(plain(factor))) for place, (_, factor) in enumerate(settings)]
+    setting = _setting(found, fields)
+    labels = [(place, setting.label) for place, setting in _by_place(found)]
     apart = {name: value for name, value in fields.items() if name != "cells"}
-    made: list[Content] = [choice("/compare", apart, "at", "At", labels)] if len(settings) > 1 else []
-    return [*made, _cells(fields, here)]
+    made: list[Content] = [choice("/compare", apart, "at", "At", labels)] if len(labels) > 1 else []
+    here = setting.of(found.cells).set_index("cell")["method"]
+    return [*made, _cells(fields, dict(here), _picked(found, setting, fields))]
 
 
-def _cells(fields: Fields, here: Mapping[str, str]) -> html.Details:
+def _cells(fields: Fields, here: Mapping[str, str], picked: Sequence[str]) -> html.Details:
     """A link for each cell that takes it in, or leaves it out."""
-    picked = [name for name in fields.get("cells", "").split(SEPARATOR) if name in here]
     links = []
     for name in [*dict.fromkeys([*picked, *here])][:MOST_OFFERED]:
+        if name not in picked and len(picked) == MOST_CELLS:
+            links.append(html.Li(one_line(here[name])))
+            continue
         others = [other for other in picked if other != name]
         wanted = SEPARATOR.join(others if name in picked else [*picked, name])
         href = address("/compare", **{**fields, "cells": wanted})
@@ -110,8 +103,7 @@ def figures(desk: Desk, fields: Fields) -> list[Content]:
     tests, class_counts = _tests(desk, found, picked)
     return [
         *_differences(found, cells),
-        *_classes(cells, tests, class_counts),
-        *_confusions(cells, tests, class_counts),
+        *_by_class(cells, tests, class_counts),
         *_calibration(found, cells),
         *_parallel(setting.of(found.cells), picked),
         *_trade_off(found, setting, picked),
@@ -179,20 +171,26 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     figure = look.figure(
         height=160 + 60 * len(others),
         xaxis={"title": "points of test accuracy"},
-        yaxis={"autorange": "reversed", "showticklabels": False},
+        yaxis={"autorange": "reversed", "type": "category", "showticklabels": False},
         showlegend=False,
     )
     figure.add_vline(0, line={"color": look.INK, "width": 1})
     for index, (cell, row) in enumerate(zip(rows_of(judged.reset_index(names="cell")), by_seed, strict=True)):
-        name = shown(names[cell.cell])
         # Above its line: beside the plot, long names would leave it no room on a telephone.
         figure.add_annotation(
-            xref="paper", x=0, xanchor="left", y=name, yanchor="bottom", yshift=4, text=name, showarrow=False
+            xref="paper",
+            x=0,
+            xanchor="left",
+            y=cell.cell,
+            yanchor="bottom",
+            yshift=4,
+            text=shown(names[cell.cell]),
+            showarrow=False,
         )
         half_width = 100 * (cell.high - cell.mean)
         figure.add_scatter(
             x=[100 * cell.mean],
-            y=[name],
+            y=[cell.cell],
             mode="markers",
             marker={"color": look.INK, "symbol": "line-ns-open", "size": 14, "line": {"width": 3}},
             error_x={"array": [half_width if cell.n >= MIN_SEEDS else 0.0], "color": look.INK},
@@ -200,7 +198,7 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
         )
         figure.add_scatter(
             x=100 * row,
-            y=[name] * len(row),
+            y=[cell.cell] * len(row),
             mode="markers",
             marker=look.marker(index + 1, size=9),
             text=[f"seed {seed}" for seed in seeds],
@@ -228,14 +226,28 @@ def _height(cells: Sized, plot: int = 320) -> int:
     return plot + 20 * len(cells)
 
 
-def _tests(desk: Desk, found: Results, cells: Sequence[str]) -> tuple[dict[str, list[TestResult]], Sequence[int]]:
-    """The test results of each cell's finished trials, and the training images per class of their one setting."""
+def _tests(
+    desk: Desk, found: Results, cells: Sequence[str]
+) -> tuple[dict[str, list[TestResult]], set[tuple[int, ...]]]:
+    """The test results of each cell's finished trials, and the training images per class that these had."""
     finished = found.trials[found.trials["status"] == "finished"]
     keys_of = {cell: list(finished.loc[finished["cell"] == cell, "key"]) for cell in cells}
-    records = (desk.record(key) for keys in keys_of.values() for key in keys)
-    class_counts = next((record.class_counts for record in records if record is not None), ())
+    records = [desk.record(key) for keys in keys_of.values() for key in keys]
+    class_counts = {record.class_counts for record in records if record is not None}
     tests = {cell: [test for key in keys if (test := desk.test(key)) is not None] for cell, keys in keys_of.items()}
     return tests, class_counts
+
+
+def _by_class(
+    cells: pd.DataFrame, tests: Mapping[str, list[TestResult]], class_counts: Collection[Sequence[int]]
+) -> Iterator[Content]:
+    """What is drawn over the training images of each class, where that is one number for all seeds."""
+    if len(class_counts) > 1:
+        yield section("Classes", note("Not drawn: a class has not the same number of training images with every seed."))
+        return
+    for counts in class_counts:
+        yield from _classes(cells, tests, counts)
+        yield from _confusions(cells, tests, counts)
 
 
 def _classes(
@@ -244,12 +256,12 @@ def _classes(
     """Recall of each class against its training images, mean over the finished seeds."""
     figure = look.figure(
         height=_height(cells),
-        xaxis={"title": "training images of the class", "type": "log", "dtick": "D2"},
+        xaxis=look.NUM_IMAGES,
         yaxis={"title": "test accuracy (%)"},
     )
     for index, (cell, method) in enumerate(zip(cells["cell"], cells["method"], strict=True)):
         recalls = [test.last_epoch.per_class for test in tests[cell]]
-        if not class_counts or not recalls or not all(recalls):
+        if not recalls or not all(recalls):
             continue
         figure.add_scatter(
             x=class_counts,
@@ -271,7 +283,7 @@ def _confusions(
     """The pairs of classes that any of the cells confuses most, and how often each cell does."""
     kept = [(cell, [test.confusions for test in own if test.confusions]) for cell, own in tests.items()]
     most = mean_confusions(kept, MOST_PAIRS_SHOWN)
-    if most.empty or not class_counts:
+    if most.empty:
         return
     names = [f"{a} ({class_counts[a]}) → {b} ({class_counts[b]})" for a, b in most.index]
     figure = look.figure(

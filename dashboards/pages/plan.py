@@ -22,7 +22,7 @@ from ccar.study.expansion import Cell, PlannedTrial, cells_of, open_cells_of
 from ccar.study.plan import kinds_of, plan_of
 from ccar.study.yaml_source import parse_yaml
 from dashboards.desk import Desk
-from dashboards.elements import Content, facts, field, note, section, table
+from dashboards.elements import Content, facts, field, note, section, table, worded
 
 Fields = Mapping[str, str]
 FILE = "study.yaml"
@@ -48,7 +48,16 @@ def controls(desk: Desk, fields: Fields) -> list[Content]:
     """The file, begun with that of a study where the address names one."""
     state = desk.library.state(fields.get("study", ""))
     text = _START if state is None else state.record.definition
-    area = dcc.Textarea(id="plan-text", value=text, rows=16, spellCheck=False, wrap="off", className="code")
+    area = dcc.Textarea(
+        id="plan-text",
+        value=text,
+        rows=16,
+        spellCheck=False,
+        wrap="off",
+        className="code",
+        persistence=state.name if state else True,  # what was typed is there again after a look elsewhere
+        persistence_type="session",
+    )
     return [
         field("Study file", area),
         html.Button("Open a file", type="button", **{"data-opens": "plan-text", "data-most": str(MOST_CHARACTERS)}),
@@ -79,8 +88,8 @@ def planned(desk: Desk, text: str) -> list[Content]:
             html.Li(
                 [
                     html.B("file" if problem.line is None else f"line {problem.line}"),
-                    f": {one_line(problem.message)}",
-                    html.Div(one_line(problem.hint), className="note") if problem.hint else None,
+                    html.Span([": ", *worded(problem.message)]),
+                    html.Div(worded(problem.hint), className="note") if problem.hint else None,
                 ]
             )
             for problem in error.problems

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 from dash import html
 
-from ccar.evidence.frames import rows_of
+from ccar.evidence.frames import family_labels, rows_of
 from ccar.reports.neutralise import one_line
 from ccar.reports.wording import MISSING, counted, hours
 from dashboards import progress
@@ -32,7 +32,8 @@ def choices(desk: Desk, fields: Fields) -> list[Content]:
 
 def base_losses(path: str, state: StudyState, fields: Fields) -> list[Content]:
     """All, or one of them, where there are several."""
-    families = list(dict.fromkeys(trial.cell.family for trial in state.trials.values()))
+    labels = family_labels(state.trials.values())
+    families = list(dict.fromkeys(labels.get(trial.cell.family, trial.cell.family) for trial in state.trials.values()))
     options = [("", "all"), *((family, family) for family in families)]
     return [choice(path, fields, "base", "Base loss", options)] if len(families) > 1 else []
 

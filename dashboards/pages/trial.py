@@ -7,13 +7,15 @@ from dataclasses import replace
 
 from dash import html
 
+from ccar.cli.plan import duration
 from ccar.cli.why import why_text
 from ccar.errors import CcarError
 from ccar.evidence.frames import rows_of, shown_versions
 from ccar.metrics.accuracy import Evaluation, group_of_class
 from ccar.reports.neutralise import one_line
-from ccar.reports.wording import MISSING, hours, percent
+from ccar.reports.wording import MISSING, percent
 from ccar.store.records import TrialRecord
+from ccar.store.trial_store import TrialStore
 from ccar.study.expansion import PlannedTrial
 from ccar.study.parts import plain
 from ccar.study.plan import Why, leaves, why
@@ -24,6 +26,7 @@ from dashboards.curves import learning_curves
 from dashboards.desk import Desk
 from dashboards.elements import Content, choice, facts, link, note, plot, section, table
 from dashboards.examples import examples
+from dashboards.once import made_once
 from dashboards.pages.studies import moment
 from dashboards.stored_study import StudyState
 
@@ -31,6 +34,7 @@ Fields = Mapping[str, str]
 MOST_CLASSES = 200  # rows of a table
 MOST_CELLS = 600  # of a list
 MOST_EXAMPLES = 3  # classes among the best, and among the worst
+_NEAREST_SECONDS = 30.0  # until the nearest trial is looked for again: all of the store is read for it
 
 
 def choices(desk: Desk, fields: Fields) -> list[Content]:
@@ -99,7 +103,7 @@ def _one(desk: Desk, state: StudyState, trial: PlannedTrial, *, search: bool) ->
         [
             ("State", "running" if held else "waiting" if record.status == "absent" else record.status),
             ("Epochs", str(len(record.epochs))),
-            ("Time", hours(record.seconds / 3600) if record.epochs else MISSING),
+            ("Time", duration(record.seconds / 3600) if record.epochs else MISSING),
             ("Begun", moment(record.started_at) if record.started_at else MISSING),
             ("Last record", moment(record.ended_at) if record.ended_at else MISSING),
             (
@@ -163,7 +167,7 @@ def _classes(record: TrialRecord, test: TestResult | None) -> Iterator[Content]:
         return
     groups = group_of_class(record.class_counts)
     figure = look.figure(
-        xaxis={"title": "training images of the class", "type": "log", "dtick": "D2"},
+        xaxis=look.NUM_IMAGES,
         yaxis={"title": f"{part} accuracy (%)"},
     )
     figure.add_scatter(
@@ -248,8 +252,13 @@ def _why(desk: Desk, state: StudyState, trial: PlannedTrial, record: TrialRecord
             here = address("/trial", study=state.name, cell=trial.cell.id, seed=str(trial.seed), why="1")
             yield link("It has not run. Which finished trial is most like it?", here)
             return
-        answer = why(replace(trial, data_fingerprint=fingerprint), desk.library.store.all_records())
+        answer = _nearest(desk.library.store, replace(trial, data_fingerprint=fingerprint))
     yield html.Pre(why_text(trial, record, answer), tabIndex="0", className="log")
+
+
+@made_once(16, _NEAREST_SECONDS)
+def _nearest(store: TrialStore, trial: PlannedTrial) -> Why:
+    return why(trial, store.all_records())
 
 
 def _fingerprint(desk: Desk, state: StudyState, trial: PlannedTrial) -> str | None:

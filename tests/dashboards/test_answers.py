@@ -34,6 +34,7 @@ from ccar.study.plan import why
 from dashboards.pages.compare import _MEASURES
 from dashboards.pages.losses import _P
 from dashboards.stored_study import StoredStudy
+from tests.dashboards import made_up_store
 from tests.dashboards.conftest import served
 from tests.dashboards.made_up_store import CLASS_COUNTS, finish, put_study
 
@@ -260,6 +261,65 @@ def test_the_cells_that_are_compared_stand_in_the_address(site, results, open_pa
     expect(page.locator("#paired")).to_contain_text(said)
 
 
+def test_the_cells_that_are_shown_unasked_are_marked_and_another_one_is_added_to_them(site, open_page):
+    page = open_page(f"{site}/compare?study=made-up")
+    rows = page.locator("#measures tbody th")
+    expect(rows).not_to_have_count(0)
+    usual = rows.all_text_contents()
+    page.get_by_text("Choose cells:").click()
+    expect(page.locator(".cells a.here")).to_have_count(len(usual))
+    page.locator(".cells a:not(.here)").first.click()
+    expect(rows).to_have_count(len(usual) + 1)
+    assert set(usual) < set(rows.all_text_contents())
+
+
+def test_no_eighth_cell_is_offered(site, results, open_page):
+    cells = list(results.cells["cell"])[:7]
+    page = open_page(f"{site}/compare?study=made-up&cells={quote(chr(10).join(cells))}")
+    expect(page.locator("#measures tbody th")).to_have_count(7)
+    expect(page.locator(".cells li")).to_have_count(len(results.cells))
+    expect(page.locator(".cells a")).to_have_count(7)
+    assert page.locator(".cells a:not(.here)").count() == 0
+
+
+def test_cells_whose_names_are_cut_alike_have_a_row_each(store, open_page, site):
+    alike = "m" * 80
+    extra = "  extra:\n" + "".join(
+        f"    - {{label: {alike}{end}, base: focal, reweighting: {{omega: 0.{end}}}}}\n" for end in (3, 4)
+    )
+    for trial in put_study(store, "alike", bases=["focal"], omegas=[0.5], extra=extra, baseline="focal"):
+        finish(store, trial)
+    cells = ["if15/focal", *(f"if15/{alike}{end}" for end in (3, 4))]
+    page = open_page(f"{site}/compare?study=alike&cells={quote(chr(10).join(cells))}")
+    plot = page.get_by_role("group", name="Difference in test accuracy of each seed").locator(".js-plotly-plot")
+    expect(plot.locator(".scatterlayer .trace")).to_have_count(4)
+    assert plot.evaluate("plot => [...new Set(plot._fullData.flatMap(one => [...one.y]))]") == cells[1:]
+
+
+def test_classes_whose_training_images_differ_by_seed_are_not_drawn_over_them(tmp_path, monkeypatch, open_page):
+    store = TrialStore(tmp_path / "store")
+    for trial in put_study(store, bases=["focal"], omegas=[0.5], baseline="focal"):
+        first = trial.seed % len(CLASS_COUNTS)
+        monkeypatch.setattr(made_up_store, "CLASS_COUNTS", CLASS_COUNTS[first:] + CLASS_COUNTS[:first])
+        finish(store, trial)
+    with served(store) as address:
+        page = open_page(f"{address}/compare?study=made-up")
+        expect(page.locator("#figures")).to_contain_text(
+            "Not drawn: a class has not the same number of training images"
+        )
+        expect(page.get_by_role("group", name="Reliability on the test set")).to_be_visible()
+        expect(page.get_by_role("group", name="Test accuracy of each class")).to_have_count(0)
+        expect(page.get_by_role("group", name="The pairs of classes")).to_have_count(0)
+        page.close()
+
+
+def test_the_axis_of_training_images_says_twenty_and_not_two(site, open_page):
+    page = open_page(f"{site}/trial?study=made-up&cell={quote(CELL)}&seed=1")
+    figure = page.get_by_role("group", name="Accuracy of each class")
+    expect(figure.locator(".xtick")).to_have_text(["10", "20", "50", "100"])
+    expect(page.locator(".facts").first).to_contain_text("Time4 s")
+
+
 def test_the_most_confused_classes_stand_with_their_training_images(site, open_page):
     page = open_page(f"{site}/compare?study=made-up&cells=if15/cross_entropy%0Aif15/ldam")
     figure = page.get_by_role("group", name="The pairs of classes that are most often confused")
@@ -339,6 +399,37 @@ def test_a_plan_names_the_lines_of_all_mistakes_and_counts_the_trials_once_they_
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "study.yaml"
+
+
+def test_what_was_typed_into_a_plan_is_there_again_after_a_look_at_another_page(tmp_path, site, open_page):
+    page = open_page(f"{site}/plan?study=made-up")
+    box = page.get_by_label("Study file")
+    expect(box).to_have_value(re.compile("study: made-up"))
+    box.fill("study: typed\n")
+    expect(page.locator("#mistakes")).not_to_be_empty()
+    page.get_by_role("link", name="Losses", exact=True).click()
+    expect(box).to_have_count(0)
+    page.go_back()
+    expect(box).to_have_value("study: typed\n")
+    expect(page.locator("#mistakes")).not_to_be_empty()
+    page.get_by_role("link", name="Plan", exact=True).click()
+    expect(box).to_have_value(re.compile("my-study"))
+    file = tmp_path / "opened.yaml"
+    file.write_text("study: opened\n")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Open a file").click()
+    chooser.value.set_files(file)
+    expect(box).to_have_value("study: opened\n")
+    page.get_by_role("link", name="Losses", exact=True).click()
+    expect(box).to_have_count(0)
+    page.go_back()
+    expect(box).to_have_value("study: opened\n")
+
+
+def test_what_is_to_be_typed_stands_without_backticks(site, open_page):
+    page = open_page(f"{site}/plan")
+    expect(page.locator("#plan .note code")).to_have_text("ccar plan")
+    expect(page.locator("#plan")).not_to_contain_text("`")
 
 
 def test_the_file_of_a_study_is_opened_from_its_page_and_follows_the_address(site, store, open_page):

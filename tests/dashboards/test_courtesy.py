@@ -8,12 +8,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
+from ccar.store.trial_store import TrialStore
 from ccar.tracking.web_server import free_port, running
-from dashboards import once, pace
+from dashboards import importances, once, pace
 from dashboards.once import made_once
+from dashboards.pages import trial as trial_page
+from tests.dashboards.made_up_store import put_study
 
 
 def test_trials_on_the_same_machine_go_first(tmp_path):
@@ -62,6 +66,31 @@ def test_after_a_while_it_is_made_again(monkeypatch):
     assert (make(), make()) == (0.0, 0.0)
     clock.now = 10.0
     assert make() == 10.0
+
+
+def test_what_explains_the_accuracies_is_found_again_only_after_a_while(monkeypatch):
+    clock, found = Clock(), []
+    monkeypatch.setattr(importances, "time", clock)
+    monkeypatch.setattr(importances, "importance", lambda trials: found.append(len(trials)))
+    asked = importances.Importances()
+    for num_trials, seconds in ((1, 0.0), (2, 1.0), (3, importances.AGAIN_SECONDS), (3, 1e9)):
+        clock.now = seconds
+        asked.of("made-up", "IF 15", pd.DataFrame({"key": map(str, range(num_trials)), "status": "finished"}))
+    assert found == [1, 3]
+
+
+def test_the_store_is_searched_for_the_nearest_trial_only_now_and_then(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path / "store")
+    one, other, *_ = put_study(store)
+    clock, searched = Clock(), []
+    monkeypatch.setattr(once, "time", clock)
+    monkeypatch.setattr(trial_page, "why", lambda trial, records: searched.append(trial.key))
+    for trial in (one, other, one, other):
+        trial_page._nearest(store, trial)
+    assert searched == [one.key, other.key]
+    clock.now = trial_page._NEAREST_SECONDS
+    trial_page._nearest(store, one)
+    assert searched == [one.key, other.key, one.key]
 
 
 class Clock:

@@ -11,6 +11,9 @@ from playwright.sync_api import expect
 
 from ccar.store.trial_store import TrialStore
 from dashboards import library as looking
+from dashboards import routes
+from dashboards.app import build_app
+from dashboards.desk import Desk
 from dashboards.library import Library
 from tests.dashboards.conftest import served
 from tests.dashboards.made_up_store import begin, finish, put_study
@@ -164,6 +167,38 @@ def test_who_asks_after_a_long_time_gets_what_is_in_the_store_now(tmp_path, monk
     with started(library):
         library.wake_up()
         assert (library.states[0].validation["status"] == "finished").sum() == 2
+
+
+def test_a_file_of_numbers_has_all_that_the_store_has_or_is_refused_for_now(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path / "store")
+    one, other = put_study(store)[:2]
+    finish(store, one)
+    monkeypatch.setattr(looking, "REST", 1e9)
+    monkeypatch.setattr(looking, "MOST_REST_SECONDS", 2.0)
+    monkeypatch.setattr(routes, "WAIT_SECONDS", 0.1)
+    library = Library(store)
+    client = build_app(Desk.on(library, store.root, "")).server.test_client()
+
+    def asked():
+        library.refresh()
+        return client.get("/csv/trials?study=made-up")
+
+    answer = until_summed_up(asked)
+    assert answer.text.count(",finished,") == 1
+    finish(store, other)
+    answer = asked()
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, str(routes.RETRY_SECONDS))
+    assert until_summed_up(asked).text.count(",finished,") == 2
+    library.close()
+
+
+def until_summed_up(asked):
+    """What is answered once it is not to try again."""
+    deadline = time.monotonic() + 30
+    while (answer := asked()).status_code == 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return answer
 
 
 @pytest.mark.parametrize("path", ["/omega", "/compare"])

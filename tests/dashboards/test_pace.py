@@ -65,8 +65,22 @@ def test_before_the_second_end_it_follows_from_what_a_trial_took_and_how_many_ru
     found = pace_of(state_of(store), started=(70,), ended=(10,), seconds=60.0)
     for claim in claims:
         claim.release()
-    assert found.trials_per_hour is None
+    assert found.trials_per_hour == pytest.approx(2 * 60)
     assert found.seconds_left == pytest.approx(8 * 60.0 / 2)
+
+
+@pytest.mark.parametrize("ago", [0, 300, 900])
+def test_of_trials_that_take_longer_than_ten_minutes_the_time_left_is_the_same_after_a_wave_as_before_it(store, ago):
+    trials = put_study(store, bases=["focal"], omegas=[0.5, 0.75], baseline="focal")
+    for trial in trials[:4]:
+        finish(store, trial)
+    claims = [begin(store, trial) for trial in trials[4:8]]
+    ended = (ago + 3, ago + 2, ago + 1, ago)
+    found = pace_of(state_of(store), started=[before + 1200 for before in ended], ended=ended, seconds=1200.0)
+    for claim in claims:
+        claim.release()
+    assert found.trials_per_hour == pytest.approx(4 * 3)
+    assert found.seconds_left == pytest.approx(5 * 1200.0 / 4)
 
 
 def test_of_a_study_that_nobody_runs_it_is_unknown_and_of_one_that_is_done_nothing(store):
@@ -81,13 +95,25 @@ def test_of_a_study_that_nobody_runs_it_is_unknown_and_of_one_that_is_done_nothi
 def test_the_best_cell_is_the_one_with_the_highest_mean_of_those_with_all_seeds(store):
     trials = put_study(store, omegas=[0.25, 0.75])
     by_cell = {cell: [one for one in trials if one.cell.id == f"if15/{cell}"] for cell in ("cross_entropy", "ldam")}
-    assert progress.best_cell(state_of(store).validation) is None
+    assert progress.best_cells(state_of(store).validation) == []
     for trial in (*by_cell["cross_entropy"], *by_cell["ldam"][:2]):
         finish(store, trial)
-    assert progress.best_cell(state_of(store).validation).cell == "if15/cross_entropy"
+    assert [best.cell for best in progress.best_cells(state_of(store).validation)] == ["if15/cross_entropy"]
     finish(store, by_cell["ldam"][2])
     state = state_of(store)
-    best = progress.best_cell(state.validation)
+    (best,) = progress.best_cells(state.validation)
     reached = state.validation.set_index("cell").loc["if15/ldam", "val_balanced_accuracy"]
     assert (best.cell, best.mean) == ("if15/ldam", pytest.approx(reached.mean()))
     assert best.half_width > 0
+
+
+def test_every_imbalance_factor_has_a_best_cell_of_its_own_in_the_order_of_the_study(store):
+    for trial in put_study(store, bases=["cross_entropy", "ldam"], omegas=[0.75], factors=[20, 15, 10]):
+        if trial.cell.id != "if10/ldam":
+            finish(store, trial)
+    state = state_of(store)
+    means = state.validation.groupby("cell")["val_balanced_accuracy"].mean()
+    best = [
+        max((cell for cell in means.index if cell.startswith(f"if{factor}/")), key=means.get) for factor in (20, 15, 10)
+    ]
+    assert [one.cell for one in progress.best_cells(state.validation)] == best

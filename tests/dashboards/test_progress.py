@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from ccar.cluster.seat import Seat
 from ccar.store.trial_store import TrialStore
-from tests.dashboards.conftest import served
+from tests.dashboards.conftest import served, wait_until_it_fits
 from tests.dashboards.made_up_store import begin, epoch, finish, put_study
 
 CRASH = """\
@@ -187,6 +187,17 @@ def test_a_study_without_omega_has_its_best_cell_in_the_list(store, site, open_p
         finish(store, trial)
     row = open_page(site).get_by_role("row", name="plain")
     row.get_by_role("link", name="if15/ldam", exact=True).click()
+
+
+def test_of_many_imbalance_factors_a_few_best_cells_are_listed_and_the_others_counted(store, site, open_page):
+    study = {"bases": ["focal"], "omegas": [0.5], "baseline": "focal", "extra": WITHOUT_OMEGA, "seeds": [40]}
+    for trial in put_study(store, "tails", factors=[20, 15, 12, 10, 5], **study):
+        finish(store, trial)
+    page = open_page(site)
+    best = page.get_by_role("row", name="tails").locator("[data-label='Best cell on validation']")
+    expect(best.get_by_role("link")).to_have_text(["if20/focal", "if15/focal", "if12/focal"])
+    expect(best).to_contain_text("and 2 more")
+    wait_until_it_fits(page, 390)
 
 
 def test_of_many_failures_the_first_are_shown_and_that_is_said(store, site, open_page):

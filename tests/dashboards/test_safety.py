@@ -9,12 +9,17 @@ import subprocess
 import sys
 import urllib.parse
 from base64 import b64encode
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from ccar.cli import ui
+from ccar.cli.places import Places
+from ccar.cli.ui import serve_pages
 from ccar.data.sources import load_source
 from ccar.reports.neutralise import one_line
 from ccar.store.trial_store import TrialStore
@@ -148,6 +153,12 @@ def test_a_hostile_address_shows_text(site, open_page):
     assert elements_of(page) == [None, 0, 0]
 
 
+def test_an_address_may_say_anything_beside_what_pages_read(site, open_page):
+    page = open_page(f"{site}/omega?study=made-up&path=x&fields=y&self=z")
+    page.get_by_role("link", name="a table of them").click()
+    expect(page).to_have_url(f"{site}/omega?study=made-up&path=x&fields=y&self=z&beside=table")
+
+
 @pytest.mark.parametrize("wanted", ["../../etc/passwd", "/etc/passwd", "..%2f..%2fetc%2fpasswd", "made-up/../made-up"])
 def test_no_path_comes_from_the_address(site, wanted):
     for path in (f"/csv/cells?study={wanted}", f"/mlflow?study=made-up&key={wanted}", f"/mlflow?study={wanted}&key=x"):
@@ -212,6 +223,38 @@ def test_a_server_for_others_listens_where_it_was_told_to_and_asks_for_the_token
         assert asked(address, "/", Authorization="Bearer correct horse battery", Host=f"localhost:{port}")[0] == 403
         with pytest.raises(ConnectionRefusedError):
             asked(f"http://127.0.0.1:{port}", "/")
+
+
+@pytest.mark.long
+def test_on_loopback_the_password_is_asked_for_where_one_is_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(TOKEN, "correct horse battery")
+    basic = b64encode(b"admin:correct horse battery").decode()
+    with serve_pages(Places.of(tmp_path / "store", None), "127.0.0.1", free_port("127.0.0.1", None, 0)) as dashboard:
+        mlflow = capsys.readouterr().err.rpartition("MLflow's pages: ")[2].strip()
+        for address in (dashboard.address, mlflow):
+            assert asked(address, "/")[0] == 401
+            assert asked(address, "/", Authorization=f"Basic {basic}")[0] == 200
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_the_password_of_the_pages_is_told_to_our_own_mlflow_only(tmp_path, monkeypatch, is_ours):
+    begun = {}
+
+    @contextmanager
+    def noted(command, environment, name, address):
+        begun.update(environment)
+        yield MagicMock()
+
+    monkeypatch.setattr(ui, "running", noted)
+    monkeypatch.setattr(ui, "serve", lambda *_, **__: nullcontext())
+    monkeypatch.setenv(TOKEN, "correct horse battery")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of the team")
+    mlflow = f"sqlite:///{tmp_path / 'mlflow.db'}" if is_ours else "https://mlflow.example"
+    with serve_pages(Places.of(str(tmp_path), mlflow), "127.0.0.2", None):
+        pass
+    sent = begun["MLFLOW_TRACKING_USERNAME"], begun["MLFLOW_TRACKING_PASSWORD"]
+    assert sent == (("admin", "correct horse battery") if is_ours else ("me", "of the team"))
 
 
 @pytest.fixture(scope="module")

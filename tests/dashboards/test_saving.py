@@ -95,6 +95,14 @@ def test_no_saved_text_is_executed_by_a_spreadsheet(site, open_page):
     assert row[1] == f"'{FORMULA}"
 
 
+def test_signed_numbers_with_their_interval_are_saved_as_they_are(site, open_page):
+    page = open_page(f"{site}/omega?study=made-up")
+    button = page.locator("#best_omega").get_by_role("button", name="Save as CSV")
+    fields = [field for row in rows_of_csv(saved(page, button)) for field in row]
+    assert any(re.fullmatch(r"\+\d+\.\d\d \(.* to .*\).*", field) for field in fields)
+    assert not any(field.startswith("'") for field in fields)
+
+
 def test_the_gains_of_a_plot_are_saved_as_they_are_drawn(site, open_page):
     page = open_page(f"{site}/omega?study=made-up&base=ldam")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
