@@ -14,7 +14,7 @@ import pandas as pd
 
 from ccar.evidence.cells import PRIMARY, SWITCHES, plain_cells
 from ccar.evidence.frames import SETTING, ValidationFrame, rows_of
-from ccar.evidence.paired import compare, difference_matrix
+from ccar.evidence.paired import compare_pairs
 from ccar.evidence.selection import select_omega
 
 _FIELD = [*SETTING, "family"]
@@ -75,7 +75,7 @@ def shape_and_scale(methods: pd.DataFrame, trials: pd.DataFrame, cells: pd.DataF
     pairs = pd.DataFrame(rows, columns=columns).astype({"own": "str", "other": "str", "factor": "float64"})
     known = pairs["other"].notna()
     references = pd.Series(pairs["other"][known].to_numpy(), index=pairs["own"][known], dtype="str")
-    judged = compare(difference_matrix(trials, PRIMARY, references)).set_index(pairs.index[known])
+    judged = compare_pairs(trials, PRIMARY, references).set_index(pairs.index[known])
     found = pairs.join(judged)
     found["n"] = found["n"].fillna(0).astype("int64")
     gain = found[found["part"] == "gain"].set_index(_FIELD)

@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 from ccar.evidence.cells import PRIMARY, STATUSES
 from ccar.evidence.frames import rows_of
-from ccar.evidence.significance import ALPHA, MIN_SEEDS, Verdict
+from ccar.evidence.paired import DROPPED_OUT
+from ccar.evidence.significance import ALPHA, MIN_SEEDS, NOT_JUDGED, Verdict
 from ccar.reports.results import Results, Setting, setting_label
 from ccar.reports.wording import counted, interval, listed, more_seeds, p_value, points
 
@@ -47,10 +48,13 @@ def what_did_not_finish(results: Results) -> str:
     if counts["finished"] == len(results.trials):
         return "All trials finished."
     others = [f"{counts[status]:,} {status}" for status in STATUSES if status != "finished" and counts[status]]
-    return (
+    told = (
         f"{counts['finished']:,} of {counted(len(results.trials), 'trial')} finished; {listed(others)}. "
         "Those are in no mean; the report lists their cells."
     )
+    if any(counts[status] for status in DROPPED_OUT):
+        told += " Cells with stopped or diverged seeds are not judged: those that are left are the lucky ones."
+    return told
 
 
 def headline(results: Results, setting: Setting) -> str | None:
@@ -86,13 +90,14 @@ def details(results: Results, setting: Setting) -> list[str]:
 def multiplicity(results: Results) -> str | None:
     """How many comparisons the verdicts are corrected for; None where there is no verdict."""
     compared = "versus_plain" if len(results.choices) else "difference"
-    judged = int(results.cells[f"{PRIMARY}_{compared}_p"].notna().sum())
-    if not judged:
+    p, verdict = (results.cells[f"{PRIMARY}_{compared}_{part}"] for part in ("p", "verdict"))
+    if p.isna().all():
         return None
+    num_counted = int((p.notna() | (verdict == NOT_JUDGED)).sum())
     candidates = "each candidate against its plain base loss" if len(results.choices) else "each against the baseline"
     return (
-        f"The verdicts are corrected for {counted(judged, 'comparison')}, {candidates} (Holm): of studies in which "
-        f"nothing differs, at most {100 * ALPHA:.0f} in 100 say better or worse anywhere."
+        f"The verdicts are corrected for {counted(num_counted, 'comparison')}, {candidates} (Holm): of studies in "
+        f"which nothing differs, at most {100 * ALPHA:.0f} in 100 say better or worse among these comparisons."
     )
 
 

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ccar.evidence.significance import NOT_JUDGED
 from ccar.reports import finding
 from ccar.reports.neutralise import one_line
 from ccar.reports.results import Results, Setting
@@ -19,7 +20,7 @@ from ccar.reports.wording import MISSING, percent, points
 
 TITLE = "Test accuracy after the last epoch in %, with its 95 % interval (* baseline, or difference to it)"
 _STYLES = {"better": "green", "worse": "red"}
-_SHORT = {"too few seeds to tell": "too few seeds"}
+_SHORT = {"too few seeds to tell": "too few seeds", NOT_JUDGED: "not judged"}
 
 
 def terminal_table(results: Results) -> list[RenderableType]:

@@ -69,6 +69,15 @@ def test_what_has_not_finished_or_has_too_few_seeds_is_not_judged():
     assert compare_studies(one, two)["verdict"].tolist() == ["too few seeds to tell"]
 
 
+@pytest.mark.parametrize("of_the_first", [True, False])
+def test_a_cell_that_lost_seeds_to_early_stopping_in_either_study_is_not_judged(of_the_first):
+    one, two = trials({"plain": [0.80, 0.85, 0.90, 0.70]}), trials({"plain": [0.83, 0.875, 0.93, 0.735]}, run="b")
+    (one if of_the_first else two).loc[3, "status"] = "stopped"
+    found = compare_studies(one, two).iloc[0]
+    assert (found["shared"], found["verdict"]) == (3, "not judged: seeds dropped out")
+    assert np.isnan(found["p"])
+
+
 def test_only_cells_of_both_are_compared():
     found = compare_studies(trials({"plain": [0.8], "omega": [0.9]}), trials({"omega": [0.8], "other": [0.7]}, run="b"))
     assert found["method"].tolist() == ["omega"]
