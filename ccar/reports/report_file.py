@@ -81,8 +81,8 @@ class Ranks(_Part):
 
     mean: dict[str, float]
     num_blocks: int
-    friedman_p: float
-    critical_difference: float
+    friedman_p: float | None = Field(description="null: fewer than four data sets, whose ranks are no sample")
+    critical_difference: float | None
 
 
 class Figure(_Part):

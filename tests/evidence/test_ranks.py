@@ -64,6 +64,15 @@ def test_a_method_without_a_result_somewhere_takes_no_part():
     assert "C4.5" not in average_ranks(frame, NO_CHOICES).mean.index
 
 
+def test_imbalance_factors_of_fewer_than_four_data_sets_are_ranked_and_not_tested():
+    frame = cells(AUC)
+    frame["imbalance_factor"], frame["data"] = frame["data"], frame["data"].astype(int).mod(3).astype("str")
+    found = average_ranks(frame, NO_CHOICES)
+    assert found.mean.to_dict() == pytest.approx(average_ranks(cells(AUC), NO_CHOICES).mean.to_dict())
+    assert (found.friedman_p, found.critical_difference) == (None, None)
+    assert groups_of_equals(found) == []
+
+
 @pytest.mark.parametrize("accuracies", [{"a": [0.1] * 9, "b": [0.2] * 9}, {m: v[:3] for m, v in AUC.items()}])
 def test_two_methods_or_three_settings_are_too_few_to_rank(accuracies):
     assert average_ranks(cells(accuracies), NO_CHOICES) is None
