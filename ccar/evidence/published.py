@@ -22,7 +22,7 @@ BESIDE_DTYPES: dict[str, str] = {
     "imbalance_factor": "str",
     "row": "int64",  # index into `published_rows()`
     "cell": "str",  # NaN: the study has no cell like it
-    "measured_mean": "float64",  # test accuracy after the last epoch, a share
+    "measured_mean": "float64",  # overall test accuracy, as papers print it, after the last epoch, a share
     "measured_sd": "float64",  # over seeds; NaN for one
     "n": "int64",
     "gap": "float64",  # measured - published, as shares

@@ -34,7 +34,7 @@ class Ranks:
 
 
 def average_ranks(cells: pd.DataFrame, choices: pd.DataFrame) -> Ranks | None:
-    """Rank plain base losses and their chosen omegas by mean test accuracy in every setting.
+    """Rank plain base losses and their chosen omegas by their mean of the primary metric in every setting.
 
     Equal means share their average rank. Only methods that have a result in every setting take part.
 

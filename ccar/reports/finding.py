@@ -6,12 +6,12 @@ import math
 from collections import Counter
 from typing import Any, get_args
 
-from ccar.evidence.cells import PRIMARY, STATUSES
+from ccar.evidence.cells import PRIMARY, PRIMARY_NAME, STATUSES
 from ccar.evidence.frames import rows_of
 from ccar.evidence.paired import DROPPED_OUT
 from ccar.evidence.significance import ALPHA, MIN_SEEDS, NOT_JUDGED, Verdict
 from ccar.reports.results import Results, Setting, setting_label
-from ccar.reports.wording import counted, interval, listed, more_seeds, p_value, points
+from ccar.reports.wording import counted, interval, listed, more_seeds, p_value, percent, points
 
 
 def no_choice(results: Results) -> str | None:
@@ -72,7 +72,7 @@ def headline(results: Results, setting: Setting) -> str | None:
             return f"{setting.label}: the ω chosen on validation."
     else:
         cells = setting.of(results.cells)
-        compared = cells[cells["test_accuracy_difference_n"] > 0]["test_accuracy_difference_verdict"]
+        compared = cells[cells[f"{PRIMARY}_difference_n"] > 0][f"{PRIMARY}_difference_verdict"]
         subject = f"against the baseline {results.source.baseline}"
         field = counted(len(compared), "method")
         if compared.empty:
@@ -131,10 +131,10 @@ def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     field = counted(row.candidates, "candidate")
     left_out = f", {row.left_out} left out for missing seeds" if row.left_out else ""
     choice = f"{row.method} (best of {field} on validation{left_out})"
-    if not row.test_accuracy_n:
+    if not getattr(row, f"{PRIMARY}_n"):
         return f"{choice}: no test results."
     if not row.versus_plain_n:
-        reached = f"test accuracy {100 * row.test_accuracy_mean:.2f} %"
+        reached = f"{PRIMARY_NAME} {percent(getattr(row, f'{PRIMARY}_mean'))} %"
         return f"{choice}: {reached}; there is no plain {row.family} to compare with."
     ends = interval(row.versus_plain_low, row.versus_plain_high)
     uncertainty = f"95 % interval {ends}, " if ends else ""
@@ -143,7 +143,7 @@ def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     more = more_seeds(row.versus_plain_more_seeds)
     settle = f"; {more} more seeds would probably settle an effect of this size" if more else ""
     return (
-        f"{choice}: {points(row.versus_plain_mean)} points of test accuracy against plain {row.family} "
+        f"{choice}: {points(row.versus_plain_mean)} points of {PRIMARY_NAME} against plain {row.family} "
         f"({uncertainty}{seeds}{p}): {row.versus_plain_verdict}{settle}."
     )
 

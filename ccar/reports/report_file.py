@@ -48,7 +48,8 @@ class Recommendation(_Part):
     seeds: int
     validation_balanced_accuracy: float
     test_accuracy: float | None
-    gain_over_plain: float | None = Field(description="in test accuracy, paired by seed; a share")
+    test_balanced_accuracy: float | None
+    gain_over_plain: float | None = Field(description="in balanced test accuracy, paired by seed; a share")
     verdict: str | None = Field(description="of that gain; null: there is no plain base loss to compare with")
     study: dict[str, Any] = Field(description="an entry for methods.extra of a study file")
     build_loss: dict[str, Any] = Field(description="keyword arguments for ccar.losses.build_loss")

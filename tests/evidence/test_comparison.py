@@ -20,7 +20,7 @@ def trials(accuracies, *, seeds=None, run="a", status="finished"):
             "seed": seed,
             "key": f"{run}/{method}/{seed}",
             "status": status,
-            "test_accuracy": accuracy,
+            "test_balanced_accuracy": accuracy,
         }
         for method, values in accuracies.items()
         for seed, accuracy in zip(seeds or range(len(values)), values, strict=True)

@@ -183,7 +183,7 @@ def test_test_results_are_joined_to_the_choice_afterwards(study):
     plain = [study.tests[key].last_epoch.accuracy for key in study.keys("cross_entropy")[:3]]
     assert choice["test_accuracy_mean"] == pytest.approx(np.mean(tested))
     assert choice["versus_plain_mean"] == pytest.approx(np.mean(np.subtract(tested, plain)))
-    assert choice["plain_test_accuracy_mean"] == pytest.approx(np.mean(plain))
+    assert choice["plain_test_balanced_accuracy_mean"] == pytest.approx(np.mean(plain))
 
 
 def test_a_base_loss_that_runs_only_reweighted_has_nothing_plain_beside_it():

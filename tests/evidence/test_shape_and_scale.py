@@ -47,7 +47,7 @@ def parts_of(methods=CONTROLS, accuracy=ACCURACY, seeds=(0, 1, 2, 3)):
     noise = np.random.default_rng(0)
     for method, level in accuracy.items():
         keys = frame.loc[frame["method"] == method, "key"]
-        tests.loc[keys, "test_accuracy"] = level + noise.normal(0, 0.0005, len(keys))
+        tests.loc[keys, "test_balanced_accuracy"] = level + noise.normal(0, 0.0005, len(keys))
     trials = with_test_results(frame, tests.reset_index())
     cells = summarise_cells(trials, "cross_entropy")
     return shape_and_scale(select_method(frame), trials, cells).set_index("part")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from ccar.evidence.cells import PRIMARY_NAME
 from ccar.evidence.ranks import MIN_DATA_SETS, Ranks, groups_of_equals
 from ccar.evidence.significance import ALPHA
 from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure
@@ -49,11 +50,11 @@ def critical_difference_diagram(results: Results) -> ReportFigure | None:
     axes.set_yticks(y, names)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(f"average rank over {ranks.num_blocks} settings (1: the highest test accuracy)")
+    axes.set_xlabel(f"average rank over {ranks.num_blocks} settings (1: the highest accuracy)")
     return ReportFigure(
         name="critical_difference",
         caption="Average ranks of plain base losses and of their chosen ω over data sets and imbalance factors, by "
-        f"mean test accuracy. {_tested(ranks)}",
+        f"mean {PRIMARY_NAME}. {_tested(ranks)}",
         alt=f"Average ranks of {', '.join(names)}",
         figure=figure,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ccar.evidence.cells import PRIMARY_NAME
 from ccar.evidence.frames import rows_of
 from ccar.evidence.shape_and_scale import PARTS_OF_GAIN
 from ccar.reports.results import Results
@@ -15,7 +16,7 @@ from ccar.reports.wording import MISSING, listed
 _WANTED = {  # what a study adds to have the part
     "scale": "a loss factor within 10 % of e^ω (loss_factor)",
     "class term": "frequency: none",
-    "scale, as a learning rate": "such a learning rate (recipe)",
+    "scale, as a learning rate": "a learning rate within 10 % of e^ω times its own (recipe)",
     "scale, taken out of Omega": "reduction: scale_matched",
     "gradient through Omega": "gradient: detached",
 }
@@ -49,7 +50,7 @@ def shape_and_scale_table(results: Results) -> Table | None:
         "which is what ω multiplies the loss by below the pivot. Confidence shape: Ω without class frequency, beyond "
         "that constant. Class term: class frequency, beyond Ω without it. These three add up to the gain. Taken out of "
         "Ω: what Ω loses when it is divided by its mean. Gradient through Ω: beyond Ω as a mere weight. Differences in "
-        f"test accuracy are paired by seed, in percentage points, with their {PERCENT_LEVEL} interval; share: of the "
+        f"{PRIMARY_NAME} are paired by seed, in percentage points, with their {PERCENT_LEVEL} interval; share: of the "
         "gain, where its interval excludes 0. "
         f"{VERDICT_NOTE}" + (f" Not in this study: {listed(absent)}." if absent else ""),
         columns=(
