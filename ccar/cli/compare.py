@@ -125,7 +125,7 @@ def comparison_text(found: Comparison) -> str:
         return "\n".join([*lines, "", "every trial that both have finished is the same one, with the same key"])
     lines += [
         "",
-        "Test accuracy in %; verdicts are corrected for all of these comparisons (Holm).",
+        "Balanced test accuracy in %; verdicts are corrected for all of these comparisons (Holm).",
         rows_as_table(rows),
     ]
     return "\n".join(lines).rstrip("\n")

@@ -259,9 +259,9 @@ def _method(row: ResultRow) -> tuple[Hashable, ...]:
     return row.paper, row.method, row.omega, row.recipe
 
 
-def _training(row: ResultRow) -> tuple[str, str, str]:
-    """Base loss, procedure and mixing; one name for losses that are the same."""
-    return _SAME_LOSS.get(row.base, row.base), row.procedure, row.mixing
+def _training(row: ResultRow) -> tuple[str, str, str, str]:
+    """Base loss, its options, procedure and mixing; one name for losses that are the same."""
+    return _SAME_LOSS.get(row.base, row.base), row.options, row.procedure, row.mixing
 
 
 def _place(row: ResultRow) -> str:

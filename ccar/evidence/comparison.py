@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ccar.evidence.cells import PRIMARY
 from ccar.evidence.frames import SETTING
 from ccar.evidence.intervals import LEVEL, NO_SPREAD, Array
-from ccar.evidence.paired import moments
-from ccar.evidence.significance import MIN_SEEDS, holm, t_test_p, verdicts
+from ccar.evidence.paired import DROPPED_OUT, moments
+from ccar.evidence.significance import MIN_SEEDS, judge, t_test_p
 
 CELL = [*SETTING, "method"]
 
@@ -21,7 +21,7 @@ def compare_studies(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     A cell is in both when data set, imbalance factor and method are the same. Differences are paired by seed over the
     seeds that both have finished; where they share none, the means are compared as those of independent samples
     (Welch's t). All comparisons answer one question and are corrected for each other. Cells whose trials are the very
-    same (equal keys) are no comparison.
+    same (equal keys) are no comparison; those that lost seeds to early stopping or divergence are not judged.
 
     Args:
         first: trials with test results.
@@ -53,10 +53,11 @@ def compare_studies(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         found.loc[row] = _welch(a[row][~np.isnan(a[row])], b[row][~np.isnan(b[row])])
     num_shared = shared.sum(axis=1)
     is_same = (num_shared > 0) & (same == num_shared)
-    found.loc[is_same, "p"] = np.nan
-    p_holm = holm(found["p"].to_numpy(dtype=np.float64))
-    mean, half_width, n = (found[name].to_numpy(dtype=np.float64) for name in ("mean", "half_width", "n"))
-    words = verdicts(mean, half_width, n, p_holm)
+    dropped_out = pd.concat(trials.loc[trials["status"].isin(DROPPED_OUT), CELL] for trials in (first, second))
+    survivors = ~is_same & index.isin(pd.MultiIndex.from_frame(dropped_out))
+    found.loc[is_same | survivors, "p"] = np.nan
+    p, mean, half_width, n = (found[name].to_numpy(dtype=np.float64) for name in ("p", "mean", "half_width", "n"))
+    p_holm, words = judge(p, mean, half_width, n, survivors)
     return cells.assign(
         first_mean=_means(a),
         second_mean=_means(b),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ccar.evidence.frames import SETTING, ValidationFrame
-from ccar.evidence.paired import paired_moments
+from ccar.evidence.paired import paired_moments, survivors
 from ccar.evidence.selection import CRITERION
 from ccar.evidence.significance import MIN_SEEDS
 
@@ -20,12 +20,17 @@ def flat_region(choices: pd.DataFrame, validation: ValidationFrame) -> pd.Series
     candidates a few drop out of a region that is truly flat.
 
     Returns:
-        Boolean by cell id; NA where nothing can be told: with fewer than three seeds, or where all seeds differ by
-        the same, which leaves no interval. The chosen cell itself is True.
+        Boolean by cell id; NA where nothing can be told: with fewer than three seeds, where all seeds differ by the
+        same, which leaves no interval, or where seeds were stopped or diverged. The chosen cell itself is True.
     """
     cells = validation[validation["omega"].notna()].drop_duplicates("cell")[["cell", *_FIELD]]
     pairs = cells.merge(choices[[*_FIELD, "cell"]], on=_FIELD, suffixes=("", "_chosen"))
     chosen_of = dict(zip(pairs["cell"], pairs["cell_chosen"], strict=True))
     difference = paired_moments(validation, CRITERION, chosen_of)
     flat = (~(difference["high"] < 0)).astype("boolean")
-    return flat.mask((difference["n"] < MIN_SEEDS) | (difference["high"].isna() & (difference["mean"] != 0)))
+    others = difference.index != difference["reference"]
+    return flat.mask(
+        (difference["n"] < MIN_SEEDS)
+        | (difference["high"].isna() & (difference["mean"] != 0))
+        | (others & survivors(validation, difference["reference"]))
+    )

@@ -21,8 +21,8 @@ def optimism(choices: pd.DataFrame, left_out: pd.DataFrame, trials: pd.DataFrame
 
     Returns:
         One row per choice that has test results: setting, family, `cell`, `omega`; `picked_cell`, `picked_omega`:
-        highest mean test accuracy among the candidates with as many seeds; `mean` and `picked_mean` of the test
-        accuracy; `optimism`: the second minus the first, what test-picking would have claimed on top; `gain`: the
+        highest mean of the primary metric among the candidates with as many seeds; `mean` and `picked_mean` of
+        that metric; `optimism`: the second minus the first, what test-picking would have claimed on top; `gain`: the
         chosen cell minus its plain base loss; `left_out_gain`: the same, where each seed's omega is chosen on the
         validation results of the *other* seeds, so that one and the same stroke of luck cannot both make a choice and
         praise it; `left_out_same`: the share of seeds for which that is the same cell. NaN where there is no plain

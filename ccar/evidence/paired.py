@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ccar.evidence.intervals import Array, bca_interval, t_half_width
-from ccar.evidence.significance import hedges_g, holm, more_seeds_to_settle, sign_flip_p, t_test_p, verdicts
+from ccar.evidence.significance import hedges_g, judge, more_seeds_to_settle, sign_flip_p, t_test_p
 
 MOMENTS = ["mean", "sd", "n", "low", "high"]
+DROPPED_OUT = ("stopped", "diverged")  # what a trial's own numbers end; `failed` is the fault of a machine
 PARTS = [*MOMENTS, "effect", "p", "p_holm", "p_sign_flip", "more_seeds", "verdict"]
 
 
@@ -27,12 +29,12 @@ def paired_differences(trials: pd.DataFrame, metric: str, reference_of: Mapping[
     Returns:
         Indexed by cell, in the order of `reference_of`: `reference`, and the `PARTS` of `compare`.
     """
-    return _by_cell(compare, trials, metric, reference_of)
+    return _by_cell(compare_pairs, trials, metric, reference_of)
 
 
 def paired_moments(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
     """The same differences without a judgement: `reference` and `MOMENTS`."""
-    return _by_cell(moments, trials, metric, reference_of)
+    return _by_cell(lambda *pairs: moments(difference_matrix(*pairs)), trials, metric, reference_of)
 
 
 def bootstrap_intervals(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
@@ -51,11 +53,25 @@ def moments(differences: Array) -> pd.DataFrame:
     return pd.DataFrame({"mean": mean, "sd": sd, "n": n, "low": mean - half_width, "high": mean + half_width})
 
 
-def compare(differences: Array) -> pd.DataFrame:
+def compare_pairs(trials: pd.DataFrame, metric: str, references: pd.Series[str]) -> pd.DataFrame:
+    """`compare` of cells (the index, which may repeat) with their reference cells: one row each, in that order."""
+    return compare(difference_matrix(trials, metric, references), survivors(trials, references))
+
+
+def survivors(trials: pd.DataFrame, references: pd.Series[str]) -> NDArray[np.bool_]:
+    """(cells,) whether seeds of the cell or of its reference were stopped early or diverged."""
+    dropped_out = trials.loc[trials["status"].isin(DROPPED_OUT), "cell"]
+    own, others = references.index.isin(dropped_out), references.isin(dropped_out)
+    found: NDArray[np.bool_] = own | others.to_numpy(dtype=np.bool_)
+    return found
+
+
+def compare(differences: Array, survivors: NDArray[np.bool_] | None = None) -> pd.DataFrame:
     """The comparisons of one question, judged together.
 
     Args:
         differences: (m, S), a row per comparison, paired by seed; NaN: a seed is missing.
+        survivors: (m,) which of them are not judged, since seeds dropped out by their own numbers; None: none.
 
     Returns:
         One row of `PARTS` per comparison: `mean`, `sd`, `n`, `low`, `high` (t interval, 95 %, of this comparison
@@ -66,27 +82,30 @@ def compare(differences: Array) -> pd.DataFrame:
         >>> compare(np.array([[0.011, 0.012, 0.010], [0.004, -0.006, np.nan]]))["verdict"].tolist()
         ['better', 'too few seeds to tell']
     """
+    survivors = np.zeros(len(differences), dtype=np.bool_) if survivors is None else survivors
     found = moments(differences)
     mean, sd, n = (found[part].to_numpy(dtype=np.float64) for part in ("mean", "sd", "n"))
-    p = t_test_p(mean, sd, n)
-    p_holm, effect = holm(p), hedges_g(mean, sd, n)
-    words = verdicts(mean, t_half_width(sd, n), n, p_holm)
-    unsettled = np.where(np.isin(words, ["better", "worse"]), np.nan, effect)
+    p, effect = np.where(survivors, np.nan, t_test_p(mean, sd, n)), hedges_g(mean, sd, n)
+    p_holm, words = judge(p, mean, t_half_width(sd, n), n, survivors)
+    unsettled = np.where(survivors | np.isin(words, ["better", "worse"]), np.nan, effect)
     return found.assign(
         effect=effect,
         p=p,
         p_holm=p_holm,
-        p_sign_flip=sign_flip_p(differences),
-        more_seeds=more_seeds_to_settle(unsettled, n, int(np.count_nonzero(~np.isnan(p)))),
+        p_sign_flip=np.where(survivors, np.nan, sign_flip_p(differences)),
+        more_seeds=more_seeds_to_settle(unsettled, n, int(np.count_nonzero(survivors | ~np.isnan(p)))),
         verdict=pd.Series(words, dtype="str"),
     )
 
 
 def _by_cell(
-    summary: Callable[[Array], pd.DataFrame], trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]
+    summary: Callable[[pd.DataFrame, str, pd.Series[str]], pd.DataFrame],
+    trials: pd.DataFrame,
+    metric: str,
+    reference_of: Mapping[str, str],
 ) -> pd.DataFrame:
     references = pd.Series(reference_of, dtype="str")
-    table = summary(difference_matrix(trials, metric, references)).set_index(references.index)
+    table = summary(trials, metric, references).set_index(references.index)
     table.insert(0, "reference", references)
     return table
 

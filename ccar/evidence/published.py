@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ccar.data.config import PROTOCOL_NAMES
 from ccar.evidence.frames import rows_of, typed_frame
 from ccar.evidence.result_rows import ResultRow, read_rows
 
@@ -21,7 +22,7 @@ BESIDE_DTYPES: dict[str, str] = {
     "imbalance_factor": "str",
     "row": "int64",  # index into `published_rows()`
     "cell": "str",  # NaN: the study has no cell like it
-    "measured_mean": "float64",  # test accuracy after the last epoch, a share
+    "measured_mean": "float64",  # overall test accuracy, as papers print it, after the last epoch, a share
     "measured_sd": "float64",  # over seeds; NaN for one
     "n": "int64",
     "gap": "float64",  # measured - published, as shares
@@ -29,7 +30,10 @@ BESIDE_DTYPES: dict[str, str] = {
 }
 
 # A study names the images, a benchmark the long tail that is cut of them.
-_BENCHMARK_OF = {"cifar10": "cifar10_lt", "cifar100": "cifar100_lt"}
+_BENCHMARK_OF: dict[str, str] = {images: benchmark for benchmark, images in PROTOCOL_NAMES.items()}
+
+# Of LDAM: "never re-weight". Papers call LDAM with and without DRW two methods, and so must the cells beside them be.
+_WITHOUT_DRW = "drw_start=1"
 
 _OPTIONS = r"(\([^()]*\))?"
 
@@ -64,8 +68,9 @@ def beside_measured(cells: pd.DataFrame) -> pd.DataFrame:
     """The published rows of the data sets, imbalance factors and networks that a study has, beside its own cells.
 
     A cell is like a published row when base loss, procedure, mixing and omega are the same, and all switches that
-    papers do not mention have their default. Options of the base loss may differ: papers seldom state them. What is
-    never the same for sure is the recipe, which is why each side has its own.
+    papers do not mention have their default. Options of the base loss may differ: papers seldom state them; but LDAM
+    has DRW on both sides, or on neither. What is never the same for sure is the recipe, which is why each side has its
+    own.
 
     Args:
         cells: from `summarise_cells`, of trials with test results.
@@ -105,12 +110,21 @@ def _pairs(row: ResultRow, common: dict[str, Any], tested: list[Any]) -> Iterato
 
 
 def _is_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)
-    if not row.base or not _is_trained_like(cell, row) or cell.reduction != _OF_THE_PAPER["reduction"]:
+    if (
+        not row.base
+        or _has_drw(cell.base_options) != _has_drw(row.options)
+        or not _is_trained_like(cell, row)
+        or cell.reduction != _OF_THE_PAPER["reduction"]
+    ):
         return False
     if row.omega is None or math.isnan(cell.omega):
         return row.omega is None and math.isnan(cell.omega)
     switches = all(getattr(cell, name) == value for name, value in _OF_THE_PAPER.items())
     return switches and math.isclose(cell.omega, row.omega)
+
+
+def _has_drw(options: str) -> bool:
+    return _WITHOUT_DRW not in options.split(", ")
 
 
 def _is_trained_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)

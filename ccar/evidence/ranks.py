@@ -12,6 +12,7 @@ from ccar.evidence.frames import SETTING
 from ccar.evidence.significance import ALPHA
 
 MIN_BLOCKS, MIN_METHODS = 4, 3  # below, no difference of ranks can be significant, or there is nothing to rank
+MIN_DATA_SETS = 4  # the tests take blocks as independent: imbalance factors of one data set share its test images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,18 +22,19 @@ class Ranks:
     Attributes:
         mean: by method, best first.
         num_blocks: that every method has finished.
-        friedman_p: of "all methods rank alike".
-        critical_difference: methods whose average ranks differ by less cannot be told apart (Nemenyi, alpha 0.05).
+        friedman_p: of "all methods rank alike"; None with fewer than `MIN_DATA_SETS` data sets.
+        critical_difference: methods whose average ranks differ by less cannot be told apart (Nemenyi, alpha 0.05); None
+            where there is no `friedman_p`.
     """
 
     mean: pd.Series
     num_blocks: int
-    friedman_p: float
-    critical_difference: float
+    friedman_p: float | None = None
+    critical_difference: float | None = None
 
 
 def average_ranks(cells: pd.DataFrame, choices: pd.DataFrame) -> Ranks | None:
-    """Rank plain base losses and their chosen omegas by mean test accuracy in every setting.
+    """Rank plain base losses and their chosen omegas by their mean of the primary metric in every setting.
 
     Equal means share their average rank. Only methods that have a result in every setting take part.
 
@@ -54,6 +56,8 @@ def average_ranks(cells: pd.DataFrame, choices: pd.DataFrame) -> Ranks | None:
     # Rounded, so that the order of the summands cannot decide between equal means.
     ranks = table.round(9).rank(axis="columns", ascending=False)
     mean = ranks.mean().sort_values(kind="stable")
+    if table.index.get_level_values("data").nunique() < MIN_DATA_SETS:
+        return Ranks(mean=mean, num_blocks=num_blocks)
     p = 1.0 if (ranks.nunique(axis="columns") == 1).all() else stats.friedmanchisquare(*table.round(9).T.to_numpy())[1]
     return Ranks(
         mean=mean,
@@ -77,7 +81,9 @@ def critical_difference(num_methods: int, num_blocks: int) -> float:
 
 
 def groups_of_equals(ranks: Ranks) -> list[tuple[str, ...]]:
-    """The largest runs of methods, in order of rank, whose ends are closer than the critical difference."""
+    """The largest runs of methods, in order of rank, whose ends are closer than the critical difference, if any."""
+    if ranks.critical_difference is None:
+        return []
     names, values = list(ranks.mean.index), ranks.mean.to_numpy()
     runs: list[tuple[int, int]] = []
     for first, value in enumerate(values):

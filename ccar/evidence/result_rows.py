@@ -39,6 +39,7 @@ COLUMNS: dict[str, str] = {
     "backbone": "network, e.g. resnet32",
     "baseline": "method of this file that the row claims to improve on",
     "base": "base loss by its name in ccar, e.g. cross_entropy",
+    "options": "of the base loss, without which it is another method, e.g. drw_start=1 for LDAM without DRW",
     "procedure": "how the network comes to its weights, by its name in ccar, e.g. crt; empty: trained in one go",
     "mixing": "how images are mixed in training, or in that of stage one: mixup or cutmix; empty: not at all",
     "omega": "pivot of CCAR, in (0, 1]; empty for a row without it",
@@ -80,6 +81,7 @@ class ResultRow:
     backbone: str = ""
     baseline: str = ""
     base: str = ""
+    options: str = ""
     procedure: str = ""
     mixing: str = ""
     omega: float | None = None

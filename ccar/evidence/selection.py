@@ -10,6 +10,7 @@ import pandas as pd
 from ccar.evidence.cells import SWITCHES
 from ccar.evidence.frames import SETTING, VALIDATION_DTYPES, ValidationFrame
 from ccar.evidence.intervals import t_half_width
+from ccar.evidence.paired import DROPPED_OUT
 
 CRITERION = "val_balanced_accuracy"  # after the last epoch, as are the test results joined to the choice
 _FIELD = [*SETTING, "family"]  # what competes for one recommendation
@@ -33,7 +34,8 @@ def select_omega(validation: ValidationFrame) -> pd.DataFrame:
 
     The mean goes over the finished seeds; omega and all other switches compete in one field. A cell that
     has finished fewer seeds than another one of its field is left out: it diverged, failed, was stopped early,
-    or is still to come, and a mean over the seeds that survived would flatter it. Between equal means the
+    or is still to come, and a mean over the seeds that survived would flatter it. For the same reason a cell with seeds
+    that were stopped or diverged is left out wherever one without such seeds has finished any. Between equal means the
     steadier cell wins (smaller standard deviation), then the smaller omega, then the earlier one in the study;
     with a small validation part equal means are common.
 
@@ -52,8 +54,10 @@ def select_omega(validation: ValidationFrame) -> pd.DataFrame:
         raise ValueError(f"selection reads validation results only: found the columns {', '.join(foreign)}")
     cells = _candidates(validation)
     num_seeds = cells[f"{CRITERION}_n"]
+    cells["whole"] = (num_seeds > 0) & ~cells["survivor"]
+    cells["seeds"] = num_seeds.where(cells["whole"] | ~cells.groupby(_FIELD)["whole"].transform("any"), 0)
     fields = cells.assign(
-        competes=(num_seeds > 0) & (num_seeds == cells.groupby(_FIELD)[f"{CRITERION}_n"].transform("max")),
+        competes=(cells["seeds"] > 0) & (cells["seeds"] == cells.groupby(_FIELD)["seeds"].transform("max")),
         # Rounded, so that the order of the summands cannot decide between equal means.
         rank_mean=cells[f"{CRITERION}_mean"].round(9),
         rank_sd=cells[f"{CRITERION}_sd"].round(9),
@@ -74,13 +78,15 @@ def _candidates(validation: ValidationFrame) -> pd.DataFrame:
     )
     finished = reweighted[reweighted["status"] == "finished"].groupby("cell")[CRITERION]
     mean, sd, n = (part.reindex(cells.index) for part in (finished.mean(), finished.std(ddof=1), finished.count()))
+    dropped_out = reweighted.loc[reweighted["status"].isin(DROPPED_OUT), "cell"]
     return cells.assign(
+        survivor=cells["cell"].isin(dropped_out),
         **{
             f"{CRITERION}_mean": mean,
             f"{CRITERION}_sd": sd,
             f"{CRITERION}_n": n.fillna(0).astype("int64"),
             f"{CRITERION}_half_width": t_half_width(sd, n.fillna(0)),
-        }
+        },
     ).reset_index(drop=True)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ccar.evidence.cells import PRIMARY, SWITCHES, plain_cells
 from ccar.evidence.frames import SETTING, ValidationFrame, rows_of
-from ccar.evidence.paired import compare, difference_matrix
+from ccar.evidence.paired import compare_pairs
 from ccar.evidence.selection import select_omega
 
 _FIELD = [*SETTING, "family"]
@@ -23,6 +23,7 @@ _CONTROLS = (  # name, the switch that makes it one, and the values that do, the
     ("detached", "gradient", ["detached"]),
     ("scale_matched", "reduction", ["scale_matched", "weight_normalised"]),
 )
+_NEAREST = math.log(1.1)  # a factor further from e^omega than 10 % would be taken for the shape, or hide it
 PARTS_OF_GAIN = {  # what each is the difference of; the first is the sum of the next three
     "gain": ("method", "plain"),
     "scale": ("loss_factor", "plain"),
@@ -61,7 +62,9 @@ def shape_and_scale(methods: pd.DataFrame, trials: pd.DataFrame, cells: pd.DataF
         each other - and `share`: of the gain, NaN where the interval of the gain includes 0. No rows for a method
         without any control.
 
-        The loss factor, and the learning rate, is the one nearest to e^omega on a logarithmic scale.
+        The loss factor, and the learning rate, is the one nearest to e^omega, within 10 %. A method has none when the
+        study has none so near, or when what omega multiplies its loss by is not e^omega: with Z kept it is about 1, and
+        inverted_only makes it (e - 1)^omega for rare classes.
     """
     plain_of = plain_cells(cells)
     facts = cells[["cell", *_FIELD, "omega", *SWITCHES, "stem", "loss_factor", "learning_rate"]]
@@ -75,7 +78,7 @@ def shape_and_scale(methods: pd.DataFrame, trials: pd.DataFrame, cells: pd.DataF
     pairs = pd.DataFrame(rows, columns=columns).astype({"own": "str", "other": "str", "factor": "float64"})
     known = pairs["other"].notna()
     references = pd.Series(pairs["other"][known].to_numpy(), index=pairs["own"][known], dtype="str")
-    judged = compare(difference_matrix(trials, PRIMARY, references)).set_index(pairs.index[known])
+    judged = compare_pairs(trials, PRIMARY, references).set_index(pairs.index[known])
     found = pairs.join(judged)
     found["n"] = found["n"].fillna(0).astype("int64")
     gain = found[found["part"] == "gain"].set_index(_FIELD)
@@ -118,6 +121,7 @@ def _cells_and_factors(
                 found[name] = cells[0]
     if method in plain_of:
         found["plain"] = plain_of[method]
+    if method in plain_of and not own.keep_z and own.phase != "inverted_only":
         plain = here[plain_of[method]]
         bare = [row for row in here.values() if math.isnan(row.omega) and row.stem == plain.stem]
         for name, kept in (("loss_factor", "learning_rate"), ("learning_rate", "loss_factor")):
@@ -126,9 +130,10 @@ def _cells_and_factors(
                 for row in bare
                 if getattr(row, kept) == getattr(plain, kept) and getattr(row, name) != getattr(plain, name)
             }
-            if factor_of:
-                found[name] = min(factor_of, key=lambda cell: abs(math.log(factor_of[cell]) - own.omega))
-                factors[name] = factor_of[found[name]]
+            distance = {cell: abs(math.log(factor) - own.omega) for cell, factor in factor_of.items()}
+            nearest = min(distance, key=distance.__getitem__, default=None)
+            if nearest is not None and distance[nearest] <= _NEAREST:
+                found[name], factors[name] = nearest, factor_of[nearest]
     return found, factors
 
 

@@ -13,9 +13,12 @@ from scipy.special import gammaln, stdtr
 
 from ccar.evidence.intervals import LEVEL, NO_SPREAD, Array, by_count
 
-Verdict = Literal["better", "worse", "within noise", "too few seeds to tell"]
+Verdict = Literal["better", "worse", "within noise", "too few seeds to tell", "not judged: seeds dropped out"]
+NOT_JUDGED: Verdict = "not judged: seeds dropped out"
 
-ALPHA = 1 - LEVEL  # the share of studies without any effect that may say better or worse anywhere
+ALPHA = (
+    1 - LEVEL
+)  # the share of studies without any effect that may say better or worse among the comparisons of a question
 MIN_SEEDS = 3  # with two, the 95 % interval is 12.7 standard errors to each side: it says nothing
 MAX_EXACT_SEEDS = 13  # 8,192 sign patterns; each further seed doubles them
 POWER = 0.8  # with so much of it, a number of seeds "would probably settle" a question
@@ -112,6 +115,25 @@ def more_seeds_to_settle(effect: Array, n: Array, num_comparisons: int) -> Array
         enough = TTestPower().power(size, n[known][:, None] + _MORE, alpha, alternative="larger") >= POWER
         more[known] = np.where(enough.any(axis=1), _MORE[enough.argmax(axis=1)], np.inf)
     return more
+
+
+def judge(
+    p: Array, mean: Array, half_width: Array, n: Array, survivors: NDArray[np.bool_]
+) -> tuple[Array, NDArray[np.str_]]:
+    """Holm's p-values and the verdicts of the comparisons of one question.
+
+    Args:
+        p: (m,) of each comparison over the pairs that there are.
+        mean: (m,) of their differences.
+        half_width: (m,) of its interval.
+        n: (m,) pairs.
+        survivors: which comparisons have lost seeds to early stopping or divergence. What is left was picked by its own
+            luck, so they are not judged: no p, no verdict but that. They are counted all the same. What is stopped
+            depends on the numbers, and a lone survivor of twenty is the luckiest of twenty, not one comparison.
+            Counted as p = 1, no p-value is smaller than it would have been without stopping, and 5 % hold as before.
+    """
+    p_holm = np.where(survivors, np.nan, holm(np.where(survivors, 1.0, p)))
+    return p_holm, np.where(survivors, NOT_JUDGED, verdicts(mean, half_width, n, p_holm))
 
 
 def verdicts(mean: Array, half_width: Array, n: Array, p_holm: Array) -> NDArray[np.str_]:

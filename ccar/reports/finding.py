@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from typing import Any, get_args
 
-from ccar.evidence.cells import PRIMARY, STATUSES
+from ccar.evidence.cells import PRIMARY, PRIMARY_NAME, STATUSES
 from ccar.evidence.frames import rows_of
-from ccar.evidence.significance import ALPHA, MIN_SEEDS, Verdict
+from ccar.evidence.paired import DROPPED_OUT
+from ccar.evidence.significance import ALPHA, MIN_SEEDS, NOT_JUDGED, Verdict
 from ccar.reports.results import Results, Setting, setting_label
-from ccar.reports.wording import counted, interval, listed, more_seeds, p_value, points
+from ccar.reports.wording import counted, interval, listed, more_seeds, p_value, percent, points
 
 
 def no_choice(results: Results) -> str | None:
@@ -47,10 +48,13 @@ def what_did_not_finish(results: Results) -> str:
     if counts["finished"] == len(results.trials):
         return "All trials finished."
     others = [f"{counts[status]:,} {status}" for status in STATUSES if status != "finished" and counts[status]]
-    return (
+    told = (
         f"{counts['finished']:,} of {counted(len(results.trials), 'trial')} finished; {listed(others)}. "
         "Those are in no mean; the report lists their cells."
     )
+    if any(counts[status] for status in DROPPED_OUT):
+        told += " Cells with stopped or diverged seeds are not judged: those that are left are the lucky ones."
+    return told
 
 
 def headline(results: Results, setting: Setting) -> str | None:
@@ -68,7 +72,7 @@ def headline(results: Results, setting: Setting) -> str | None:
             return f"{setting.label}: the ω chosen on validation."
     else:
         cells = setting.of(results.cells)
-        compared = cells[cells["test_accuracy_difference_n"] > 0]["test_accuracy_difference_verdict"]
+        compared = cells[cells[f"{PRIMARY}_difference_n"] > 0][f"{PRIMARY}_difference_verdict"]
         subject = f"against the baseline {results.source.baseline}"
         field = counted(len(compared), "method")
         if compared.empty:
@@ -86,13 +90,14 @@ def details(results: Results, setting: Setting) -> list[str]:
 def multiplicity(results: Results) -> str | None:
     """How many comparisons the verdicts are corrected for; None where there is no verdict."""
     compared = "versus_plain" if len(results.choices) else "difference"
-    judged = int(results.cells[f"{PRIMARY}_{compared}_p"].notna().sum())
-    if not judged:
+    p, verdict = (results.cells[f"{PRIMARY}_{compared}_{part}"] for part in ("p", "verdict"))
+    if p.isna().all():
         return None
+    num_counted = int((p.notna() | (verdict == NOT_JUDGED)).sum())
     candidates = "each candidate against its plain base loss" if len(results.choices) else "each against the baseline"
     return (
-        f"The verdicts are corrected for {counted(judged, 'comparison')}, {candidates} (Holm): of studies in which "
-        f"nothing differs, at most {100 * ALPHA:.0f} in 100 say better or worse anywhere."
+        f"The verdicts are corrected for {counted(num_counted, 'comparison')}, {candidates} (Holm): of studies in "
+        f"which nothing differs, at most {100 * ALPHA:.0f} in 100 say better or worse among these comparisons."
     )
 
 
@@ -126,10 +131,10 @@ def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     field = counted(row.candidates, "candidate")
     left_out = f", {row.left_out} left out for missing seeds" if row.left_out else ""
     choice = f"{row.method} (best of {field} on validation{left_out})"
-    if not row.test_accuracy_n:
+    if not getattr(row, f"{PRIMARY}_n"):
         return f"{choice}: no test results."
     if not row.versus_plain_n:
-        reached = f"test accuracy {100 * row.test_accuracy_mean:.2f} %"
+        reached = f"{PRIMARY_NAME} {percent(getattr(row, f'{PRIMARY}_mean'))} %"
         return f"{choice}: {reached}; there is no plain {row.family} to compare with."
     ends = interval(row.versus_plain_low, row.versus_plain_high)
     uncertainty = f"95 % interval {ends}, " if ends else ""
@@ -138,7 +143,7 @@ def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     more = more_seeds(row.versus_plain_more_seeds)
     settle = f"; {more} more seeds would probably settle an effect of this size" if more else ""
     return (
-        f"{choice}: {points(row.versus_plain_mean)} points of test accuracy against plain {row.family} "
+        f"{choice}: {points(row.versus_plain_mean)} points of {PRIMARY_NAME} against plain {row.family} "
         f"({uncertainty}{seeds}{p}): {row.versus_plain_verdict}{settle}."
     )
 

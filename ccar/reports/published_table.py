@@ -68,7 +68,7 @@ def _caption(results: Results, num_others: int) -> str:
     sentences = [
         f"Published beside measured. {DAGGER}: a number from a paper, trained by the recipe of that letter (below the "
         f"table) and not by that of this study ({recipes}), so the two are not ranked.",
-        "Accuracies in per cent, measured ones as mean ± standard deviation over seeds.",
+        "Overall accuracies in per cent, measured ones as mean ± standard deviation over seeds.",
         "Gap: measured minus published, in percentage points and in standard deviations of the measured seeds "
         f"({MISSING}: one seed, or no spread).",
         "In brackets: why the published number is disputed, or that it is not verified.",

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ccar.evidence.cells import PRIMARY
 from ccar.evidence.frames import rows_of
 from ccar.evidence.selection import CRITERION
 from ccar.reports.results import Results
@@ -15,7 +16,7 @@ _HEAD = """\
 # For each data set, imbalance factor and base loss: the omega that was chosen on validation images.
 # study: an entry for methods.extra of a study file.
 # build_loss: ccar.losses.build_loss(class_counts=..., **build_loss) in a training script of your own.
-# verdict: of its test accuracy against the plain base loss. What is not better may be left out.
+# verdict: of its balanced test accuracy against the plain base loss. What is not better may be left out.
 """
 
 
@@ -45,6 +46,7 @@ def _recommendation(results: Results, row: Any) -> dict[str, Any]:  # noqa: ANN4
         "seeds": row.val_balanced_accuracy_n,
         "validation_balanced_accuracy": round(getattr(row, f"{CRITERION}_mean"), 4),
         "test_accuracy": round(row.test_accuracy_mean, 4) if row.test_accuracy_n else None,
+        "test_balanced_accuracy": round(getattr(row, f"{PRIMARY}_mean"), 4) if getattr(row, f"{PRIMARY}_n") else None,
         "gain_over_plain": round(row.versus_plain_mean, 4) if compared else None,
         "verdict": row.versus_plain_verdict if compared else None,
         "study": dict(results.source.entries[row.cell]),

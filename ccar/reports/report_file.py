@@ -48,7 +48,8 @@ class Recommendation(_Part):
     seeds: int
     validation_balanced_accuracy: float
     test_accuracy: float | None
-    gain_over_plain: float | None = Field(description="in test accuracy, paired by seed; a share")
+    test_balanced_accuracy: float | None
+    gain_over_plain: float | None = Field(description="in balanced test accuracy, paired by seed; a share")
     verdict: str | None = Field(description="of that gain; null: there is no plain base loss to compare with")
     study: dict[str, Any] = Field(description="an entry for methods.extra of a study file")
     build_loss: dict[str, Any] = Field(description="keyword arguments for ccar.losses.build_loss")
@@ -81,8 +82,8 @@ class Ranks(_Part):
 
     mean: dict[str, float]
     num_blocks: int
-    friedman_p: float
-    critical_difference: float
+    friedman_p: float | None = Field(description="null: fewer than four data sets, whose ranks are no sample")
+    critical_difference: float | None
 
 
 class Figure(_Part):

@@ -12,21 +12,23 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ccar.evidence.cells import PRIMARY
+from ccar.evidence.significance import NOT_JUDGED
 from ccar.reports import finding
 from ccar.reports.neutralise import one_line
 from ccar.reports.results import Results, Setting
 from ccar.reports.wording import MISSING, percent, points
 
-TITLE = "Test accuracy after the last epoch in %, with its 95 % interval (* baseline, or difference to it)"
+TITLE = "Balanced test accuracy after the last epoch in %, 95 % interval (* baseline, or difference to it)"
 _STYLES = {"better": "green", "worse": "red"}
-_SHORT = {"too few seeds to tell": "too few seeds"}
+_SHORT: dict[str, str] = {"too few seeds to tell": "too few seeds", NOT_JUDGED: "not judged"}
 
 
 def terminal_table(results: Results) -> list[RenderableType]:
     """One compact table per study, and the sentences that a reader must not miss.
 
-    Rows are base losses, imbalance factor by imbalance factor: test accuracy plain, the omega chosen on validation,
-    test accuracy at it, and the difference between the two, paired by seed. A method without any omega has its
+    Rows are base losses, imbalance factor by imbalance factor: accuracy plain, the omega chosen on validation,
+    accuracy at it, and the difference between the two, paired by seed. A method without any omega has its
     difference to the baseline there, with a star. A study without any omega has its methods
     as rows, with their difference to the baseline. Fits 80 columns for the names that ccar gives; longer ones wrap.
     """
@@ -70,7 +72,7 @@ def _base_losses(results: Results, setting: Setting) -> Iterator[list[Text]]:
             omega = Text(f"{chosen['omega']:g}")
             yield [*row, omega, _accuracy(chosen), *_difference(chosen, "versus_plain_")]
         elif len(plain) and not is_baseline:
-            difference, verdict = _difference(plain.iloc[0], "test_accuracy_difference_")
+            difference, verdict = _difference(plain.iloc[0], f"{PRIMARY}_difference_")
             to_baseline = difference + Text("" if difference.plain == MISSING else " *")
             yield [*row, *[Text(MISSING)] * 2, to_baseline, verdict]
         else:
@@ -80,11 +82,11 @@ def _base_losses(results: Results, setting: Setting) -> Iterator[list[Text]]:
 def _methods(results: Results, setting: Setting) -> Iterator[list[Text]]:
     for _, cell in setting.of(results.cells).iterrows():
         name = _name(cell["method"], is_baseline=bool(cell["is_baseline"]))
-        yield [name, _accuracy(cell), *_difference(cell, "test_accuracy_difference_")]
+        yield [name, _accuracy(cell), *_difference(cell, f"{PRIMARY}_difference_")]
 
 
 def _accuracy(row: pd.Series[Any]) -> Text:
-    return Text(percent(row["test_accuracy_mean"], row["test_accuracy_half_width"]))
+    return Text(percent(row[f"{PRIMARY}_mean"], row[f"{PRIMARY}_half_width"]))
 
 
 def _difference(row: pd.Series[Any], prefix: str) -> list[Text]:

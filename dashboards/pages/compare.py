@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from dash import html
 
-from ccar.evidence.cells import PRIMARY
+from ccar.evidence.cells import PRIMARY, PRIMARY_NAME
 from ccar.evidence.confusion import mean_confusions
 from ccar.evidence.frames import rows_of
 from ccar.evidence.importance import MIN_TRIALS, Importance
@@ -170,7 +170,7 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     names = dict(zip(cells["cell"], cells["method"], strict=True))
     figure = look.figure(
         height=160 + 60 * len(others),
-        xaxis={"title": "points of test accuracy"},
+        xaxis={"title": f"points of {PRIMARY_NAME}"},
         yaxis={"autorange": "reversed", "type": "category", "showticklabels": False},
         showlegend=False,
     )
@@ -217,7 +217,7 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     ]
     headings = ["Cell", "difference (points) #", "95 % interval #", "seeds #", "p after correction #", "verdict"]
     caption = f"Difference to {one_line(first)}, paired by seed; verdicts corrected for the comparisons of this table"
-    words = "Difference in test accuracy of each seed, their mean (bar) and its 95 % interval."
+    words = f"Difference in {PRIMARY_NAME} of each seed, their mean (bar) and its 95 % interval."
     yield section("Paired differences", plot("differences", figure, words), table("paired", caption, headings, rows))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from dash import html
 
+from ccar.evidence.cells import PRIMARY, PRIMARY_NAME
 from ccar.evidence.frames import rows_of
 from ccar.evidence.significance import MIN_SEEDS
 from ccar.reports import finding
@@ -111,7 +112,7 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
             continue
         figure = look.figure(
             xaxis={"title": "pivot ω"},
-            yaxis={"title": "gain in test accuracy (points)"},
+            yaxis={"title": f"gain in {PRIMARY_NAME} (points)"},
             hovermode="closest",
             scattermode="group",  # beside each other, so that the bars of equal omegas do not cover one another
             scattergap=0.85,
@@ -123,7 +124,7 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
         for index, line in enumerate(lines):
             _key(figure, index, line)
         caption = (
-            f"{setting.label}: gain in test accuracy over the plain base loss at each ω. Bars: 95 % interval of the "
+            f"{setting.label}: gain in {PRIMARY_NAME} over the plain base loss at each ω. Bars: 95 % interval of the "
             "difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on validation. Hollow: worse "
             "than the chosen one on validation; filled: the flat region, which validation cannot tell from it. A point "
             "leads to the trials of its cell."
@@ -291,17 +292,17 @@ def _beside(found: Results, beside: str) -> list[Content]:
             )
         ]
     if beside == "baseline":
-        cells = found.cells[found.cells["test_accuracy_difference_n"] > 0]
+        cells = found.cells[found.cells[f"{PRIMARY}_difference_n"] > 0]
         rows = [
             [
                 one_line(cell.cell),
-                points(cell.test_accuracy_difference_mean),
-                interval(cell.test_accuracy_difference_low, cell.test_accuracy_difference_high),
-                cell.test_accuracy_difference_verdict,
+                points(cell.test_balanced_accuracy_difference_mean),
+                interval(cell.test_balanced_accuracy_difference_low, cell.test_balanced_accuracy_difference_high),
+                cell.test_balanced_accuracy_difference_verdict,
             ]
             for cell in rows_of(cells.head(MOST_ROWS))
         ]
-        caption = f"Test accuracy against the baseline {one_line(found.source.baseline)}, paired by seed"
+        caption = f"{PRIMARY_NAME.capitalize()} against the baseline {one_line(found.source.baseline)}, paired by seed"
         return [
             section(
                 "Against the baseline",

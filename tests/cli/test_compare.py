@@ -48,7 +48,9 @@ def test_a_study_compared_with_itself_is_the_same(report):
 
 
 def test_what_differs_by_more_than_noise_is_told_with_its_interval(report):
-    better = changed(report, test_accuracy=lambda trial: trial.test_accuracy + 0.1 + 1e-4 * trial.seed)
+    better = changed(
+        report, test_balanced_accuracy=lambda trial: trial.test_balanced_accuracy + 0.1 + 1e-4 * trial.seed
+    )
     found = compare_reports(report, better, NAMES)
     assert set(found.cells["verdict"]) == {"better"}
     assert "+10.01" in comparison_text(found)

@@ -102,16 +102,18 @@ def test_the_drawn_gains_are_those_of_the_report(site, results, open_page):
     for line, frequency in zip(drawn, ["fraction", "none"], strict=True):
         own = cells[cells["frequency"] == frequency].sort_values("omega")
         assert line[0] == own["omega"].tolist()
-        assert line[1] == pytest.approx(100 * own["test_accuracy_versus_plain_mean"])
+        assert line[1] == pytest.approx(100 * own["test_balanced_accuracy_versus_plain_mean"])
 
 
 def test_the_differences_to_the_baseline_are_those_of_the_report(site, results, open_page):
     page = open_page(f"{site}/omega?study=made-up&beside=baseline")
-    cells = results.cells[results.cells["test_accuracy_difference_n"] > 0].set_index("cell")
+    cells = results.cells[results.cells["test_balanced_accuracy_difference_n"] > 0].set_index("cell")
     rows = page.locator("#baseline tbody tr")
     expect(rows.locator("th")).to_have_text(list(cells.index))
-    expect(rows.locator("td:nth-of-type(1)")).to_have_text(list(map(points, cells["test_accuracy_difference_mean"])))
-    expect(rows.locator("td:nth-of-type(3)")).to_have_text(list(cells["test_accuracy_difference_verdict"]))
+    expect(rows.locator("td:nth-of-type(1)")).to_have_text(
+        list(map(points, cells["test_balanced_accuracy_difference_mean"]))
+    )
+    expect(rows.locator("td:nth-of-type(3)")).to_have_text(list(cells["test_balanced_accuracy_difference_verdict"]))
 
 
 def test_published_rows_stand_beside_the_measured_ones_as_in_the_report(store, site, open_page):
@@ -257,7 +259,7 @@ def test_the_cells_that_are_compared_stand_in_the_address(site, results, open_pa
     rows = page.locator("#measures tbody th")
     expect(rows).to_have_text(cells)
     differences = results.cells.set_index("cell").loc["if15/ldam"]
-    said = f"{100 * differences['test_accuracy_difference_mean']:+.2f}"
+    said = f"{100 * differences['test_balanced_accuracy_difference_mean']:+.2f}"
     expect(page.locator("#paired")).to_contain_text(said)
 
 

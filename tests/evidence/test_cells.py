@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 
+import numpy as np
 import pytest
 
 from ccar.evidence.cells import METRICS, plain_cells, reference_cells, summarise_cells
@@ -39,6 +40,20 @@ def test_differences_are_to_the_baseline_of_the_same_setting(study):
     expected = row["test_accuracy_mean"] - cells.loc["natural/cross_entropy", "test_accuracy_mean"]
     assert row["test_accuracy_difference_mean"] == pytest.approx(expected)
     assert set(cells[cells["is_baseline"]]["cell"]) == {"if100/cross_entropy", "natural/cross_entropy"}
+
+
+def test_verdicts_are_on_what_omega_is_chosen_by_where_head_classes_have_more_test_images(study):
+    tests = study.test_results.set_index("key")
+    keys = study.keys("balanced_softmax")[:3]
+    balanced = tests.loc[study.keys("cross_entropy")[:3], "test_balanced_accuracy"].to_numpy()
+    tests.loc[keys, "test_balanced_accuracy"] = balanced + np.array([0.10, 0.11, 0.12])
+    tests.loc[keys, "test_accuracy"] = balanced - 0.2
+    cells = summarise_cells(with_test_results(study.validation, tests.reset_index()), "cross_entropy")
+    row = cells.set_index("cell").loc["if100/balanced_softmax"]
+    assert row["test_balanced_accuracy_difference_mean"] == pytest.approx(0.11)
+    assert row["test_balanced_accuracy_difference_verdict"] == "better"
+    assert row["test_accuracy_difference_mean"] < 0
+    assert "test_accuracy_difference_verdict" not in row
 
 
 def test_the_baseline_is_not_compared_with_itself(study):

@@ -20,7 +20,7 @@ def trials(accuracies, *, seeds=None, run="a", status="finished"):
             "seed": seed,
             "key": f"{run}/{method}/{seed}",
             "status": status,
-            "test_accuracy": accuracy,
+            "test_balanced_accuracy": accuracy,
         }
         for method, values in accuracies.items()
         for seed, accuracy in zip(seeds or range(len(values)), values, strict=True)
@@ -67,6 +67,15 @@ def test_what_has_not_finished_or_has_too_few_seeds_is_not_judged():
     assert compare_studies(one, unfinished)["verdict"].tolist() == ["too few seeds to tell"]
     two = trials({"plain": [0.9, 0.95]}, run="b")
     assert compare_studies(one, two)["verdict"].tolist() == ["too few seeds to tell"]
+
+
+@pytest.mark.parametrize("of_the_first", [True, False])
+def test_a_cell_that_lost_seeds_to_early_stopping_in_either_study_is_not_judged(of_the_first):
+    one, two = trials({"plain": [0.80, 0.85, 0.90, 0.70]}), trials({"plain": [0.83, 0.875, 0.93, 0.735]}, run="b")
+    (one if of_the_first else two).loc[3, "status"] = "stopped"
+    found = compare_studies(one, two).iloc[0]
+    assert (found["shared"], found["verdict"]) == (3, "not judged: seeds dropped out")
+    assert np.isnan(found["p"])
 
 
 def test_only_cells_of_both_are_compared():

@@ -10,7 +10,7 @@ from statsmodels.stats.power import TTestPower
 
 from ccar.evidence.intervals import t_half_width
 from ccar.evidence.paired import compare, moments
-from ccar.evidence.significance import holm, t_test_p, verdicts
+from ccar.evidence.significance import NOT_JUDGED, holm, judge, t_test_p, verdicts
 
 STUDIES, BASES, OMEGAS = 1000, 4, 5
 
@@ -94,3 +94,46 @@ def test_intervals_cover_the_true_difference_in_ninety_five_of_a_hundred_cases(n
     found = moments(differences[:, :, 0].reshape(-1, num_seeds))
     covered = ((found["low"] <= 0.7) & (found["high"] >= 0.7)).mean()
     assert covered == pytest.approx(0.95, abs=0.02)
+
+
+def worse_half_of_each_seed(validation):
+    return validation < np.median(validation, axis=(1, 2), keepdims=True)
+
+
+def all_but_the_best_omega(validation):
+    means = validation.mean(axis=-1, keepdims=True)
+    return np.broadcast_to(means < means.max(axis=(1, 2), keepdims=True), validation.shape)
+
+
+def false_alarms(differences, stopped, *, as_survivors):
+    """When the stopped trials are missing: shares of studies that say better, and of comparisons that would alone."""
+    flat = np.where(stopped, np.nan, differences).reshape(-1, differences.shape[-1])
+    survivors = stopped.any(axis=-1).ravel() & as_survivors
+    found = moments(flat)
+    mean, half_width, n = found["mean"].to_numpy(), (found["high"] - found["mean"]).to_numpy(), found["n"].to_numpy()
+    p = t_test_p(mean, found["sd"].to_numpy(), n)
+    judged = ~np.isnan(p) & ~survivors
+    alone = np.mean((p < 0.05)[judged] & (mean > 0)[judged])
+    of_studies = zip(*(each.reshape(STUDIES, -1) for each in (p, mean, half_width, n, survivors)), strict=True)
+    words = np.array([judge(*study)[1] for study in of_studies])
+    return (words == "better").any(axis=1).mean(), alone
+
+
+def test_seeds_that_survive_stopping_by_their_luck_would_be_called_better_too_often():
+    validation, differences = studies(5, 1.0)
+    _, alone = false_alarms(differences, worse_half_of_each_seed(validation), as_survivors=False)
+    assert alone > 0.05  # of one-sided tests at 0.025
+
+
+@pytest.mark.parametrize("rule", [worse_half_of_each_seed, all_but_the_best_omega])
+def test_early_stopping_raises_no_false_alarms(rule):
+    validation, differences = studies(5, 1.0)
+    any_better, _ = false_alarms(differences, rule(validation), as_survivors=True)
+    assert any_better <= 0.05
+
+
+def test_a_lone_survivor_of_stopping_is_judged_among_all_that_were_stopped():
+    differences = np.array([[0.010, 0.014, 0.018], *[[np.nan] * 3] * 7])
+    assert compare(differences[:1])["verdict"].tolist() == ["better"]
+    found = compare(differences, np.array([False, *[True] * 7]))
+    assert found["verdict"].tolist() == ["too few seeds to tell", *[NOT_JUDGED] * 7]

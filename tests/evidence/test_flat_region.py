@@ -42,3 +42,10 @@ def test_an_omega_that_lost_seeds_cannot_be_told():
 def test_without_a_choice_there_is_no_region():
     frame = made_up_study(methods=METHODS, validation_per_class=0).validation
     assert flat_region(select_omega(frame), frame).empty
+
+
+def test_an_omega_with_a_stopped_seed_cannot_be_told():
+    study = made_up_study(methods=METHODS, seeds=(0, 1, 2, 3))
+    frame = study.ended(study.keys("cross_entropy+ccar(omega=0.25)")[3], "stopped", "").validation
+    flat = flat_region(select_omega(frame), frame)
+    assert flat.isna().to_dict() == {f"{PREFIX}0.25)": True, f"{PREFIX}0.5)": False, f"{PREFIX}0.75)": False}

@@ -20,7 +20,7 @@ def optimism_of(validation, accuracies, seeds=(0, 1, 2)):
     for method, values in validation.items():
         frame.loc[frame["method"] == method, CRITERION] = values
     for method, values in accuracies.items():
-        tests.loc[frame.loc[frame["method"] == method, "key"], "test_accuracy"] = values
+        tests.loc[frame.loc[frame["method"] == method, "key"], "test_balanced_accuracy"] = values
     frame = ValidationFrame(frame)
     trials = with_test_results(frame, tests.reset_index())
     cells = summarise_cells(trials, "cross_entropy")

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from ccar.evidence.paired import bootstrap_intervals, compare, paired_differences
+from ccar.evidence.significance import NOT_JUDGED
 
 
 def trials(values, status="finished"):
@@ -92,3 +93,15 @@ def test_bootstrap_intervals_are_indexed_like_the_differences():
     found = bootstrap_intervals(frame, "accuracy", {"a": "b", "c": "b"})
     assert found.loc["a", "bca_low"] < 0.7 / 3 < found.loc["a", "bca_high"]
     assert found.loc["c"].isna().all()
+
+
+@pytest.mark.parametrize(("status", "judged"), [("stopped", False), ("diverged", False), ("failed", True)])
+@pytest.mark.parametrize("cell", ["a", "b"])
+def test_a_cell_whose_seeds_or_whose_reference_s_seeds_dropped_out_is_not_judged(cell, status, judged):
+    frame = trials({"a": {0: 0.51, 1: 0.61, 2: 0.81, 3: 0.5}, "b": {0: 0.40, 1: 0.51, 2: 0.70, 3: 0.4}})
+    frame.loc[(frame["cell"] == cell) & (frame["seed"] == 3), "status"] = status
+    found = paired_differences(frame, "accuracy", {"a": "b"}).loc["a"]
+    assert found["n"] == 3
+    assert (found["verdict"] == "better") == judged
+    assert (found["verdict"] == NOT_JUDGED) != judged
+    assert found[["p", "p_holm", "p_sign_flip"]].isna().tolist() == [not judged] * 3

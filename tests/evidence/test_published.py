@@ -312,3 +312,14 @@ def test_a_study_of_other_data_has_no_published_rows():
     cells = cells_of(made_up_study())
     assert beside_measured(cells.assign(data="digits")).empty
     assert beside_measured(cells.assign(model="resnet50")).empty
+
+
+def test_ldam_stands_beside_rows_with_drw_or_without_it_as_it_was_trained_itself():
+    methods = {"bases": ["cross_entropy", "ldam", {"name": "ldam", "drw_start": 1}]}
+    cells = cells_of(made_up_study(methods=methods)).set_index("cell")
+    pairs = beside_measured(cells.reset_index())
+    rows = [(published_rows()[pair.row], pair) for pair in pairs.itertuples() if pair.n]
+    beside = {(row.paper, row.method): cells.loc[pair.cell, "method"] for row, pair in rows if row.base == "ldam"}
+    assert beside["LDAM", "LDAM-DRW"] == beside["CCAR", "LDAM-DRW"] == "ldam"
+    assert beside["Bag of Tricks", "LDAM without DRW"] == "ldam(drw_start=1)"
+    assert len(rows) == len({row.line for row, _ in rows})  # no row beside both

@@ -27,8 +27,8 @@ def cells(accuracies):
                 "imbalance_factor": "100",
                 "family": method,
                 "omega": float("nan"),
-                "test_accuracy_mean": accuracy,
-                "test_accuracy_n": 3,
+                "test_balanced_accuracy_mean": accuracy,
+                "test_balanced_accuracy_n": 3,
             }
             for method, values in accuracies.items()
             for data, accuracy in enumerate(values)
@@ -60,8 +60,17 @@ def test_methods_closer_than_the_critical_difference_form_groups():
 
 def test_a_method_without_a_result_somewhere_takes_no_part():
     frame = cells(AUC)
-    frame.loc[0, "test_accuracy_n"] = 0
+    frame.loc[0, "test_balanced_accuracy_n"] = 0
     assert "C4.5" not in average_ranks(frame, NO_CHOICES).mean.index
+
+
+def test_imbalance_factors_of_fewer_than_four_data_sets_are_ranked_and_not_tested():
+    frame = cells(AUC)
+    frame["imbalance_factor"], frame["data"] = frame["data"], frame["data"].astype(int).mod(3).astype("str")
+    found = average_ranks(frame, NO_CHOICES)
+    assert found.mean.to_dict() == pytest.approx(average_ranks(cells(AUC), NO_CHOICES).mean.to_dict())
+    assert (found.friedman_p, found.critical_difference) == (None, None)
+    assert groups_of_equals(found) == []
 
 
 @pytest.mark.parametrize("accuracies", [{"a": [0.1] * 9, "b": [0.2] * 9}, {m: v[:3] for m, v in AUC.items()}])
@@ -78,7 +87,7 @@ def test_methods_that_are_equal_everywhere_share_their_rank():
 def test_a_chosen_omega_is_ranked_beside_its_plain_base_loss():
     frame = cells({"focal": [0.5] * 4, "ldam": [0.4] * 4})
     chosen = frame[frame["family"] == "focal"].assign(
-        omega=0.5, cell=lambda rows: rows["cell"] + "+ccar", test_accuracy_mean=0.6
+        omega=0.5, cell=lambda rows: rows["cell"] + "+ccar", test_balanced_accuracy_mean=0.6
     )
     found = average_ranks(pd.concat([frame, chosen], ignore_index=True), chosen[["cell"]])
     assert found.mean.to_dict() == {"focal + chosen ω": 1.0, "focal": 2.0, "ldam": 3.0}

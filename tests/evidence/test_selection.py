@@ -84,6 +84,27 @@ def test_a_cell_that_lost_a_seed_cannot_win(study):
     assert (choice["candidates"], choice["left_out"]) == (2, 1)
 
 
+def test_a_survivor_of_early_stopping_is_not_chosen_where_a_whole_rival_has_fewer_seeds(study):
+    survivor, *others = (f"cross_entropy+ccar(omega={omega})" for omega in (0.25, 0.5, 0.75))
+    broken = study.ended(study.keys(survivor)[0], "stopped", "")
+    assert chosen(broken.validation)["omega"] != 0.25
+    for rival in others:
+        for key in study.keys(rival)[:2]:
+            broken = broken.ended(key, "failed", "the machine went away")
+    frame = with_validation(broken.validation, survivor, [0.9, 0.9, 0.9])
+    choice = chosen(frame)
+    assert choice["omega"] != 0.25
+    assert choice["left_out"] == 1
+
+
+def test_where_every_candidate_lost_seeds_to_stopping_the_best_of_those_with_most_seeds_is_chosen(study):
+    broken = study
+    for omega in (0.25, 0.5, 0.75):
+        broken = broken.ended(study.keys(f"cross_entropy+ccar(omega={omega})")[omega == 0.5], "stopped", "")
+    frame = with_validation(broken.validation, "cross_entropy+ccar(omega=0.25)", [0.9, 0.9, 0.9])
+    assert chosen(frame)["omega"] == 0.25
+
+
 @pytest.mark.parametrize("status", ["stopped", "unfinished", "failed"])
 def test_only_finished_trials_speak_for_a_cell(study, status):
     broken = study
@@ -162,7 +183,7 @@ def test_test_results_are_joined_to_the_choice_afterwards(study):
     plain = [study.tests[key].last_epoch.accuracy for key in study.keys("cross_entropy")[:3]]
     assert choice["test_accuracy_mean"] == pytest.approx(np.mean(tested))
     assert choice["versus_plain_mean"] == pytest.approx(np.mean(np.subtract(tested, plain)))
-    assert choice["plain_test_accuracy_mean"] == pytest.approx(np.mean(plain))
+    assert choice["plain_test_balanced_accuracy_mean"] == pytest.approx(np.mean(plain))
 
 
 def test_a_base_loss_that_runs_only_reweighted_has_nothing_plain_beside_it():

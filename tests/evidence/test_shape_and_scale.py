@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
 from ccar.evidence.cells import summarise_cells
 from ccar.evidence.shape_and_scale import PARTS_OF_GAIN, select_method, shape_and_scale
 from ccar.evidence.test_results import with_test_results
 from tests.evidence.made_up_study import made_up_study
 
+STUDIES = Path(__file__).parents[2] / "studies"
 CONTROLS = {
     "bases": ["cross_entropy"],
     "reweighting": [
@@ -42,7 +47,7 @@ def parts_of(methods=CONTROLS, accuracy=ACCURACY, seeds=(0, 1, 2, 3)):
     noise = np.random.default_rng(0)
     for method, level in accuracy.items():
         keys = frame.loc[frame["method"] == method, "key"]
-        tests.loc[keys, "test_accuracy"] = level + noise.normal(0, 0.0005, len(keys))
+        tests.loc[keys, "test_balanced_accuracy"] = level + noise.normal(0, 0.0005, len(keys))
     trials = with_test_results(frame, tests.reset_index())
     cells = summarise_cells(trials, "cross_entropy")
     return shape_and_scale(select_method(frame), trials, cells).set_index("part")
@@ -85,6 +90,35 @@ def test_the_loss_factor_is_the_one_nearest_to_what_omega_multiplies_by():
     assert found.loc["scale", ["own", "factor"]].tolist() == ["if100/2.1*cross_entropy", 2.1]
     assert found.loc["scale, as a learning rate", "own"] == "if100/cross_entropy[learning_rate=0.2]"
     assert found.loc["scale, as a learning rate", "factor"] == pytest.approx(2.0)
+
+
+def test_a_loss_factor_far_from_what_omega_multiplies_by_is_no_control_of_its_scale():
+    # e^0.75 = 2.12: 2.4 is 13 % above
+    methods = {**CONTROLS, "extra": [{"base": "cross_entropy", "loss_factor": factor} for factor in (1.28, 2.4, 9.0)]}
+    found = parts_of(methods)
+    known = ["gain", "class term", "scale, taken out of Omega", "gradient through Omega"]
+    assert found.index[found["other"].notna()].tolist() == known
+
+
+@pytest.mark.parametrize("switch", [{"keep_z": True}, {"phase": "inverted_only"}])
+def test_a_method_whose_loss_omega_does_not_multiply_by_its_exponential_has_no_scale(switch):
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": {"omega": 0.75, **switch},
+        "extra": [
+            {"base": "cross_entropy", "loss_factor": 2.1},
+            {"base": "cross_entropy", "reweighting": {"omega": 0.75, "frequency": "none", **switch}},
+        ],
+    }
+    found = parts_of(methods, accuracy={})
+    assert found.index[found["other"].notna()].tolist() == ["gain", "class term"]
+
+
+@pytest.mark.parametrize("study", ["omega_ablation_cifar100_lt", "table5_omega_ablation_imagenet_lt"])
+def test_the_studies_of_omega_have_the_loss_factor_of_each_of_their_omegas(study):
+    methods = yaml.safe_load((STUDIES / f"{study}.yaml").read_text())["methods"]
+    factors = [entry["loss_factor"] for entry in methods["extra"] if "loss_factor" in entry]
+    assert factors == pytest.approx([math.exp(omega) for omega in methods["reweighting"][0]["omega"]], rel=0.005)
 
 
 def test_of_the_two_reductions_without_scale_the_one_that_keeps_the_weights_of_batches_is_taken():

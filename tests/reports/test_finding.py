@@ -94,7 +94,9 @@ def test_verdicts_are_corrected_for_every_candidate_and_not_for_the_chosen_ones_
     methods = {"bases": ["cross_entropy", "focal"], "reweighting": {"omega": [0.5, 0.75, 1.0]}}
     told = finding.multiplicity(results_of(methods=methods))
     assert told.startswith("The verdicts are corrected for 6 comparisons, each candidate against its plain base loss")
-    assert told.endswith("of studies in which nothing differs, at most 5 in 100 say better or worse anywhere.")
+    assert told.endswith(
+        "of studies in which nothing differs, at most 5 in 100 say better or worse among these comparisons."
+    )
 
 
 def test_what_test_picking_would_have_claimed_is_told(source):
@@ -121,3 +123,13 @@ def test_what_validation_cannot_tell_from_the_choice_is_told(source):
     flat = results.flat.mask(results.flat.index.str.startswith("if100/cross_entropy"), other=True)
     told = finding.details(replace(results, flat=flat), results.settings[0])[0]
     assert told.endswith("Validation cannot tell 2 other candidates from it (ω from 0.25 to 0.75).")
+
+
+def test_survivors_of_early_stopping_are_said_not_to_be_judged_and_are_counted():
+    study = made_up_study(seeds=(0, 1, 2, 3))
+    stopped = study.ended(study.keys("cross_entropy")[0], "stopped", "")
+    results = summarise(input_of(stopped))
+    assert "Cells with stopped or diverged seeds are not judged" in finding.what_did_not_finish(results)
+    told = finding.details(results, results.settings[0])[0]
+    assert "3 seeds): not judged: seeds dropped out." in told
+    assert finding.multiplicity(results).startswith("The verdicts are corrected for 4 comparisons")

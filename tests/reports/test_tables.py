@@ -107,7 +107,7 @@ def test_the_chosen_method_is_spelt_out_where_omega_does_not_tell_it_apart():
 def test_a_difference_over_fewer_seeds_says_so(results):
     shown = texts(difference_table(results))
     assert "n = 2" in shown["focal+ccar(omega=0.5)"][0]
-    assert shown["focal+ccar(omega=0.5)"][1] == "too few seeds to tell"
+    assert shown["focal+ccar(omega=0.5)"][1] == "not judged: seeds dropped out"
 
 
 def test_a_verdict_that_is_open_says_how_many_more_seeds_would_settle_it(results):
@@ -183,7 +183,8 @@ def test_the_parts_of_a_gain_stand_in_a_block_and_absent_controls_are_named():
         "shape and class (loss × 2.1)",
     ]
     assert table.caption.endswith(
-        "Not in this study: another learning rate (recipe), reduction: scale_matched and gradient: detached."
+        "Not in this study: a learning rate within 10 % of e^ω times its own (recipe), reduction: scale_matched and "
+        "gradient: detached."
     )
 
 

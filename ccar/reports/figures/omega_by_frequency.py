@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ccar.evidence.cells import PRIMARY_NAME
 from ccar.evidence.frames import rows_of
 from ccar.reports.figures.style import WIDTH, ReportFigure
 from ccar.reports.results import Results
@@ -47,10 +48,11 @@ def omega_by_frequency(results: Results) -> ReportFigure | None:
     left_out = len(panels) - len(shown)
     return ReportFigure(
         name="omega_by_frequency",
-        caption="Gain in test accuracy over the plain base loss, in percentage points: mean over the seeds, by pivot ω "
-        "and source of the class frequency, all other switches as the paper has them. ▲ better, ▼ worse than the plain "
-        "base loss by the verdict of the tables. Framed: chosen on validation. Empty: not in the study, or without "
-        "results." + (f" {left_out} more base losses or imbalance factors are in cells.csv." if left_out else ""),
+        caption=f"Gain in {PRIMARY_NAME} over the plain base loss, in percentage points: mean over the seeds, by pivot "
+        "ω and source of the class frequency, all other switches as the paper has them. ▲ better, ▼ worse than the "
+        "plain base loss by the verdict of the tables. Framed: chosen on validation. Empty: not in the study, or "
+        "without results."
+        + (f" {left_out} more base losses or imbalance factors are in cells.csv." if left_out else ""),
         alt="Heat maps of the gain over the plain base loss by omega and frequency source",
         figure=figure,
     )

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ccar.evidence.cells import PRIMARY_NAME
 from ccar.evidence.significance import MIN_SEEDS
 from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below, look_of
 from ccar.reports.results import Results
@@ -70,7 +71,7 @@ def omega_response(results: Results) -> ReportFigure | None:
     legend_below(figure, handles, labels, title=", ".join(switches))
     return ReportFigure(
         name="omega_response",
-        caption="Gain in test accuracy over the plain base loss at each pivot ω, in percentage points. Points and "
+        caption=f"Gain in {PRIMARY_NAME} over the plain base loss at each pivot ω, in percentage points. Points and "
         "bars: mean of the differences paired by seed and its 95 % interval (Student's t, of each difference alone; "
         "no bar: fewer than three seeds)"
         + (f"; one line per {', '.join(switches)}" if switches else "")

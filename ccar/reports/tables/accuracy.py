@@ -1,4 +1,4 @@
-"""Test accuracy of every method at every imbalance factor: the paper's own shape."""
+"""Balanced test accuracy of every method at every imbalance factor: the paper's own shape."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ccar.evidence.cells import PRIMARY, PRIMARY_NAME
 from ccar.evidence.frames import rows_of
 from ccar.reports.results import Results, Setting
 from ccar.reports.table import Column, Entry, Row, Table
@@ -29,7 +30,7 @@ def accuracy_table(results: Results) -> Table:
     best: dict[tuple[Setting, str], float] = {}
     for setting in settings:
         columns.append(Column("accuracy", setting.label))
-        best[setting, "test_accuracy"] = _highest(setting.of(results.cells), "test_accuracy")
+        best[setting, PRIMARY] = _highest(setting.of(results.cells), PRIMARY)
         if setting in with_few:
             columns.append(Column("few-shot", setting.label))
             best[setting, "test_few"] = _highest(setting.of(results.cells), "test_few")
@@ -39,13 +40,13 @@ def accuracy_table(results: Results) -> Table:
         entries = [Entry(f"{method} (baseline)" if first["is_baseline"] else str(method))]
         for setting in settings:
             cell = cells.get((method, setting.data, setting.imbalance_factor))
-            metrics = ["test_accuracy", "test_few"] if setting in with_few else ["test_accuracy"]
+            metrics = [PRIMARY, "test_few"] if setting in with_few else [PRIMARY]
             entries += [_accuracy(cell, metric, best[setting, metric]) for metric in metrics]
         rows.append(Row(tuple(entries), starts_block=family is not None and first["family"] != family))
         family = first["family"]
     return Table(
         name="accuracy",
-        caption=f"Test accuracy in per cent, after the last epoch: {_seeds_of(results)} "
+        caption=f"{PRIMARY_NAME.capitalize()} in per cent, after the last epoch: {_seeds_of(results)} "
         + ("Few-shot: classes with fewer than 20 training images. " if with_few else "")
         + "Bold: highest mean of its column among cells with all their seeds, which is a reading of the test set and "
         "no choice.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ccar.evidence.cells import PRIMARY, PRIMARY_NAME
 from ccar.evidence.frames import SETTING, rows_of
 from ccar.evidence.selection import CRITERION
 from ccar.reports.results import Results
@@ -24,7 +25,7 @@ def best_omega_table(results: Results) -> Table | None:
                 Entry(row.method if names_differ else row.family),
                 Entry(f"{row.omega:g}"),
                 estimate(row, CRITERION, planned[row.cell]),
-                estimate(row, "test_accuracy", planned[row.cell]),
+                estimate(row, PRIMARY, planned[row.cell]),
                 *difference_entries(row, "versus_plain_", planned[row.cell]),
                 *difference_entries(row, "versus_baseline_", planned[row.cell]),
             )
@@ -33,10 +34,10 @@ def best_omega_table(results: Results) -> Table | None:
         name="best_omega",
         caption="Best ω for each base loss, chosen on validation data alone: the highest mean validation balanced "
         f"accuracy over {num_seeds(results)}, all other switches competing too. Accuracies in per cent, mean ± half "
-        f"the width of the {PERCENT_LEVEL} interval; differences in test accuracy are paired by seed, in percentage "
-        f"points, with their {PERCENT_LEVEL} interval (Student's t, of each difference alone). n is given where fewer "
-        f"seeds finished. {VERDICT_NOTE} The comparisons are those of all candidates, since each might have been "
-        "chosen.",
+        f"the width of the {PERCENT_LEVEL} interval; differences in {PRIMARY_NAME} are paired by seed, in "
+        f"percentage points, with their {PERCENT_LEVEL} interval (Student's t, of each difference alone). n is given "
+        f"where fewer seeds finished. {VERDICT_NOTE} The comparisons are those of all candidates, since each "
+        "might have been chosen.",
         columns=(
             Column("", numeric=False),
             Column("chosen method" if names_differ else "base loss", numeric=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ccar.evidence.cells import PRIMARY, PRIMARY_NAME
 from ccar.evidence.frames import rows_of
 from ccar.reports.results import Results
 from ccar.reports.table import Column, Entry, Row, Table
@@ -12,7 +13,7 @@ from ccar.reports.wording import MISSING
 def difference_table(results: Results) -> Table | None:
     """One row per method, one pair of columns per imbalance factor."""
     others = results.cells[~results.cells["is_baseline"]]
-    if not (others["test_accuracy_difference_n"] > 0).any():
+    if not (others[f"{PRIMARY}_difference_n"] > 0).any():
         return None
     cells = {(row.method, row.data, row.imbalance_factor): row for row in rows_of(others)}
     columns = [Column("method", numeric=False)]
@@ -27,13 +28,13 @@ def difference_table(results: Results) -> Table | None:
             entries += (
                 [Entry(MISSING), Entry("")]
                 if cell is None
-                else difference_entries(cell, "test_accuracy_difference_", cell.planned)
+                else difference_entries(cell, f"{PRIMARY}_difference_", cell.planned)
             )
         rows.append(Row(tuple(entries), starts_block=family is not None and first["family"] != family))
         family = first["family"]
     return Table(
         name="differences",
-        caption=f"Difference in test accuracy to the baseline {results.source.baseline}, in percentage points, over "
+        caption=f"Difference in {PRIMARY_NAME} to the baseline {results.source.baseline}, in percentage points, over "
         f"the seeds that both have finished, with its {PERCENT_LEVEL} interval (Student's t on paired differences, of "
         f"each difference alone). {VERDICT_NOTE}",
         columns=tuple(columns),

@@ -13,7 +13,8 @@ TONES: dict[str, Tone] = {"better": "good", "worse": "bad"}
 PERCENT_LEVEL = f"{LEVEL:.0%}".replace("%", " %")
 VERDICT_NOTE = (
     "Better and worse (*): p at most 0.05 after Holm's correction for all of these comparisons. Within noise: the "
-    "interval includes 0. Too few seeds to tell: the rest. In brackets: so many more seeds would probably (80 % power) "
+    "interval includes 0. Not judged: seeds of one of the two were stopped early or diverged, and those that are left "
+    "are the lucky ones. Too few seeds to tell: the rest. In brackets: so many more seeds would probably (80 % power) "
     "settle an effect of the size seen."
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ccar.evidence.cells import PRIMARY_NAME
 from ccar.evidence.frames import rows_of
 from ccar.reports.results import Results
 from ccar.reports.table import Column, Entry, Row, Table
@@ -33,12 +34,12 @@ def optimism_table(results: Results) -> Table | None:
     honest, picked = "chosen on validation", "picked on the test set"
     return Table(
         name="optimism",
-        caption="What picking ω on the test set would have claimed. Left: ω chosen on validation data, its test "
-        "accuracy in per cent, and its gain over the plain base loss in percentage points; without its seed: the same "
-        "gain when the ω of each seed is chosen on the validation results of the other seeds alone, and how often that "
-        "is the same ω (a gain much below the one beside it is luck that choice and test share). Right: the ω with the "
-        "highest mean test accuracy, and by how many points that claims more. No verdict of this report uses the right "
-        "side.",
+        caption="What picking ω on the test set would have claimed. Left: ω chosen on validation data, its "
+        f"{PRIMARY_NAME} in per cent, and its gain over the plain base loss in percentage points; without its seed: "
+        "the same gain when the ω of each seed is chosen on the validation results of the other seeds alone, and how "
+        "often that is the same ω (a gain much below the one beside it is luck that choice and test share). Right: "
+        f"the ω with the highest mean {PRIMARY_NAME}, and by how many points that claims more. No verdict of this "
+        "report uses the right side.",
         columns=(
             Column("", numeric=False),
             Column("base loss", numeric=False),

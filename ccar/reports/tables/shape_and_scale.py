@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ccar.evidence.cells import PRIMARY_NAME
 from ccar.evidence.frames import rows_of
 from ccar.evidence.shape_and_scale import PARTS_OF_GAIN
 from ccar.reports.results import Results
@@ -13,9 +14,9 @@ from ccar.reports.tables.entries import PERCENT_LEVEL, VERDICT_NOTE, difference_
 from ccar.reports.wording import MISSING, listed
 
 _WANTED = {  # what a study adds to have the part
-    "scale": "a loss factor (loss_factor)",
+    "scale": "a loss factor within 10 % of e^ω (loss_factor)",
     "class term": "frequency: none",
-    "scale, as a learning rate": "another learning rate (recipe)",
+    "scale, as a learning rate": "a learning rate within 10 % of e^ω times its own (recipe)",
     "scale, taken out of Omega": "reduction: scale_matched",
     "gradient through Omega": "gradient: detached",
 }
@@ -45,11 +46,11 @@ def shape_and_scale_table(results: Results) -> Table | None:
     return Table(
         name="shape_and_scale",
         caption="What the gain over the plain base loss is made of, for the best ω on validation of those methods "
-        "that are no control themselves. Scale: the plain loss times a constant, the one nearest to e^ω, which is "
-        "what ω multiplies the loss by below the pivot. Confidence shape: Ω without class frequency, beyond that "
-        "constant. Class term: class frequency, beyond Ω without it. These three add up to the gain. Taken out of Ω: "
-        "what Ω loses when it is divided by its mean. Gradient through Ω: beyond Ω as a mere weight. Differences in "
-        f"test accuracy are paired by seed, in percentage points, with their {PERCENT_LEVEL} interval; share: of the "
+        "that are no control themselves. Scale: the plain loss times a constant, the one nearest to e^ω (within 10 %), "
+        "which is what ω multiplies the loss by below the pivot. Confidence shape: Ω without class frequency, beyond "
+        "that constant. Class term: class frequency, beyond Ω without it. These three add up to the gain. Taken out of "
+        "Ω: what Ω loses when it is divided by its mean. Gradient through Ω: beyond Ω as a mere weight. Differences in "
+        f"{PRIMARY_NAME} are paired by seed, in percentage points, with their {PERCENT_LEVEL} interval; share: of the "
         "gain, where its interval excludes 0. "
         f"{VERDICT_NOTE}" + (f" Not in this study: {listed(absent)}." if absent else ""),
         columns=(

@@ -100,10 +100,10 @@ def test_points_are_gains_over_the_plain_base_loss_with_their_paired_interval(re
     cells = results.cells[results.cells["imbalance_factor"] == "100"].set_index("method")
     own = cells.loc[[f"cross_entropy+ccar(omega={omega})" for omega in (0.25, 0.5, 0.75)]]
     line, bars = axes.containers[0].lines[0], axes.containers[0].lines[2][0]
-    assert line.get_ydata() == pytest.approx(100 * own["test_accuracy_versus_plain_mean"].to_numpy())
+    assert line.get_ydata() == pytest.approx(100 * own["test_balanced_accuracy_versus_plain_mean"].to_numpy())
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     assert ends == pytest.approx(
-        100 * own[["test_accuracy_versus_plain_low", "test_accuracy_versus_plain_high"]].to_numpy()
+        100 * own[["test_balanced_accuracy_versus_plain_low", "test_balanced_accuracy_versus_plain_high"]].to_numpy()
     )
 
 

@@ -129,7 +129,7 @@ def test_tables_and_csv_hold_the_same_numbers(results, content):
     for method, text in shown.items():
         first = cells.loc[[method.removesuffix(" (baseline)")]].iloc[0]
         assert text.startswith(
-            f"{100 * first['test_accuracy_mean']:.2f} ± {100 * first['test_accuracy_half_width']:.2f}"
+            f"{100 * first['test_balanced_accuracy_mean']:.2f} ± {100 * first['test_balanced_accuracy_half_width']:.2f}"
         )
 
 

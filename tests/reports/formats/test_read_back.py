@@ -72,7 +72,7 @@ def test_accuracies_read_in_the_tables_are_those_of_the_json_file(rows, report):
         method = name.removesuffix(" (baseline)")
         for factor, (accuracy, few) in zip(SETTINGS.values(), (entries[:2], entries[2:]), strict=True):
             cell = cells[method, factor]
-            for text, metric in ((accuracy, "test_accuracy"), (few, "test_few")):
+            for text, metric in ((accuracy, "test_balanced_accuracy"), (few, "test_few")):
                 mean, half_width, *n = numbers(text)
                 assert [mean, half_width] == shown(cell[f"{metric}_mean"], cell[f"{metric}_half_width"])
                 assert (n or [cell["planned"]]) == [cell[f"{metric}_n"]]
@@ -91,7 +91,7 @@ def test_choices_read_in_the_tables_are_those_of_the_json_file(rows, report):
         _, _, omega, validation, test, difference, verdict, *_ = read[choice["imbalance_factor"], choice["family"]]
         assert float(omega) == choice["omega"]
         assert numbers(validation)[:1] == shown(choice["val_balanced_accuracy_mean"])
-        assert numbers(test)[:1] == shown(choice["test_accuracy_mean"])
+        assert numbers(test)[:1] == shown(choice["test_balanced_accuracy_mean"])
         parts = (choice["versus_plain_mean"], choice["versus_plain_low"], choice["versus_plain_high"])
         assert numbers(difference)[:3] == shown(*parts)
         assert verdict.partition(" (")[0] == choice["versus_plain_verdict"]
@@ -101,7 +101,7 @@ def test_the_json_file_has_the_numbers_of_the_csv_files(results, report):
     cells = pd.read_csv(io.StringIO(render_csv(results.cells)))
     for name in (
         "test_accuracy_mean",
-        "test_accuracy_versus_plain_p_holm",
+        "test_balanced_accuracy_versus_plain_p_holm",
         "val_balanced_accuracy_sd",
         "test_ece_mean",
     ):
