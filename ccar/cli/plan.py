@@ -79,11 +79,11 @@ def plan_text(study: Study, plan: Plan, pack: PackState | None = None) -> str:
         lines.append("            (how many trials share a GPU is measured by the first run)")
     elif study.resources.gpus == "auto":
         lines.append(f"            ({round(1 / plan.gpus)} on each GPU, as measured)")
-    lines.append(
-        f"  cost      {duration(plan.device_hours)} of {plan.device} time, {duration(plan.wall_clock_hours)} in all"
-    )
     if plan.device_hours is None:
-        lines.append("            (no trial like these has finished in this store yet)")
+        lines.append("  cost      unknown: no trial like these has finished in this store yet")
+    else:
+        spent = f"{duration(plan.device_hours)} of {plan.device} time"
+        lines.append(f"  cost      {spent}, {duration(plan.wall_clock_hours)} in all")
     return "\n".join(lines)
 
 

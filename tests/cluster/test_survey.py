@@ -8,10 +8,11 @@ from ccar.cluster import same_software, survey
 from ccar.cluster.ray_session import ray_session
 from ccar.errors import ClusterError
 
+pytestmark = [pytest.mark.ray, pytest.mark.long]
+
 GONE = {"NodeID": "ab" * 28, "NodeManagerAddress": "127.0.0.9", "Resources": {}, "Alive": True}
 
 
-@pytest.mark.ray
 def test_a_node_that_dies_while_it_is_asked_does_not_end_the_study(monkeypatch):
     times = []
 
@@ -26,7 +27,6 @@ def test_a_node_that_dies_while_it_is_asked_does_not_end_the_study(monkeypatch):
     assert times == [0, 1, 2]  # asked all, seen that one is gone, asked the others
 
 
-@pytest.mark.ray
 def test_a_node_that_lives_and_cannot_be_asked_ends_the_study(monkeypatch):
     monkeypatch.setattr(same_software, "living_nodes", lambda: [*survey.living_nodes(), GONE])
     with ray_session(None), pytest.raises(ClusterError, match="a node could not be looked at"):
