@@ -7,46 +7,58 @@ captured has not run on a GPU yet.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 from ccar.training.loop import Training
 
+_ONE_AT_A_TIME = Lock()
 WARM_UP = 3  # torch's own number: libraries choose their kernels and get their memory before anything is captured
+
+
+def graph_of(work: Callable[[], Tensor | None], warm_up: int = WARM_UP) -> tuple[torch.cuda.CUDAGraph, Tensor | None]:
+    """What `work` makes the GPU do, as one CUDA graph, and the result that each replay overwrites.
+
+    Args:
+        work: reads and writes memory that stays where it is, and does not look at results.
+        warm_up: calls before it is captured. They do what `work` does: 0 where that must not happen, and it has run
+            before.
+
+    Raises:
+        RuntimeError: `work` does what cannot be captured, such as waiting for the GPU.
+    """
+    # Not on the stream of everything else, or what that has begun would be in the graph.
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(warm_up):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    # thread_local: other threads may go on with theirs meanwhile, but for the whole GPU, as a capture does when it
+    # begins, none may wait while another captures.
+    with _ONE_AT_A_TIME, torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+        result = work()
+    return graph, result
 
 
 class Captured:
     """A function of tensors that works on memory of its own, as one CUDA graph.
 
     Args:
-        function: from tensors to a tensor; it may change others, such as the weights of a network. What it reads
-            and writes besides its arguments must stay where it is. It must not look at results.
+        function: from tensors to a tensor; it may change others, such as the weights of a network, where they are.
         examples: arguments of the sizes and types of all that come.
-        warm_up: calls before it is captured. They do what the function does: 0 where that must not happen, and the
-            function has run before.
-
-    Raises:
-        RuntimeError: the function does what cannot be captured, such as waiting for the GPU.
+        warm_up: see `graph_of`, also for what it raises.
     """
 
     def __init__(self, function: Callable[..., Tensor], *examples: Tensor, warm_up: int = WARM_UP) -> None:
         self._function = function
         self._arguments = [example.clone() for example in examples]
-        self._graph: torch.cuda.CUDAGraph | None = None
-        if self._arguments[0].device.type != "cuda":
-            return
-        # Not on the stream of everything else, or what that has begun would be in the graph.
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(warm_up):
-                function(*self._arguments)
-        torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        # thread_local: what other threads do with the GPU meanwhile is no business of this graph.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._result = function(*self._arguments)
+        self._graph = None
+        if self._arguments[0].device.type == "cuda":
+            self._graph, self._result = graph_of(lambda: function(*self._arguments), warm_up)
 
     def fits(self, *arguments: Tensor) -> bool:
         """Whether these have the sizes that were captured."""
