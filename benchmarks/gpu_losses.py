@@ -96,7 +96,7 @@ def time_losses(device_name: str, seconds: float) -> None:
     device, began = torch.device(device_name), time.time()
     on_gpu = device.type == "cuda"
     fused = on_gpu and check_fused(device)
-    print("\nTarget at 1,000 classes and more: at most 1.05 times cross-entropy, the fused kernel less than once.\n")
+    print("\nTarget at 1,000 classes and more: at most 1.05 times cross-entropy; the fused kernel: less than 1.\n")
     print(
         "| (N, K) | type | loss | us | cross-entropy us | ratio | n | as a graph: us | cross-entropy us | ratio | n |"
     )

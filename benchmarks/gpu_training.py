@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,6 +108,9 @@ def loops_of(pack: TrialPack, device: torch.device) -> dict[str, Speed]:
         return loops
     return loops | {
         "ccar, one trial, bfloat16": partial(training_speed, pack, half, device),
+        "ccar, one trial, fresh memory not filled": partial(
+            without_filling, partial(training_speed, pack, plain, device)
+        ),
         "ccar, one trial, its step a CUDA graph": partial(training_speed, pack, plain, device, kind=CapturedTraining),
         "ccar, one trial, bfloat16, its step a CUDA graph": partial(
             training_speed, pack, half, device, kind=CapturedTraining
@@ -119,6 +123,18 @@ def loops_of(pack: TrialPack, device: torch.device) -> dict[str, Speed]:
             network_alone, pack, half, device, compiled=True, captured=True
         ),
     }
+
+
+def without_filling(measure: Speed, seconds: float) -> float:
+    """The speed where torch leaves fresh memory as it is. Where only deterministic algorithms are allowed, as in ccar's
+    training, it fills all of it, a kernel each time, in case a program reads what was never written."""
+    switches: Any = torch.utils.deterministic  # torch's types do not know the one in it
+    before = switches.fill_uninitialized_memory
+    switches.fill_uninitialized_memory = False
+    try:
+        return measure(seconds)
+    finally:
+        switches.fill_uninitialized_memory = before
 
 
 def reference_loop(pack: TrialPack, config: TrialConfig, device: torch.device, seconds: float) -> float:

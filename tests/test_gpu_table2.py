@@ -30,7 +30,7 @@ from ccar.store.trial_file import read_trials
 from ccar.training.recipe import changed_recipe
 from tests.cli.test_commands import REPOSITORY, ccar
 from tests.data.folders import data_config, write_image
-from tests.training.tiny import CPU, tiny_config, tiny_recipe, tiny_source
+from tests.training.tiny import CPU, finish, tiny_config, tiny_recipe, tiny_source, tiny_training
 
 STUDY = """\
 study: tiny
@@ -193,6 +193,17 @@ def test_every_form_of_the_training_step_has_a_speed(tiny_pack, compiled_by_nobo
     assert gpu_training.network_alone(pack, config, CPU, 0.0, compiled=True, captured=True) > 0
 
 
+def test_training_has_the_same_bits_where_fresh_memory_is_not_filled():
+    def train(seconds):
+        found.append(finish(tiny_training(tiny_config(recipe=tiny_recipe(augmentation=("crop",))))))
+        return seconds
+
+    found = []
+    assert gpu_training.without_filling(train, 2.0) == train(2.0)
+    assert found[0] == found[1]
+    assert torch.utils.deterministic.fill_uninitialized_memory is True
+
+
 def test_each_wait_of_the_host_for_the_gpu_is_counted(tiny_pack, monkeypatch):
     modes = []
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
@@ -239,7 +250,7 @@ def test_what_fails_on_a_gpu_is_told_in_its_row_and_ends_nothing(tiny_pack, monk
     assert "The fused kernel does not run: " in told
     without_heads = [row for row in rows(told) if not re.search(r"images/s|cross-entropy us", " ".join(row))]
     losses = (len(gpu_losses.EAGER) + len(gpu_losses.COMPILED)) * len(gpu_losses.TYPES)
-    assert len(without_heads) == losses + 11 + 1 + 4 * len(gpu_training.AT_ONCE)
+    assert len(without_heads) == losses + 12 + 1 + 4 * len(gpu_training.AT_ONCE)
     for row in without_heads:
         assert re.search(r"Error|CUDA|cuda", " ".join(row)), row
 
