@@ -6,7 +6,8 @@
 
 `run` needs torch, torchvision, pydantic and, of ccar, what lies below its store and the format of the file: no Ray, no
 MLflow, no store. It prints its section of RESULTS.md. Losses on the GPU are compared with float64 on the CPU first;
-where they disagree, nothing is trained. Trials come in the order of `FIRST` at imbalance factor 100, all seeds of one
+where they disagree, nothing is trained. What is measured next runs in processes of their own, which end with their
+time and take nothing down with them. Trials come in the order of `FIRST` at imbalance factor 100, all seeds of one
 method before the next. A trial that would not end in time is not begun; one that fails is told with its error. Called
 again with the same TRIALS.json it goes on.
 
@@ -19,32 +20,29 @@ import argparse
 import multiprocessing
 import os
 import platform
-import statistics
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from io import TextIOWrapper
 from pathlib import Path
-from threading import BrokenBarrierError
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from benchmarks.loss_step import long_tail, obvious_ccar
-from benchmarks.reference_loop import PilImages, training_step
+from benchmarks.cells import in_a_cell
+from benchmarks.gpu_losses import check_losses, time_losses
+from benchmarks.gpu_training import split_of, time_in_one_process, time_loops, training_of, trials_an_hour
+from benchmarks.side_by_side_models import BARRIER_SECONDS, images_per_second, raise_cause
 from benchmarks.trial_pack import TrialPack, read_pack, write_pack
-from ccar.data.long_tail import data_fingerprint, split_long_tailed
+from ccar.data.long_tail import data_fingerprint
 from ccar.errors import Diverged
-from ccar.losses import LOSSES, BaseLoss, build_loss
 from ccar.store.key import digest_of_parts, key_parts
 from ccar.store.place import facts_of_this_place
 from ccar.store.trial_file import TrainedTrial, read_trials, write_trials
 from ccar.training.config import TrialConfig
-from ccar.training.loop import Training
 
 FIRST = (
     "cross_entropy",
@@ -58,13 +56,8 @@ FIRST = (
 FIRST_FACTOR = 100
 CPUS = len(os.sched_getaffinity(0))
 AT_ONCE = [count for count in (1, 2, 4, 8) if count <= CPUS]  # processes that share the device
-SHAPES = ((512, 100), (256, 1000), (256, 8142))
-TOLERANCE = 1e-4  # of the largest value: float32 has 6e-8, and losses of 8,142 classes sum many of them
-REWEIGHTING = {"omega": 0.75}
 LAST_SECONDS = 10.0  # for the last trial's test, and to write the file
-BARRIER_SECONDS = 120.0  # for the slowest first epoch; who fails in it breaks the barrier at once
-
-Step = Callable[[Tensor, Tensor], Tensor]
+GRACE_SECONDS = 60.0  # for a process to start, and for the compiler to end what it has begun
 
 
 def main() -> None:
@@ -79,7 +72,7 @@ def main() -> None:
     running.add_argument("trials", type=Path)
     running.add_argument("--seconds", type=float, default=540.0, help="time in all (default: %(default)s)")
     running.add_argument(
-        "--measuring", type=float, default=180.0, help="of them before training (default: %(default)s)"
+        "--measuring", type=float, default=240.0, help="of them before training (default: %(default)s)"
     )
     running.add_argument("--device", default="cuda", help="cpu: to try it out (default: %(default)s)")
     given = parser.parse_args()
@@ -122,189 +115,48 @@ def run(pack_file: Path, trials_file: Path, seconds: float, measuring: float, de
         f"{name}, {CPUS} CPUs; torch {torch.__version__}, Python {platform.python_version()}; {seconds:.0f} s in all.\n"
     )
     check_losses(device)
-    time_losses(device, measuring / 3, end)
-    time_loops(pack, device, measuring / 3)
-    context = multiprocessing.get_context("spawn")
-    barriers = {count: context.Barrier(count) for count in AT_ONCE}
-    with ProcessPoolExecutor(max(AT_ONCE), context, start, (pack_file, device_name, barriers)) as workers:
-        at_once = time_at_once(workers, measuring / 3)
+    part = measuring / 4
+    apart(time_losses, device_name, seconds=part, end=end)
+    apart(time_loops, pack_file, device_name, seconds=part, end=end)
+    apart(time_in_one_process, pack_file, device_name, seconds=part, end=end)
+    with processes(pack_file, device_name) as workers:
+        at_once = time_at_once(workers, pack, part)
+    with processes(pack_file, device_name) as workers:  # others: one that was killed breaks all of those before
         train(workers, pack, trials_file, at_once, end)
 
 
-def check_losses(device: torch.device) -> None:
-    """Every loss and its gradient, plain and re-weighted, float32 on the device against float64 on the CPU.
-
-    Raises:
-        SystemExit: they disagree.
-    """
-    generator = torch.Generator().manual_seed(0)
-    worst, where = 0.0, ""
-    for num_classes in (10, 100, 1000):
-        counts = long_tail(num_classes)
-        labels = torch.randint(num_classes, (256,), generator=generator)
-        random = 3 * torch.randn(256, num_classes, generator=generator)
-        for name in LOSSES:
-            for reweighting in (None, REWEIGHTING):
-                # One for each side: GALA remembers what it has seen.
-                loss, other_loss = (build_loss(name, counts, reweighting=reweighting) for _ in range(2))
-                logits = random / (loss.base.scale if isinstance(loss.base, BaseLoss) else 1)
-                exact = loss_and_gradient(loss, logits.double(), labels)
-                here = loss_and_gradient(other_loss.to(device), logits.to(device), labels.to(device))
-                for one, other in zip(here, exact, strict=True):
-                    off = ((one.cpu().double() - other).abs().max() / other.abs().max()).item()
-                    if not off <= worst:  # NaN too
-                        worst, where = off, f"{name}{' + CCAR' if reweighting else ''}, {num_classes} classes"
-    agree = worst <= TOLERANCE
-    print(
-        f"Losses and gradients in float32 against float64 on the CPU, {len(LOSSES)} losses with and without CCAR: off "
-        f"by {worst:.1e} of the largest value at most ({where}); at most {TOLERANCE:g} is right."
-    )
-    if not agree:
-        raise SystemExit("losses DISAGREE with float64 on the CPU: nothing is trained")
+def processes(pack_file: Path, device_name: str) -> ProcessPoolExecutor:
+    """As many as may share the device; each starts when there is work for it."""
+    context = multiprocessing.get_context("spawn")
+    barriers = {count: context.Barrier(count) for count in AT_ONCE}
+    return ProcessPoolExecutor(max(AT_ONCE), context, start, (pack_file, device_name, barriers))
 
 
-def loss_and_gradient(loss: Step, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    logits = logits.detach().requires_grad_()
-    value = loss(logits, labels)
-    value.backward()
-    assert logits.grad is not None
-    return value.detach(), logits.grad
-
-
-def time_losses(device: torch.device, seconds: float, end: float) -> None:
-    """Forward and backward, each in turn with `F.cross_entropy`; what the compiler leaves no time for is not timed.
+def apart(measure: Callable[..., None], *arguments: object, seconds: float, end: float) -> None:
+    """`measure(*arguments, seconds)` in a process of its own: compilers and kernels may hang, or end it.
 
     Args:
-        device: where.
-        seconds: for all of them, without what the compiler takes.
-        end: no later than this (Unix time).
+        measure: prints what it finds.
+        arguments: its other arguments.
+        seconds: what it is told to take. It is ended where it takes `GRACE_SECONDS` more.
+        end: when it is ended, at the latest (Unix time).
     """
-    shapes = SHAPES if device.type == "cuda" else SHAPES[:1]
-    types = (torch.float32, torch.bfloat16)
-    print("\n| (N, K) | type | loss | us | cross-entropy us | ratio | n |\n|---|---|---|---|---|---|---|")
-    for shape in shapes:
-        counts = long_tail(shape[1]).to(device)
-        for dtype in types:
-            logits = (3 * torch.randn(shape, device=device)).to(dtype).requires_grad_()
-            labels = torch.randint(shape[1], shape[:1], device=device)
-            losses: dict[str, Step] = {
-                "obvious autograd CCAR": obvious_ccar(counts),
-                "cross_entropy + CCAR": build_loss("cross_entropy", counts, reweighting=REWEIGHTING).to(device),
-                "logit_adjustment + CCAR": build_loss("logit_adjustment", counts, reweighting=REWEIGHTING).to(device),
-            }
-            if device.type == "cuda":  # the compiler makes fused Triton kernels of what autograd is given
-                losses["obvious autograd CCAR, compiled"] = torch.compile(obvious_ccar(counts), dynamic=False)
-                losses["F.cross_entropy, compiled"] = torch.compile(F.cross_entropy, dynamic=False)
-            for name, step in losses.items():
-                share = min(seconds / (len(shapes) * len(types) * len(losses)), end - time.time())
-                row = f"| {shape} | {str(dtype).removeprefix('torch.')} | {name}"
-                if share <= 0:
-                    print(f"{row} | no time left | | | |")
-                    continue
-                try:
-                    own, other = in_turns(step, logits, labels, share)
-                except Exception as error:  # what the compiler cannot do is a result, too
-                    print(f"{row} | {type(error).__name__} | | | |")
-                    continue
-                ratio = statistics.median(a / b for a, b in zip(own, other, strict=True))
-                figures = f"{1e6 * statistics.median(own):.0f} | {1e6 * statistics.median(other):.0f}"
-                print(f"{row} | {figures} | {ratio:.2f} | {len(own)} |")
+    sys.stdout.flush()
+    process = multiprocessing.get_context("spawn").Process(target=by_lines, args=(measure, *arguments, seconds))
+    process.start()
+    process.join(max(min(seconds + GRACE_SECONDS, end - time.time()), 0.0))
+    if process.is_alive():
+        process.kill()
+        process.join()
+        print("\nEnded here: it took too long.")
+    elif process.exitcode:
+        print(f"\nEnded here, by an error that no cell could hold (exit code {process.exitcode}).")
 
 
-def in_turns(step: Step, logits: Tensor, labels: Tensor, seconds: float) -> tuple[list[float], list[float]]:
-    """Seconds of one forward and backward pass, of `step` and of cross-entropy, without the first ones."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(3):
-        timed(step, logits, labels)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < 3:
-        for each, found in zip((step, F.cross_entropy), times, strict=True):
-            found.append(timed(each, logits, labels))
-    return times
-
-
-def timed(step: Step, logits: Tensor, labels: Tensor, repeats: int = 20) -> float:
-    """Seconds per pass; on a GPU between two events, so that passes follow each other as in training."""
-    if logits.device.type == "cuda":
-        first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        first.record()
-    began = time.perf_counter()
-    for _ in range(repeats):
-        logits.grad = None
-        step(logits, labels).backward()
-    if logits.device.type == "cuda":
-        last.record()
-        last.synchronize()
-        return first.elapsed_time(last) / 1e3 / repeats
-    return (time.perf_counter() - began) / repeats
-
-
-def time_loops(pack: TrialPack, device: torch.device, seconds: float) -> None:
-    """Images per second of the loop people start from, of ccar's, and of the network alone."""
-    config = pack.trials[0]
-    speeds = {
-        "reference loop": reference_loop(pack, config, device, seconds / 3),
-        "ccar, one trial": training_speed(pack, config, device, seconds / 3),
-        "floor: ResNet-32 alone, float32": network_alone(pack, config, device, seconds / 3),
-    }
-    reference = speeds["reference loop"]
-    print(f"\nBatches of {config.recipe.batch_size}; target: 15 times the reference loop.\n")
-    print("| loop | images/s | times the reference |\n|---|---|---|")
-    for name, speed in speeds.items():
-        print(f"| {name} | {speed:,.0f} | {speed / reference:.1f} |")
-
-
-def reference_loop(pack: TrialPack, config: TrialConfig, device: torch.device, seconds: float) -> float:
-    """PIL images by worker processes, the loss read at every step; the first epoch starts the workers."""
-    train = pack.source.train[split_long_tailed(pack.source.train.labels, config.data, config.seed).train]
-    batch = min(config.recipe.batch_size, len(train))
-    images = PilImages(train.pixels, train.labels)
-    loader = DataLoader(
-        images, batch_size=batch, shuffle=True, drop_last=True, num_workers=CPUS, persistent_workers=True
-    )
-    step, seen, end = training_step(str(device)), 0, None
-    while end is None or time.perf_counter() < end:
-        for pixels, labels in loader:
-            step(pixels.to(device), labels.to(device)).item()
-            if end is not None:
-                seen += len(labels)
-                if time.perf_counter() > end:
-                    break
-        if end is None:
-            began = time.perf_counter()
-            end = began + seconds
-    return seen / (time.perf_counter() - began)
-
-
-def training_speed(pack: TrialPack, config: TrialConfig, device: torch.device, seconds: float) -> float:
-    """Of whole epochs, without the first one; validation is not in it."""
-    end, speeds = time.perf_counter() + seconds, []
-    for epoch in training_of(pack, config, device).epochs():
-        speeds.append(epoch.images_per_second or 0.0)
-        if time.perf_counter() > end and len(speeds) > 1:
-            break
-    return statistics.median(speeds[1:] or speeds)
-
-
-def network_alone(pack: TrialPack, config: TrialConfig, device: torch.device, seconds: float) -> float:
-    """Forward and backward pass and SGD step on a batch that lies on the device."""
-    batch = config.recipe.batch_size
-    pixels = torch.randn(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(len(pack.source.class_names), (batch,), device=device)
-    step, steps = training_step(str(device)), 0
-    step(pixels, labels).item()
-    began = time.perf_counter()
-    while time.perf_counter() < began + seconds:
-        for _ in range(5):
-            loss = step(pixels, labels)
-        loss.item()
-        steps += 5
-    return steps * batch / (time.perf_counter() - began)
-
-
-def training_of(pack: TrialPack, config: TrialConfig, device: torch.device) -> Training:
-    split = split_long_tailed(pack.source.train.labels, config.data, config.seed)
-    return Training(config, pack.source, split, device=device)
+def by_lines(measure: Callable[..., None], *arguments: object) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what is printed survives the process
+    measure(*arguments)
 
 
 class Here:
@@ -320,21 +172,23 @@ def start(pack_file: Path, device_name: str, barriers: dict[int, Any]) -> None:
     Here.pack, Here.device, Here.barriers = read_pack(pack_file), torch.device(device_name), barriers
 
 
-def time_at_once(workers: ProcessPoolExecutor, seconds: float) -> int:
+def time_at_once(workers: ProcessPoolExecutor, pack: TrialPack, seconds: float) -> int:
     """How many processes on the device do most together; returns that number, 1 where all fail."""
-    print("\n| trials at once, a process each | images/s together | slowest of them |\n|---|---|---|")
+    print("\n| trials at once, a process each | images/s together | slowest of them | trials an hour |")
+    print("|---|---|---|---|")
     totals = {}
     for count in AT_ONCE:
-        futures = [workers.submit(speed_beside_others, count, seconds / len(AT_ONCE)) for _ in range(count)]
-        wait(futures)
-        failures = [error for future in futures if (error := future.exception()) is not None]
-        if failures:  # out of memory; the others then wait in vain, which is no news
-            cause = next((error for error in failures if not isinstance(error, BrokenBarrierError)), failures[0])
-            print(f"| {count} | {in_a_cell(cause)} | |")
+        try:
+            futures = [workers.submit(speed_beside_others, count, seconds / len(AT_ONCE)) for _ in range(count)]
+            wait(futures)
+            raise_cause(futures)  # such as: out of memory
+        except Exception as error:
+            print(f"| {count} | {in_a_cell(error)} | | |")
             continue
         speeds = [future.result() for future in futures]
         totals[count] = sum(speeds)
-        print(f"| {count} | {sum(speeds):,.0f} | {min(speeds):,.0f} |")
+        per_hour = trials_an_hour(pack, totals[count])
+        print(f"| {count} | {totals[count]:,.0f} | {min(speeds):,.0f} | {per_hour:,.0f} |")
     return max(totals, key=lambda count: totals[count], default=1)
 
 
@@ -349,12 +203,7 @@ def speed_beside_others(at_once: int, seconds: float) -> float:
     except BaseException:
         barrier.abort()  # or the others would wait
         raise
-    began, images = time.perf_counter(), 0.0
-    for epoch in epochs:
-        images += (epoch.images_per_second or 0.0) * epoch.seconds
-        if time.perf_counter() > began + seconds:
-            break
-    return images / (time.perf_counter() - began)
+    return images_per_second(epochs, seconds)
 
 
 def train(workers: ProcessPoolExecutor, pack: TrialPack, out: Path, at_once: int, end: float) -> None:
@@ -396,14 +245,9 @@ def row_of(config: TrialConfig) -> str:
     return f"| IF {config.data.imbalance_factor:g}, {method} | {config.seed}"
 
 
-def in_a_cell(error: BaseException) -> str:
-    """The first line of an error, without what would end a cell of a table."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".replace("|", "/")[:200]
-
-
 def parts_of(pack: TrialPack, config: TrialConfig) -> dict[str, Any]:
     """What the trial's key digests."""
-    split = split_long_tailed(pack.source.train.labels, config.data, config.seed)
+    split = split_of(pack, config)
     return key_parts(config, data_fingerprint(pack.source.fingerprint, split))
 
 
@@ -425,7 +269,7 @@ def train_one(config: TrialConfig, threads: int, end: float) -> TrainedTrial | N
         key=digest_of_parts(parts),
         config=config,
         parts=parts,
-        class_counts=split_long_tailed(Here.pack.source.train.labels, config.data, config.seed).class_counts,
+        class_counts=split_of(Here.pack, config).class_counts,
         worker={"host": platform.node(), **facts_of_this_place(Here.device, threads)},
         epochs=tuple(epochs),
         test=test,

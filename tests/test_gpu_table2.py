@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import BrokenBarrierError
 
@@ -16,7 +19,9 @@ import pytest
 import torch
 
 from benchmarks import __main__ as results
+from benchmarks import gpu_losses, gpu_training
 from benchmarks import gpu_table2 as script
+from benchmarks.cuda_graphs import CapturedTraining
 from benchmarks.trial_pack import read_pack, write_pack
 from ccar.data.image_set import fingerprint
 from ccar.data.sources import load_source
@@ -25,6 +30,7 @@ from ccar.store.trial_file import read_trials
 from ccar.training.recipe import changed_recipe
 from tests.cli.test_commands import REPOSITORY, ccar
 from tests.data.folders import data_config, write_image
+from tests.training.tiny import CPU, tiny_config, tiny_recipe, tiny_source
 
 STUDY = """\
 study: tiny
@@ -79,6 +85,14 @@ def test_trials_that_were_trained_elsewhere_are_not_trained_again(study, tmp_pat
     section = gpu_table2("run", "pack.npz", "trials.json", *options, cwd=tmp_path)
     assert "13 losses with and without CCAR" in section
     assert "4 of 4 trials trained" in section
+    for row in (
+        "cross_entropy + CCAR",
+        "reference loop",
+        "one forward pass for all (vmap)",
+        "trials at once, a process",
+    ):
+        assert f"| {row}" in section
+    assert "Ended here" not in section
     code, out, _ = ccar("import", "trials.json", cwd=tmp_path)
     assert (code, out) == (0, "trials.json: 4 of 4 trials imported, 0 were there already\n")
     code, out, _ = ccar("plan", study, cwd=tmp_path, CCAR_CACHE=str(tmp_path / "cache"))
@@ -86,9 +100,8 @@ def test_trials_that_were_trained_elsewhere_are_not_trained_again(study, tmp_pat
     assert "to run    0" in out
 
 
-NOT_NEEDED = (
-    "import sys; sys.modules |= dict.fromkeys(('ray', 'mlflow', 'pandas', 'psutil', 'scipy', 'tabulate', 'typer'))"
-)
+NOT_THERE = ("ray", "mlflow", "pandas", "psutil", "scipy", "tabulate", "triton", "typer")
+NOT_NEEDED = f"import sys; sys.modules |= dict.fromkeys({NOT_THERE})"
 
 
 def test_it_needs_neither_ray_nor_mlflow_nor_a_store():
@@ -134,3 +147,108 @@ def test_a_trial_that_fails_is_told_and_holds_up_no_other(study, tmp_path, capsy
     told = capsys.readouterr().out
     assert "3 of 4 trials trained" in told
     assert "no batch" in told
+
+
+@pytest.fixture
+def tiny_pack(tmp_path):
+    """One trial on colour images of the reference loop's size."""
+    source = tiny_source(num_channels=3, size=32)
+    write_pack(tmp_path / "tiny.npz", [tiny_config(recipe=tiny_recipe(augmentation=("crop",)))], source)
+    return tmp_path / "tiny.npz"
+
+
+def rows(told) -> list[list[str]]:
+    """Cells of the tables in what was printed, without their heads."""
+    lines = re.findall(r"^\| .* \|$", told, re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def is_number(cell) -> bool:
+    return re.fullmatch(r"[0-9.,]+", cell) is not None
+
+
+@pytest.fixture
+def compiled_by_nobody(monkeypatch):
+    """torch.compile without its compiler, which takes a minute here: what it would be given is run as it is."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
+
+
+def test_every_form_of_a_loss_is_timed_beside_cross_entropy(monkeypatch, capsys, compiled_by_nobody):
+    monkeypatch.setattr(gpu_losses, "SHAPES", ((8, 4),))
+    gpu_losses.time_losses("cpu", 4.0)
+    _, *found = rows(capsys.readouterr().out)
+    assert len(found) == len(gpu_losses.EAGER) * len(gpu_losses.TYPES)
+    for _, _, _, own, other, ratio, number, *as_a_graph in found:
+        assert all(map(is_number, (own, other, ratio, number)))
+        assert as_a_graph[0] == "no graph on a CPU"
+    for name in gpu_losses.COMPILED:
+        own, other, ratio, number, *_ = gpu_losses.cells_of_loss(name, (8, 4), torch.float32, CPU, 0.0)
+        assert all(map(is_number, (own, other, ratio, number)))
+
+
+def test_every_form_of_the_training_step_has_a_speed(tiny_pack, compiled_by_nobody):
+    pack = read_pack(tiny_pack)
+    config = pack.trials[0]
+    assert gpu_training.training_speed(pack, config, CPU, 0.0, kind=CapturedTraining) > 0
+    assert gpu_training.network_alone(pack, config, CPU, 0.0, compiled=True, captured=True) > 0
+
+
+def test_each_wait_of_the_host_for_the_gpu_is_counted(tiny_pack, monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+
+    class Waiting(gpu_training.Training):
+        def _step(self, batch, generator):
+            if modes == ["warn"]:
+                warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+                warnings.warn("something else", stacklevel=1)
+            return super()._step(batch, generator)
+
+    pack = read_pack(tiny_pack)
+    assert gpu_training.host_waits(gpu_training.training_of(pack, pack.trials[0], CPU, Waiting)) == 6
+    assert modes == ["warn", 0]
+
+
+def test_every_way_to_share_a_device_in_one_process_is_measured(tiny_pack, capsys):
+    gpu_training.time_in_one_process(tiny_pack, "cpu", 0.0)
+    head, *found = rows(capsys.readouterr().out)
+    assert head[-1] == "trials an hour"
+    assert [(row[0], row[1]) for row in found] == [
+        ("1", "a thread and a stream each"),
+        ("2", "a thread and a stream each"),
+        ("2", "one forward pass for all (vmap)"),
+    ]
+    assert all(is_number(cell) for row in found for cell in row[2:])
+
+
+def test_trials_an_hour_count_each_image_as_often_as_a_trial_trains_on_it(tiny_pack):
+    pack = read_pack(tiny_pack)
+    assert gpu_training.images_of_a_trial(pack, pack.trials[0]) == 6 * 44
+    assert gpu_training.trials_an_hour(pack, 6 * 44 / 3600) == pytest.approx(1.0)
+
+
+def test_what_fails_on_a_gpu_is_told_in_its_row_and_ends_nothing(tiny_pack, monkeypatch, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr(gpu_losses, "SHAPES", ((8, 4),))
+    gpu_losses.time_losses("cuda", 60.0)
+    gpu_training.time_loops(tiny_pack, "cuda", 0.0)
+    gpu_training.time_in_one_process(tiny_pack, "cuda", 0.0)
+    told = capsys.readouterr().out
+    assert "The fused kernel does not run: " in told
+    without_heads = [row for row in rows(told) if not re.search(r"images/s|cross-entropy us", " ".join(row))]
+    losses = (len(gpu_losses.EAGER) + len(gpu_losses.COMPILED)) * len(gpu_losses.TYPES)
+    assert len(without_heads) == losses + 12 + 1 + 4 * len(gpu_training.AT_ONCE)
+    for row in without_heads:
+        assert re.search(r"Error|CUDA|cuda", " ".join(row)), row
+
+
+def test_a_measurement_that_hangs_is_ended_and_one_that_crashes_is_told(capfd):
+    began = time.time()
+    script.apart(time.sleep, seconds=100.0, end=began + 2)
+    assert time.time() < began + 20
+    script.apart(os._exit, seconds=3, end=began + 100)
+    told = capfd.readouterr().out
+    assert "Ended here: it took too long." in told
+    assert "exit code 3" in told

@@ -43,11 +43,15 @@ def deterministic(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":  # cuBLAS reads it when it starts, and torch refuses to go on without it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     mode = torch.get_deterministic_debug_mode()  # use_deterministic_algorithms, as one value to put back
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     try:
         torch.set_deterministic_debug_mode("error")
+        # Else torch writes all memory that it allocates twice, for who reads what was never written: nothing here does.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         yield
     finally:
         torch.set_deterministic_debug_mode(mode)
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
 
 
 def _derived_seed(seed: int, *spawn_key: int) -> int:

@@ -293,7 +293,8 @@ def test_cells_whose_names_are_cut_alike_have_a_row_each(store, open_page, site)
         finish(store, trial)
     cells = ["if15/focal", *(f"if15/{alike}{end}" for end in (3, 4))]
     page = open_page(f"{site}/compare?study=alike&cells={quote(chr(10).join(cells))}")
-    plot = page.get_by_role("group", name="Difference in balanced test accuracy of each seed").locator(".js-plotly-plot")
+    name = "Difference in balanced test accuracy of each seed"
+    plot = page.get_by_role("group", name=name).locator(".js-plotly-plot")
     expect(plot.locator(".scatterlayer .trace")).to_have_count(4)
     assert plot.evaluate("plot => [...new Set(plot._fullData.flatMap(one => [...one.y]))]") == cells[1:]
 

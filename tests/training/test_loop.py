@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -359,3 +360,21 @@ def test_resnet32_takes_a_step_on_colour_images_in_bfloat16():
     assert result.train_loss > 0
     assert all(after[name].dtype == torch.float32 for name in after if "num_batches" not in name)
     assert not torch.equal(before["backbone.stem.0.weight"], after["backbone.stem.0.weight"])
+
+
+def test_no_number_comes_from_memory_that_was_never_written(source, monkeypatch):
+    """So it need not be filled, which torch does by default where only deterministic algorithms are allowed."""
+    plain = loop.deterministic
+
+    @contextlib.contextmanager
+    def filling(device):
+        with plain(device):
+            assert torch.utils.deterministic.fill_uninitialized_memory is False
+            torch.utils.deterministic.fill_uninitialized_memory = True
+            yield
+
+    config = tiny_config(recipe=tiny_recipe(augmentation=("crop",)))
+    found = finish(tiny_training(config, source))
+    monkeypatch.setattr(loop, "deterministic", filling)
+    assert finish(tiny_training(config, source)) == found
+    assert torch.utils.deterministic.fill_uninitialized_memory is True
