@@ -172,9 +172,9 @@ POLICIES = {  # from strict to lax; {} are the hashes of the answer's own inline
 def main() -> None:
     print("## Frameworks for the dashboard (`python -m benchmarks.frameworks`)\n")
     print(
-        f"A drop-down, a line plot that follows it, a table of {ROWS:,} rows. Figures of {STARTS} starts. CPU and memory "
-        "(PSS) are those of the server and all its processes, but for one row; MB installed are without bytecode. "
-        f"`script-src` is what a page needs beside `'self'` to be shown within {SECONDS_TO_REFUSE} s: nothing, the "
+        f"A drop-down, a line plot that follows it, a table of {ROWS:,} rows; figures of {STARTS} starts. CPU and\n"
+        "memory (PSS) are those of the server, but for one row; MB installed are without bytecode.\n"
+        f"`script-src` is what a page needs besides `'self'` to be shown within {SECONDS_TO_REFUSE} s: nothing, the\n"
         "hashes of its inline scripts, eval, any inline script. axe: serious and critical.\n"
     )
     with tempfile.TemporaryDirectory(prefix="ccar-bench-") as name, sync_playwright() as playwright:
@@ -280,7 +280,7 @@ def measure_a_start(browser: Browser, folder: Path, framework: Framework) -> dic
         "CPU of the first view, s": f"{views[0][0]:.2f}",
         "CPU of each further view, s": f"{sum(view[0] for view in views[1:]) / (VIEWS - 1):.2f}",
         "CPU of an update of the plot, s": f"{sum(update[0] for update in updates) / VIEWS:.2f}",
-        "CPU of the browser for a view, s": f"{sum(view[1] for view in views[1:]) / (VIEWS - 1):.1f}",
+        "CPU of browser and Playwright for a view, s": f"{sum(view[1] for view in views[1:]) / (VIEWS - 1):.1f}",
         "memory after two views, MB": f"{memory[1]:.0f}",
         "more for each further one that stays open, MB": f"{(memory[-1] - memory[1]) / (VIEWS - 2):.1f}",
         "first view over HTTP, MB": f"{traffic.http / 1e6:.1f}",
