@@ -28,6 +28,7 @@ SCRIPTS = (
     "tracking",
     "report",
     "dashboard",
+    "frameworks",
     "outage",
     "tables",
     "growth",
@@ -43,6 +44,7 @@ BY_NAME_ONLY = {  # each takes minutes; together with them `make bench` would ta
     "stock_tune",
     "report",
     "dashboard",
+    "frameworks",  # and asks the package index
     "outage",
     "tables",
     "scaling",
