@@ -30,6 +30,7 @@ def without_agents(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 def _is_agent(process: psutil.Process) -> bool:
     try:
-        return process.cmdline()[0].endswith("Agent")
+        command = process.cmdline()
     except psutil.NoSuchProcess:  # it has ended, as it should
         return False
+    return bool(command) and command[0].endswith("Agent")  # one that is just ending has none

@@ -373,6 +373,8 @@ def test_no_number_comes_from_memory_that_was_never_written(source, monkeypatch)
             torch.utils.deterministic.fill_uninitialized_memory = True
             yield
 
+    # As torch has it, whatever trainings that nobody has finished yet have left.
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     config = tiny_config(recipe=tiny_recipe(augmentation=("crop",)))
     found = finish(tiny_training(config, source))
     monkeypatch.setattr(loop, "deterministic", filling)
