@@ -14,6 +14,8 @@ from tests.cli.test_commands import REPOSITORY
 
 pytest.importorskip("triton")
 
+pytestmark = pytest.mark.long
+
 # In a process of its own: Triton decides on import whether it interprets.
 IN_THE_INTERPRETER = """
 import json, torch

@@ -13,6 +13,8 @@ from ccar.training.config import Reweighting
 from ccar.training.procedures import build_procedure
 from tests.training.tiny import CPU, finish, tiny_config, tiny_recipe, tiny_source, tiny_training
 
+pytestmark = pytest.mark.long
+
 COUNTS = (20, 12, 7, 5)
 
 
