@@ -18,15 +18,6 @@ pytestmark = pytest.mark.long
 COUNTS = (20, 12, 7, 5)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Another number of threads adds up in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("model", ["small_cnn", "resnet32"])
 def test_networks_side_by_side_make_the_steps_that_each_makes_alone(model):
     generator = torch.Generator().manual_seed(0)
