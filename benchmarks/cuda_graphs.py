@@ -98,9 +98,4 @@ class CapturedTraining(Training):
         return step(pixels, labels)
 
     def _step_on(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        loss: Tensor = self._procedure.loss(self._procedure.logits(pixels), labels)
-        loss = loss * self.config.loss_factor
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizer.step()
-        return loss.detach()
+        return self._descend(self._procedure.loss(self._procedure.logits(pixels), labels))

@@ -222,7 +222,7 @@ def _hammer(address: str, posts: list[str]) -> None:
 
 @contextmanager
 def served(store: TrialStore) -> Iterator[tuple[str, psutil.Process]]:
-    port = free_port("127.0.0.1", None, 0)
+    port = free_port("127.0.0.1")
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "dashboards", "--store", str(store.root), "--port", str(port)]
     with running(command, os.environ, "the dashboard", address) as server:

@@ -250,7 +250,7 @@ def canonical(name: str) -> str:
 @contextmanager
 def served(folder: Path, framework: Framework) -> Iterator[tuple[str, psutil.Process]]:
     """The page by a server of its own, which has answered once."""
-    port = free_port("127.0.0.1", None, 0)
+    port = free_port("127.0.0.1")
     program, *arguments = framework.command.format(port=port).split()
     command = [str(folder / "bin" / program), *(str(folder / each) if each == "app.py" else each for each in arguments)]
     environment = os.environ | {"HOME": str(folder), "PYTHONPATH": str(folder)}

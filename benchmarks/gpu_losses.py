@@ -1,4 +1,7 @@
-"""The losses on a device: are they right there, and what does a forward and backward pass of each cost?"""
+"""The losses on a device: are they right there, and what does a forward and backward pass of each cost?
+
+All of it where only deterministic algorithms are allowed, as in training.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from benchmarks.cells import cells_of, in_a_cell, row_of
 from benchmarks.cuda_graphs import graph_of
 from benchmarks.loss_step import SHAPES, long_tail, obvious_ccar
 from ccar.losses import LOSSES, BaseLoss, build_loss
+from ccar.training.randomness import deterministic
 
 TOLERANCE = 1e-4  # of the largest value: float32 has 6e-8, and losses of 8,142 classes sum many of them
 REWEIGHTING = {"omega": 0.75}
@@ -43,7 +47,8 @@ def check_losses(device: torch.device) -> None:
                 loss, other_loss = (build_loss(name, counts, reweighting=reweighting) for _ in range(2))
                 logits = random / (loss.base.scale if isinstance(loss.base, BaseLoss) else 1)
                 exact = loss_and_gradient(loss, logits.double(), labels)
-                here = loss_and_gradient(other_loss.to(device), logits.to(device), labels.to(device))
+                with deterministic(device):
+                    here = loss_and_gradient(other_loss.to(device), logits.to(device), labels.to(device))
                 for one, other in zip(here, exact, strict=True):
                     off = ((one.cpu().double() - other).abs().max() / other.abs().max()).item()
                     if not off <= worst:  # NaN too
@@ -133,7 +138,8 @@ def cells_of_loss(
         return figures_of(*(graph_of(run)[0].replay for run in runs), device=device, seconds=seconds / 2)
 
     called = partial(figures_of, *runs, device=device, seconds=seconds / 2)
-    return *cells_of(called, 4), *cells_of(as_a_graph, 4)
+    with deterministic(device):
+        return *cells_of(called, 4), *cells_of(as_a_graph, 4)
 
 
 def _obvious(counts: Tensor) -> Step:

@@ -1,15 +1,16 @@
 """One GPU in one bounded call: are the losses right there, how fast is it, and as much of Table II as there is time.
 
-    python -m benchmarks.gpu_table2 pack STUDY_FILE PACK     where ccar and the images are: trials and images, one file
+    python -m benchmarks.gpu_table2 pack STUDY_FILE PACK [--factors 100] [--seeds 0]     where ccar and the images are
     python -m benchmarks.gpu_table2 run PACK TRIALS.json [--seconds 540]                            where the GPU is
     ccar import TRIALS.json && ccar report STUDY_FILE                                          where ccar is, again
 
-`run` needs torch, torchvision, pydantic and, of ccar, what lies below its store and the format of the file: no Ray, no
-MLflow, no store. It prints its section of RESULTS.md. Losses on the GPU are compared with float64 on the CPU first;
-where they disagree, nothing is trained. What is measured next runs in processes of their own, which end with their
-time and take nothing down with them. Trials come in the order of `FIRST` at imbalance factor 100, all seeds of one
-method before the next. A trial that would not end in time is not begun; one that fails is told with its error. Called
-again with the same TRIALS.json it goes on.
+`run` needs torch, torchvision, Pillow, pydantic and, of ccar, what lies below its store and the format of the file: no
+Ray, no MLflow, no store. It prints its section of RESULTS.md. Losses on the GPU are compared with float64 on the CPU
+first; where they disagree, nothing is trained. Whether training keeps its promises there comes next, then what it
+costs, in processes of their own, which end with their time and take nothing down with them. Trials come in the order of
+`FIRST` at imbalance factor 100, all seeds of one method before the next, as many at once as lets most of them end in
+time. A trial that would not end in time is not begun; one that fails is told with its error. Called again with the same
+TRIALS.json it goes on; `--measuring 0 --at-once N` then spends all of the time on trials.
 
 Without arguments it trains nothing and says what has not been measured.
 """
@@ -17,13 +18,14 @@ Without arguments it trains nothing and says what has not been measured.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import platform
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from io import TextIOWrapper
@@ -33,12 +35,21 @@ from typing import Any
 import torch
 
 from benchmarks.cells import in_a_cell
+from benchmarks.gpu_check import check_training
 from benchmarks.gpu_losses import check_losses, time_losses
-from benchmarks.gpu_training import split_of, time_in_one_process, time_loops, training_of, trials_an_hour
+from benchmarks.gpu_training import (
+    images_of_a_trial,
+    split_of,
+    time_in_one_process,
+    time_loops,
+    training_of,
+    trials_an_hour,
+)
 from benchmarks.side_by_side_models import BARRIER_SECONDS, images_per_second, raise_cause
 from benchmarks.trial_pack import TrialPack, read_pack, write_pack
 from ccar.data.long_tail import data_fingerprint
 from ccar.errors import Diverged
+from ccar.machine import num_cpus
 from ccar.store.key import digest_of_parts, key_parts
 from ccar.store.place import facts_of_this_place
 from ccar.store.trial_file import TrainedTrial, read_trials, write_trials
@@ -54,7 +65,7 @@ FIRST = (
     "balanced_softmax+ccar(omega=0.75)",
 )
 FIRST_FACTOR = 100
-CPUS = len(os.sched_getaffinity(0))
+CPUS = num_cpus()
 AT_ONCE = [count for count in (1, 2, 4, 8) if count <= CPUS]  # processes that share the device
 LAST_SECONDS = 10.0  # for the last trial's test, and to write the file
 GRACE_SECONDS = 60.0  # for a process to start, and for the compiler to end what it has begun
@@ -62,33 +73,50 @@ GRACE_SECONDS = 60.0  # for a process to start, and for the compiler to end what
 
 def main() -> None:
     """Pack, run, or say what is not measured."""
+    # cuBLAS reads it when it starts; processes that are started here have it too.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command")
     packing = commands.add_parser("pack", help="write trials and images into one file")
     packing.add_argument("study", type=Path)
     packing.add_argument("pack", type=Path)
+    packing.add_argument("--factors", type=float, nargs="+", help="these imbalance factors alone (default: all)")
+    packing.add_argument("--seeds", type=int, nargs="+", help="these seeds alone (default: all)")
     running = commands.add_parser("run", help="check, measure, train")
     running.add_argument("pack", type=Path)
     running.add_argument("trials", type=Path)
     running.add_argument("--seconds", type=float, default=540.0, help="time in all (default: %(default)s)")
     running.add_argument(
-        "--measuring", type=float, default=240.0, help="of them before training (default: %(default)s)"
+        "--measuring", type=float, default=240.0, help="of them before training; 0: none (default: %(default)s)"
     )
+    running.add_argument("--at-once", type=int, help="trials that share the device (default: as measured, or 1)")
     running.add_argument("--device", default="cuda", help="cpu: to try it out (default: %(default)s)")
     given = parser.parse_args()
     if given.command == "pack":
-        pack(given.study, given.pack)
+        pack(given.study, given.pack, given.factors, given.seeds)
         return
     print("## One GPU (`python -m benchmarks.gpu_table2`)\n")
     if given.command == "run":
-        run(given.pack, given.trials, given.seconds, given.measuring, given.device)
+        run(given.pack, given.trials, given.seconds, given.measuring, given.at_once, given.device)
     else:
         why = "they take a pack and minutes" if torch.cuda.is_available() else "no GPU was at hand"
         print(f"Losses, training loop, trials at once and Table II on a GPU: not measured, {why}.")
 
 
-def pack(study_file: Path, out: Path) -> None:
-    """Write the trials of a study and their images; not those that start from the network of another trial."""
+def pack(
+    study_file: Path, out: Path, factors: Sequence[float] | None = None, seeds: Sequence[int] | None = None
+) -> None:
+    """Write the trials of a study and their images; not those that start from the network of another trial.
+
+    Args:
+        study_file: whose trials.
+        out: the file.
+        factors: only trials with one of these imbalance factors; None: all.
+        seeds: only trials with one of these seeds; None: all.
+
+    Raises:
+        SystemExit: no trial is left.
+    """
     from ccar.cli.options import DEFAULT_STORE
     from ccar.cli.places import Places
     from ccar.study.definition import load_study
@@ -100,12 +128,22 @@ def pack(study_file: Path, out: Path) -> None:
 
     study = load_study(study_file)
     source = load_data(study, Places.of(DEFAULT_STORE, None).cache_dir)
-    trials = sorted((trial for trial in plan_trials(study, source) if trial.stage_one_key is None), key=rank)
+    trials = [
+        trial
+        for trial in sorted(plan_trials(study, source), key=rank)
+        if trial.stage_one_key is None
+        and (factors is None or trial.config.data.imbalance_factor in factors)
+        and (seeds is None or trial.config.seed in seeds)
+    ]
+    if not trials:
+        raise SystemExit(f"{study_file} has no trial with these factors and seeds")
     write_pack(out, [trial.config for trial in trials], source)
     print(f"{out}: {len(trials)} trials, {out.stat().st_size / 2**20:.1f} MiB")
 
 
-def run(pack_file: Path, trials_file: Path, seconds: float, measuring: float, device_name: str) -> None:
+def run(
+    pack_file: Path, trials_file: Path, seconds: float, measuring: float, at_once: int | None, device_name: str
+) -> None:
     """All of it, in `seconds`; prints Markdown and writes `trials_file`."""
     end = time.time() + seconds - LAST_SECONDS
     device = torch.device(device_name)
@@ -115,21 +153,26 @@ def run(pack_file: Path, trials_file: Path, seconds: float, measuring: float, de
         f"{name}, {CPUS} CPUs; torch {torch.__version__}, Python {platform.python_version()}; {seconds:.0f} s in all.\n"
     )
     check_losses(device)
-    part = measuring / 4
-    apart(time_losses, device_name, seconds=part, end=end)
-    apart(time_loops, pack_file, device_name, seconds=part, end=end)
-    apart(time_in_one_process, pack_file, device_name, seconds=part, end=end)
-    with processes(pack_file, device_name) as workers:
-        at_once = time_at_once(workers, pack, part)
-    with processes(pack_file, device_name) as workers:  # others: one that was killed breaks all of those before
+    totals: dict[int, float] = {}
+    if measuring > 0:
+        part = measuring / 5
+        apart(check_training, device_name, seconds=part, end=end)
+        apart(time_losses, device_name, seconds=part, end=end)
+        apart(time_loops, pack_file, device_name, seconds=part, end=end)
+        apart(time_in_one_process, pack_file, device_name, seconds=part, end=end)
+        with processes(pack_file, device_name) as workers:
+            totals = time_at_once(workers, pack, part, end)
+    if at_once is None:
+        at_once = best_at_once(totals, images_of_a_trial(pack, pack.trials[0]), end - time.time())
+    with processes(pack_file, device_name, at_once) as workers:  # others: one that was killed breaks those before
         train(workers, pack, trials_file, at_once, end)
 
 
-def processes(pack_file: Path, device_name: str) -> ProcessPoolExecutor:
+def processes(pack_file: Path, device_name: str, most: int = max(AT_ONCE)) -> ProcessPoolExecutor:
     """As many as may share the device; each starts when there is work for it."""
     context = multiprocessing.get_context("spawn")
     barriers = {count: context.Barrier(count) for count in AT_ONCE}
-    return ProcessPoolExecutor(max(AT_ONCE), context, start, (pack_file, device_name, barriers))
+    return ProcessPoolExecutor(most, context, start, (pack_file, device_name, barriers))
 
 
 def apart(measure: Callable[..., None], *arguments: object, seconds: float, end: float) -> None:
@@ -172,15 +215,30 @@ def start(pack_file: Path, device_name: str, barriers: dict[int, Any]) -> None:
     Here.pack, Here.device, Here.barriers = read_pack(pack_file), torch.device(device_name), barriers
 
 
-def time_at_once(workers: ProcessPoolExecutor, pack: TrialPack, seconds: float) -> int:
-    """How many processes on the device do most together; returns that number, 1 where all fail."""
+def time_at_once(workers: ProcessPoolExecutor, pack: TrialPack, seconds: float, end: float) -> dict[int, float]:
+    """What processes do together that share the device.
+
+    Args:
+        workers: the processes. They are killed where they take too long, so this process has no others by then.
+        pack: what they train.
+        seconds: for all numbers of them, without their starts.
+        end: when the last ends, at the latest (Unix time).
+
+    Returns:
+        By how many there are, images per second of all together; without what failed.
+    """
     print("\n| trials at once, a process each | images/s together | slowest of them | trials an hour |")
     print("|---|---|---|---|")
-    totals = {}
+    totals: dict[int, float] = {}
     for count in AT_ONCE:
+        share = seconds / len(AT_ONCE)
         try:
-            futures = [workers.submit(speed_beside_others, count, seconds / len(AT_ONCE)) for _ in range(count)]
-            wait(futures)
+            futures = [workers.submit(speed_beside_others, count, share) for _ in range(count)]
+            if wait(futures, max(min(share + GRACE_SECONDS, end - time.time()), 0.0)).not_done:
+                print(f"| {count} | took too long | | |")
+                for process in multiprocessing.active_children():  # else the pool would wait for them
+                    process.kill()
+                break
             raise_cause(futures)  # such as: out of memory
         except Exception as error:
             print(f"| {count} | {in_a_cell(error)} | | |")
@@ -189,7 +247,22 @@ def time_at_once(workers: ProcessPoolExecutor, pack: TrialPack, seconds: float) 
         totals[count] = sum(speeds)
         per_hour = trials_an_hour(pack, totals[count])
         print(f"| {count} | {totals[count]:,.0f} | {min(speeds):,.0f} | {per_hour:,.0f} |")
-    return max(totals, key=lambda count: totals[count], default=1)
+    return totals
+
+
+def best_at_once(totals: Mapping[int, float], images: int, seconds: float) -> int:
+    """How many trials to train at once, so that as many as can be end in time; 1 where nothing is known.
+
+    Args:
+        totals: see `time_at_once`.
+        images: that one trial trains on.
+        seconds: that are left.
+    """
+
+    def num_trials(count: int) -> int:
+        return count * math.floor(seconds * totals[count] / (count * images))
+
+    return max(totals, key=lambda count: (num_trials(count), -count), default=1)
 
 
 def speed_beside_others(at_once: int, seconds: float) -> float:

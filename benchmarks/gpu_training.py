@@ -23,11 +23,13 @@ from ccar.data.statistics import statistics_of
 from ccar.training.config import TrialConfig
 from ccar.training.loop import Training
 from ccar.training.procedures import build_procedure
+from ccar.training.randomness import deterministic
 from ccar.training.recipe import changed_recipe
 from ccar.training.resident import Normalisation, TrainingImages, on_device
 from ccar.training.schedule import num_epochs, steps_per_epoch
 
 AT_ONCE = (2, 4, 8)  # trials in one process
+REFERENCE = "reference loop"
 
 Speed = Callable[[float], float]
 
@@ -62,15 +64,17 @@ def time_loops(pack_file: Path, device_name: str, seconds: float) -> None:
     """
     pack, device, end = read_pack(pack_file), torch.device(device_name), time.time() + seconds
     loops = loops_of(pack, device)
-    print(f"\nBatches of {pack.trials[0].recipe.batch_size}; target: 15 times the reference loop.\n")
-    print("| loop | images/s | times the reference |\n|---|---|---|")
-    reference: list[float] = []
-    for number, (name, measure) in enumerate(loops.items()):
-        share = (end - time.time()) / (len(loops) - number)
-        print(row_of(name, *cells_of(partial(_beside, measure, share, reference), 2)))
-    if device.type == "cuda":
+    if device.type == "cuda":  # before the rows: the compiler of the last ones may take all the time there is
         waits, _ = cells_of(lambda: (str(host_waits(training_of(pack, pack.trials[0], device))),), 2)
         print(f"\nTimes that the host waits for the GPU in an epoch of one trial, validation included: {waits}.")
+    print(f"\nBatches of {pack.trials[0].recipe.batch_size}; target: 15 times the reference loop.")
+    print("In float32, convolutions multiply in TF32 where the GPU has it, as torch does unless told otherwise.")
+    print("All but the reference loop run where only deterministic algorithms are allowed.\n")
+    print("| loop | images/s | times the reference |\n|---|---|---|")
+    speeds: dict[str, float] = {}
+    for number, (name, measure) in enumerate(loops.items()):
+        share = (end - time.time()) / (len(loops) - number)
+        print(row_of(name, *cells_of(partial(_beside, name, measure, share, speeds), 2)))
 
 
 def host_waits(training: Training) -> int:
@@ -87,11 +91,10 @@ def host_waits(training: Training) -> int:
     return sum("synchronizing CUDA operation" in str(warning.message) for warning in caught)
 
 
-def _beside(measure: Speed, seconds: float, reference: list[float]) -> tuple[str, ...]:
-    """Images per second, and how many times those of the first one that was measured: the reference."""
-    speed = measure(max(seconds, 0.0))
-    reference.append(speed)
-    return f"{speed:,.0f}", f"{speed / reference[0]:.1f}"
+def _beside(name: str, measure: Speed, seconds: float, speeds: dict[str, float]) -> tuple[str, ...]:
+    """Images per second, and how many times those of the reference; `speeds` has those that were measured, by name."""
+    speeds[name] = measure(max(seconds, 0.0))
+    return f"{speeds[name]:,.0f}", f"{speeds[name] / speeds[REFERENCE]:.1f}" if REFERENCE in speeds else ""
 
 
 def loops_of(pack: TrialPack, device: torch.device) -> dict[str, Speed]:
@@ -99,7 +102,7 @@ def loops_of(pack: TrialPack, device: torch.device) -> dict[str, Speed]:
     plain = pack.trials[0]
     half = plain.model_copy(update={"recipe": changed_recipe(plain.recipe, {"precision": "bf16"})})
     loops: dict[str, Speed] = {
-        "reference loop": partial(reference_loop, pack, plain, device),
+        REFERENCE: partial(reference_loop, pack, plain, device),
         "ccar, one trial": partial(training_speed, pack, plain, device),
         "floor: its network alone, float32": partial(network_alone, pack, plain, device),
     }
@@ -187,15 +190,16 @@ def network_alone(
         optimizer.step()
         return loss.detach()
 
-    step, steps = Captured(train, pixels, labels) if captured else train, 0
-    step(pixels, labels).item()
-    began = time.perf_counter()
-    while steps == 0 or time.perf_counter() < began + seconds:
-        for _ in range(5):
-            loss = step(pixels, labels)
-        loss.item()
-        steps += 5
-    return steps * recipe.batch_size / (time.perf_counter() - began)
+    with deterministic(device):
+        step, steps = Captured(train, pixels, labels) if captured else train, 0
+        step(pixels, labels).item()
+        began = time.perf_counter()
+        while steps == 0 or time.perf_counter() < began + seconds:
+            for _ in range(5):
+                loss = step(pixels, labels)
+            loss.item()
+            steps += 5
+        return steps * recipe.batch_size / (time.perf_counter() - began)
 
 
 def time_in_one_process(pack_file: Path, device_name: str, seconds: float) -> None:

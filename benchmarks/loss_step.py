@@ -164,10 +164,10 @@ def operations_of(loss: Step, shape: tuple[int, int]) -> tuple[int, int]:
 def microseconds_of(shape: tuple[int, ...]) -> float:
     """Of one product of two tensors of this shape, on one thread; median."""
     torch.set_num_threads(1)
-    one, other, seconds = torch.randn(shape), torch.randn(shape), []
+    one, other, product, seconds = torch.randn(shape), torch.randn(shape), torch.empty(shape), []
     for _ in range(300):
         start = time.perf_counter()
-        torch.mul(one, other, out=one)
+        torch.mul(one, other, out=product)
         seconds.append(time.perf_counter() - start)
     return 1e6 * sorted(seconds)[len(seconds) // 2]
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from pathlib import Path
 import psutil
 
 from ccar.cli.places import Places
+from ccar.machine import num_cpus
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from ccar.study.expansion import cells_of, fingerprints_of, load_data, plan_cells
@@ -46,7 +46,7 @@ baseline: cross_entropy
 """
 METHODS = 10
 BARE_TRIALS = 10  # per CPU, and one more to warm up
-CPUS = len(os.sched_getaffinity(0))
+CPUS = num_cpus()
 ONE_SECOND = {"recipe": "{name: digits_quick, epochs: 30}", "factor": 10, "validation": 20}
 NOTHING = {
     "recipe": "{name: digits_quick, epochs: 1, batch_size: 512, schedule: {name: cosine}}",
@@ -87,6 +87,8 @@ class Run:
             try:
                 line, times = " ".join(process.cmdline()), process.cpu_times()
             except psutil.Error:  # it has ended
+                continue
+            if not line:  # as of a process that is ending; what it used was noted before
                 continue
             kind = "driver" if process == driver else "feeder" if "ccar.tracking.feeder" in line else "Ray"
             kind = "workers" if line.startswith("ray::") and "Agent" not in line else kind

@@ -12,7 +12,6 @@ The floor is forward and backward pass and SGD step alone, on a batch that lies 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -28,13 +27,14 @@ from torchvision import transforms
 from ccar.data.config import DataConfig
 from ccar.data.image_set import ImageSet, SourceData
 from ccar.data.long_tail import split_long_tailed
+from ccar.machine import num_cpus
 from ccar.models.build import build_model
 from ccar.training.config import TrialConfig
 from ccar.training.loop import Training
 from ccar.training.recipe import changed_recipe
 from ccar.training.recipes import RECIPES
 
-CPUS = len(os.sched_getaffinity(0))
+CPUS = num_cpus()
 IMAGES, CLASSES, BATCH, ROUNDS = 2048, 100, 128, 4
 MEAN, STD = (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)
 

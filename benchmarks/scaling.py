@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -183,21 +183,33 @@ def simulated_cluster(num_nodes: int, gpus_per_node: int, folder: Path) -> Itera
             nodes.add_node(**node, num_gpus=gpus_per_node, wait=False)
         nodes.wait_for_nodes(timeout=300)
         start_seconds = time.perf_counter() - began
-        processes = psutil.Process().children(recursive=True)
         time.sleep(5.0)  # the agents are still at it
-        begin = sum(map(processor_seconds, processes))
+        begin = of_the_living(psutil.Process().children(recursive=True), processor_seconds)
         time.sleep(10.0)
+        end = of_the_living(begin, processor_seconds)
+        memory = of_the_living(end, lambda process: process.memory_full_info().pss)
         yield Cluster(
             address=nodes.address,
             nodes=num_nodes,
             gpus=num_nodes * gpus_per_node,
             start_seconds=start_seconds,
-            node_mb=sum(process.memory_full_info().pss for process in processes) / 1e6 / (num_nodes + 1),
-            idle_cores=(sum(map(processor_seconds, processes)) - begin) / 10.0,
+            node_mb=sum(memory.values()) / 1e6 / (num_nodes + 1),
+            idle_cores=sum(end[process] - begin[process] for process in end) / 10.0,
             environment=admission,
         )
     finally:
         nodes.shutdown()
+
+
+def of_the_living(
+    processes: Iterable[psutil.Process], ask: Callable[[psutil.Process], float]
+) -> dict[psutil.Process, float]:
+    """What is answered for each; those that helped Ray to start may have ended, and are left out."""
+    found = {}
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[process] = ask(process)
+    return found
 
 
 def processor_seconds(process: psutil.Process) -> float:

@@ -23,7 +23,7 @@ from ccar.losses import Loss
 from ccar.training.config import TrialConfig
 from ccar.training.loop import Training
 from ccar.training.procedures import build_procedure
-from ccar.training.randomness import epoch_generator
+from ccar.training.randomness import deterministic, epoch_generator
 from ccar.training.resident import TrainingImages
 from ccar.training.result import EpochResult
 
@@ -109,16 +109,17 @@ def speed_side_by_side(
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=config.recipe.precision == "bf16"):
             return models.step(pixels, labels)
 
-    step = Captured(step_of, *drawn()) if captured else step_of
-    step(*drawn()).sum().item()
-    began, steps = time.perf_counter(), 0
-    while steps == 0 or time.perf_counter() < began + seconds:
-        losses = step(*drawn())
-        steps += 1
-        if steps % 20 == 0:  # as at the end of an epoch; else the queue of the GPU would hide the time
-            losses.sum().item()
-    losses.sum().item()
-    return steps * batch_size / (time.perf_counter() - began)
+    with deterministic(labels.device):
+        step = Captured(step_of, *drawn()) if captured else step_of
+        step(*drawn()).sum().item()
+        began, steps = time.perf_counter(), 0
+        while steps == 0 or time.perf_counter() < began + seconds:
+            losses = step(*drawn())
+            steps += 1
+            if steps % 20 == 0:  # as at the end of an epoch; else the queue of the GPU would hide the time
+                losses.sum().item()
+        losses.sum().item()
+        return steps * batch_size / (time.perf_counter() - began)
 
 
 def speeds_of_threads(trainings: Sequence[Training], device: torch.device, seconds: float) -> list[float]:
@@ -143,21 +144,18 @@ def speeds_of_threads(trainings: Sequence[Training], device: torch.device, secon
             together.abort()  # or the others would wait
             raise
 
-    mode = torch.get_deterministic_debug_mode()  # one switch for all threads: they put back what others had set
-    try:
-        with ThreadPoolExecutor(len(trainings)) as threads:
-            futures = [threads.submit(speed, training) for training in trainings]
-        raise_cause(futures)
-        return [future.result() for future in futures]
-    finally:
-        torch.set_deterministic_debug_mode(mode)
+    # Around them all: the switches are those of the process, and each training puts back what it found.
+    with deterministic(device), ThreadPoolExecutor(len(trainings)) as threads:
+        futures = [threads.submit(speed, training) for training in trainings]
+    raise_cause(futures)
+    return [future.result() for future in futures]
 
 
 def images_per_second(epochs: Iterator[EpochResult], seconds: float) -> float:
     """Of the epochs that begin in this time, of which validation is a part."""
-    began, images = time.perf_counter(), 0.0
+    began, images = time.perf_counter(), 0
     for epoch in epochs:
-        images += (epoch.images_per_second or 0.0) * epoch.seconds
+        images += epoch.num_images
         if time.perf_counter() > began + seconds:
             break
     return images / (time.perf_counter() - began)

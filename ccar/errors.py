@@ -92,4 +92,4 @@ class TrackingUnreachable(TrackingError, UserError):
 
 
 class Diverged(CcarError):
-    """The training loss is no longer finite."""
+    """A loss or a weight is no longer finite."""

@@ -14,15 +14,14 @@ import waitress
 
 from ccar.cli.places import Places
 from ccar.errors import UserError
-from ccar.tracking.ui import check_host
+from ccar.tracking.ui import PASSWORD, check_host
+from ccar.tracking.web_server import LOOPBACK
 from dashboards.app import build_app
 from dashboards.desk import Desk
 from dashboards.guard import guard
 from dashboards.library import Library
 
-TOKEN = "MLFLOW_AUTH_ADMIN_PASSWORD"  # one secret for both pages of `ccar ui`
 MLFLOW = "MLFLOW_TRACKING_URI"  # a variable and no argument: it may hold a password
-LOOPBACK = "127.0.0.1"
 _THREADS = 8
 _NICENESS = 19  # trials on the same machine go first: those of Ray have 15
 _SESSION_NICENESS = 10
@@ -47,10 +46,10 @@ def main() -> None:
     library = Library(places.store)
     app = build_app(Desk.on(library, places.cache_dir, os.environ.get(MLFLOW, "")))
     names = [given.host, "localhost"] if given.host == LOOPBACK else [given.host]
-    token = os.environ.get(TOKEN) or None  # on loopback too: other users of this machine reach it
-    if token is None and given.host != LOOPBACK:
-        parser.error(f"with --host {given.host} set {TOKEN}")
-    guard(app, [f"{name}:{given.port}" for name in names], token)
+    password = os.environ.get(PASSWORD) or None  # on loopback too: other users of this machine reach it
+    if password is None and given.host != LOOPBACK:
+        parser.error(f"with --host {given.host} set {PASSWORD}")
+    guard(app, names, given.port, password)
     library.start()
     waitress.serve(app.server, host=given.host, port=given.port, threads=_THREADS, ident=None)
 

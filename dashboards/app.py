@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Literal
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from plotly.io.json import to_json_plotly
 
 from ccar.tracking.address import without_credentials
 from dashboards.address import SEPARATOR, address, fields_of, search_of
@@ -92,7 +94,7 @@ def build_app(desk: Desk) -> Dash:
             dcc.Interval(id="tick", interval=TICK_MILLISECONDS),
             # What is on the page, each made of the address. A call is asked for by more than one component, and where
             # two come together Dash gives up the earlier one: what is to be done follows from these, not from who asks.
-            dcc.Store(id="framed", data=""),  # the address
+            dcc.Store(id="framed", data=["", ""]),  # the address, and what the choices for it say
             dcc.Store(id="controlled", data=["", ""]),  # page and the study its controls began with; what they followed
             dcc.Store(id="shown", data=["", ""]),  # the address, and the edition of the library
             dcc.Store(id="said", data=""),  # what the controls made of the address
@@ -130,15 +132,18 @@ def build_app(desk: Desk) -> Dash:
         Input("url", "pathname"),
         Input("url", "search"),
         Input("shown", "data"),
-        State("choices", "children"),
         State("framed", "data"),
     )
-    def frame(path: str, search: str, _shown: list[str], choices: Any, framed: str) -> tuple[Any, ...]:  # noqa: ANN401  (Dash's)
-        here = f"{path}{search}"
-        if choices and framed == here:  # without choices a study that was not read yet may have been since
-            return (no_update,) * 4
+    def frame(path: str, search: str, _shown: list[str], framed: list[str]) -> tuple[Any, ...]:
         page, fields = PAGES.get(path), fields_of(search)
-        return _navigation(desk, path, fields), _title(page, fields), page.choices(desk, fields) if page else [], here
+        choices = page.choices(desk, fields) if page else []
+        # They follow the store, but nothing is drawn anew under the hand of who is about to choose.
+        here = [f"{path}{search}", sha256(to_json_plotly(choices).encode()).hexdigest()]
+        if framed == here:
+            return (no_update,) * 4
+        if framed[0] == here[0]:
+            return no_update, no_update, choices, here
+        return _navigation(desk, path, fields), _title(page, fields), choices, here
 
     @app.callback(
         Output("controls", "children"),

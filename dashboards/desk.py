@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,10 @@ class Desk:
             return self.library.store.read_test(key)
         except (StoreError, OSError):
             return None
+
+    def run_command(self, file: str) -> str:
+        """What to type to run a study so that it is seen here."""
+        return f"ccar run {file} --store {shlex.quote(self.library.store.address)}"
 
     def missing_study(self, name: str) -> list[Content]:
         """What is shown instead of a study that is not, or no longer, in the store."""

@@ -44,8 +44,6 @@ class Elsewhere:
             studies = study_pages(self._server)
         except TrackingError as error:
             problem = str(error)
-        except (KeyError, TypeError, ValueError, AttributeError):  # a proxy's answer, or that of another MLflow
-            problem = "MLflow's answer was not understood"
         if (studies, problem) != (self.studies, self.problem):
             self.studies, self.problem = studies, problem
             self._has_changed()

@@ -11,8 +11,9 @@ from flask import Flask, Request, Response, request
 from dashboards.pace import Pace
 
 # A page is some 30 files and answers, an open one asks 1.4 times a second: this is for ten people.
-_REQUESTS_PER_SECOND = 15.0
-_REQUESTS_AT_ONCE = 200
+_REQUESTS_PER_SECOND = 12.0
+_REQUESTS_AT_ONCE = 100
+_PORT_OF_HTTP = 80
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -22,13 +23,14 @@ _HEADERS = {
 }
 
 
-def guard(app: Dash, hosts: Sequence[str], token: str | None) -> None:
-    """Refuse who calls us by another name, or lacks the token; call it when the application is complete.
+def guard(app: Dash, names: Sequence[str], port: int, password: str | None) -> None:
+    """Refuse who calls us by another name, or lacks the password; call it when the application is complete.
 
     Args:
         app: all of whose routes are guarded.
-        hosts: what the header Host may say, letter by letter: HOST:PORT.
-        token: to be given as a bearer token, or as the password of any user; None: nobody is asked.
+        names: by which this server may be called: IP addresses, or names in lower case, as browsers write them.
+        port: where it listens.
+        password: to be given as that of any user, or as a bearer token; None: nobody is asked.
     """
     # Hashes, for the two scripts by which Dash begins; styles inside tags are how Plotly draws.
     scripts = " ".join(f"'{digest}'" if not digest.startswith("'") else digest for digest in app.csp_hashes())
@@ -37,6 +39,9 @@ def guard(app: Dash, hosts: Sequence[str], token: str | None) -> None:
         "img-src 'self' data: blob:; font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
+    hosts = [f"{name}:{port}" for name in names]  # what the header Host may say
+    if port == _PORT_OF_HTTP:
+        hosts += names  # browsers leave it out
     server: Flask = app.server
     pace = Pace(_REQUESTS_PER_SECOND, _REQUESTS_AT_ONCE)
 
@@ -44,9 +49,9 @@ def guard(app: Dash, hosts: Sequence[str], token: str | None) -> None:
     def admit() -> Response | None:
         if request.headers.get("Host") not in hosts:
             return Response(f"This server is called {hosts[0]}.\n", 403, mimetype="text/plain")
-        if token is not None and not _has_token(request, token):
+        if password is not None and not _has_password(request, password):
             ask = {"WWW-Authenticate": 'Basic realm="ccar", charset="UTF-8"'}
-            return Response("The token is missing or wrong.\n", 401, ask, mimetype="text/plain")
+            return Response("The password is missing or wrong.\n", 401, ask, mimetype="text/plain")
         pace.wait()  # of those who may ask at all
         return None
 
@@ -57,9 +62,9 @@ def guard(app: Dash, hosts: Sequence[str], token: str | None) -> None:
         return response
 
 
-def _has_token(asked: Request, token: str) -> bool:
+def _has_password(asked: Request, password: str) -> bool:
     given = asked.authorization
     if given is None:
         return False
     found = given.token if given.type == "bearer" else given.password if given.type == "basic" else None
-    return found is not None and secrets.compare_digest(found.encode(), token.encode())
+    return found is not None and secrets.compare_digest(found.encode(), password.encode())

@@ -63,6 +63,7 @@ class Library:
         self._counting = threading.Lock()
         self._has_looked_again = threading.Event()
         self._asked_at = time.monotonic()
+        self._has_slept = False  # since the store was looked at
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, name="ccar-look", daemon=True)
 
@@ -77,6 +78,7 @@ class Library:
 
     def is_asked(self) -> None:
         """Somebody is looking at a page."""
+        self._has_slept = self._has_slept or not self._is_awake
         self._asked_at = time.monotonic()
 
     def wake_up(self) -> None:
@@ -158,7 +160,10 @@ class Library:
         for name, version in versions.items():
             if self._versions.get(name) != version or self._is_to_be_retried(name):
                 self._open(name, version)
+        has_slept, self._has_slept = self._has_slept, False
         for stored in list(self._studies.values()):
+            if has_slept:
+                stored.distrust()
             if stored.refresh(begun, READ_SECONDS):
                 self.touch()
         with self._lock:
@@ -166,7 +171,7 @@ class Library:
                 study = self._studies.get(name)
                 if study is not None and sums.is_wanted and self._may_replace(sums, study.state):
                     self._begin_sums(study)
-        waiting = _waiting(self.store.drivers.alive())
+        waiting = _waiting(self.store.drivers.alive(now=time.time()))
         if waiting != self.waiting:
             self.waiting = waiting
             self.touch()

@@ -11,11 +11,10 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from ccar.evidence.frames import SETTING, ValidationFrame, rows_of
-from ccar.evidence.intervals import t_half_width
-from ccar.evidence.selection import CRITERION
+from ccar.evidence.frames import rows_of
 from ccar.reports.results import setting_label
 from ccar.reports.variants import variants
+from ccar.store.records import TrialRecord
 from dashboards.stored_study import StudyState
 
 State = Literal["failed", "running", "interrupted", "waiting", "diverged", "stopped", "finished"]
@@ -25,11 +24,12 @@ MEANING: Mapping[State, str] = {
     "running": "somebody works on it",
     "interrupted": "begun and left; the next run goes on from its last epoch",
     "waiting": "not begun",
-    "diverged": "its loss was no longer finite",
+    "diverged": "a loss or a weight of it was no longer finite",
     "stopped": "ended early by the study's rule",
     "finished": "trained to its end and tested",
 }
 TO_GO: frozenset[State] = frozenset({"failed", "running", "interrupted", "waiting"})
+_WORDS = {"absent": "waiting", "unfinished": "interrupted"}  # for what the store calls it; the rest are its words
 _RECENT_SECONDS = 600.0
 PLAIN = "plain"
 
@@ -37,8 +37,13 @@ PLAIN = "plain"
 def trial_states(state: StudyState) -> pd.Series[str]:
     """The state of each trial, on the index of `state.validation`."""
     status = state.validation["status"]
-    words = status.map({"absent": "waiting", "unfinished": "interrupted"}).fillna(status)
+    words = status.map(_WORDS).fillna(status)
     return words.mask(state.validation["key"].isin(state.running), "running").astype("str")
+
+
+def trial_state(record: TrialRecord, state: StudyState) -> str:
+    """The same of one trial, whose record may be newer than `state`."""
+    return "running" if record.key in state.running else _WORDS.get(record.status, record.status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,7 @@ def pace(state: StudyState, states: pd.Series[str], now: float | None = None) ->
     costs = state.costs
     ended = costs["ended_at"].where(~states.isin(list(TO_GO)))
     recent = ended[ended > moment - _RECENT_SECONDS]
-    to_go = int(states.isin(list(TO_GO)).sum()) + len(state.trials) - state.num_read
+    to_go = int(states.isin(list(TO_GO)).sum()) + state.num_trials - state.num_read
     usual = float(costs["seconds"][states.isin(["finished", "stopped"])].mean())  # NaN before the first
     rate = None
     if state.running and len(recent) > 1 and not usual > _RECENT_SECONDS:
@@ -72,31 +77,6 @@ def pace(state: StudyState, states: pd.Series[str], now: float | None = None) ->
         images_per_second=sum(state.speeds.values()),
         seconds_left=0.0 if not to_go else None if rate is None else to_go / rate,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BestCell:
-    """A cell, and its mean validation balanced accuracy with half its interval: shares, NaN without one."""
-
-    cell: str
-    mean: float
-    half_width: float
-
-
-def best_cells(validation: ValidationFrame) -> list[BestCell]:
-    """At each imbalance factor the cell with the highest mean over its finished seeds, with omega or without.
-
-    Cells of which fewer seeds have finished than of others are left out, as where an omega is chosen.
-    """
-    finished = validation[validation["status"] == "finished"].groupby([*SETTING, "cell"], sort=False)[CRITERION]
-    cells = finished.agg(["mean", "std", "count"]).reset_index()
-    most = cells.groupby(SETTING, sort=False)["count"].transform("max")
-    cells = cells[(cells["count"] > 0) & (cells["count"] == most)]
-    best = cells.loc[cells["mean"].round(9).groupby([cells[name] for name in SETTING], sort=False).idxmax()]
-    return [
-        BestCell(cell=row.cell, mean=row.mean, half_width=float(t_half_width(row.std, row.count)))
-        for row in rows_of(best)
-    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +104,7 @@ class CellProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """The cells of one data set and imbalance factor: base losses by omega. A place may hold several cells."""
+    """The cells of one imbalance factor: base losses by omega. A place may hold several cells."""
 
     setting: str
     columns: tuple[str, ...]
@@ -142,10 +122,8 @@ def matrices(state: StudyState, states: pd.Series[str], *, base: str = "") -> li
     cells = trials.drop_duplicates("cell")
     switches, labels = variants(cells[cells["omega"].notna()])
     made: dict[str, tuple[dict[str, float], dict[str, dict[str, list[CellProgress]]]]] = {}
-    several = cells["data"].nunique() > 1
     for index, cell in zip(cells.index, rows_of(cells), strict=True):
-        setting = setting_label(cell.imbalance_factor)
-        columns, rows = made.setdefault(f"{cell.data}, {setting}" if several else setting, ({}, {}))
+        columns, rows = made.setdefault(setting_label(cell.imbalance_factor), ({}, {}))
         plain = math.isnan(cell.omega)
         column = PLAIN if plain else f"{cell.omega:g}"
         columns[column] = -1.0 if plain else cell.omega

@@ -26,12 +26,15 @@ def add_routes(app: Dash, desk: Desk) -> None:
         desk.library.wake_up()
         study = request.args.get("study", "")
         edition = desk.library.edition
-        if desk.library.state(study) is None or kind not in ("cells", "trials", "costs"):
+        if kind not in ("cells", "trials", "costs"):
             abort(404)
+        if desk.library.state(study) is None:
+            if desk.library.has_looked:
+                abort(404)
+            return _later(desk.library.problem or "The store is being read: try again.")
         text = csv_of(kind, study, edition)
         if text is None:
-            why = desk.library.unsummed.get(study) or "The numbers are being summed up: try again."
-            return Response(f"{why}\n", 503, {"Retry-After": str(RETRY_SECONDS)}, mimetype="text/plain")
+            return _later(desk.library.unsummed.get(study) or "The numbers are being summed up: try again.")
         named = {"Content-Disposition": f'attachment; filename="{kind}.csv"'}
         return Response(text, headers=named, mimetype="text/csv")
 
@@ -54,3 +57,7 @@ def add_routes(app: Dash, desk: Desk) -> None:
             return redirect(run_page(desk.mlflow, state.name, key))
         except TrackingError as error:
             return Response(f"{error}\n{error.hint or ''}\n", 503, mimetype="text/plain")
+
+
+def _later(why: str) -> Response:
+    return Response(f"{why}\n", 503, {"Retry-After": str(RETRY_SECONDS)}, mimetype="text/plain")

@@ -50,7 +50,7 @@ def main() -> None:
         store = Path(folder) / "ccar-store"
         frequencies = Path(folder) / "digits_frequency.yaml"
         frequencies.write_text(FREQUENCIES)
-        port = free_port(LOOPBACK, None, 0)
+        port = free_port(LOOPBACK)
         address = f"http://{LOOPBACK}:{port}"
         command = [sys.executable, "-m", "dashboards", "--store", str(store), "--port", str(port)]
         with running(command, os.environ, "the dashboard", address) as server:

@@ -14,10 +14,14 @@ def run_epoch(self, epoch):
     return train(self, epoch)
 module.Training._run_epoch = run_epoch
 """
+WAITS = """\
+while not os.path.exists({path!r}):
+    time.sleep(0.1)
+"""
 
 
 def change_training(before, folder, monkeypatch):
-    """Run `before` ahead of each epoch: Python that sees `self`, the `Training`, and `epoch`."""
+    """Run `before` ahead of each epoch, such as `WAITS`: Python that sees `self`, the `Training`, and `epoch`."""
     site = folder / "site"
     put_site(site, "ccar.training.loop", _CHANGE.replace("{before}", textwrap.indent(before, " " * 4)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))

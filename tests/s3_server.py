@@ -1,8 +1,9 @@
 """An S3 server, on loopback unless told otherwise, in a process of its own: moto, which keeps its objects in memory.
 
-    python -m tests.s3_server [--ignores-conditions] [--loses-answers] [--host=ADDRESS]
+    python -m tests.s3_server [--ignores-conditions] [--loses-answers] [--is-slow] [--host=ADDRESS]
 
-Prints its address; ends when its standard input does.
+With --is-slow an object whose name ends in "slow" takes SECONDS_OF_SLOW to come, a bit at a time, and of one whose name
+ends in "stalled" only the first half comes. Prints its address; ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +22,8 @@ import pytest
 
 BUCKET = "trials"
 SECRET = "a-secret-that-must-not-be-written-anywhere"
+SECONDS_OF_SLOW = 12.0
+_PIECES = 24
 
 
 @contextmanager
@@ -55,10 +59,9 @@ def s3_server(
             yield
         finally:
             process.stdin.close()
-            process.wait(20)
 
 
-def _serve(*, ignores_conditions: bool, loses_answers: bool, host: str) -> None:
+def _serve(*, ignores_conditions: bool, loses_answers: bool, is_slow: bool, host: str) -> None:
     import logging
 
     from moto.backends import get_backend
@@ -80,7 +83,11 @@ def _serve(*, ignores_conditions: bool, loses_answers: bool, host: str) -> None:
                 list(application(environment, lambda *_: None))
                 start("500 Internal Server Error", [])
                 return [b""]
-            return application(environment, start)
+            answer = application(environment, start)
+        path = environment["PATH_INFO"]
+        if is_slow and environment["REQUEST_METHOD"] == "GET" and path.endswith(("slow", "stalled")):
+            return _in_pieces(b"".join(answer), stalls=path.endswith("stalled"))
+        return answer
 
     get_backend("s3")["123456789012"]["aws"].create_bucket(BUCKET, "us-east-1")
     server = make_server(host, 0, one_at_a_time, threaded=True)
@@ -89,9 +96,19 @@ def _serve(*, ignores_conditions: bool, loses_answers: bool, host: str) -> None:
     sys.stdin.read()
 
 
+def _in_pieces(body: bytes, *, stalls: bool) -> Iterator[bytes]:
+    size = -(-len(body) // _PIECES)
+    for number in range(_PIECES):
+        if stalls and number == _PIECES // 2:
+            threading.Event().wait()
+        time.sleep(SECONDS_OF_SLOW / _PIECES)
+        yield body[number * size : (number + 1) * size]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--ignores-conditions", action="store_true")
     parser.add_argument("--loses-answers", action="store_true")
+    parser.add_argument("--is-slow", action="store_true")
     parser.add_argument("--host", default="127.0.0.1")
     _serve(**vars(parser.parse_args()))

@@ -47,3 +47,24 @@ def read_only_folder(folder: Path) -> Iterator[Path]:
     else:
         folder.mkdir(mode=0o555)
         yield folder
+
+
+@contextmanager
+def made_read_only(folder: Path) -> Iterator[None]:
+    """Nobody can write this folder for the time of the block, and what is in it can be read."""
+    if os.geteuid() == 0:
+        mount = ["mount", "--bind", str(folder), str(folder)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            pytest.skip("making a folder read-only for root takes a mount")
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+            yield
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+    else:
+        mode = folder.stat().st_mode
+        folder.chmod(0o555)
+        try:
+            yield
+        finally:
+            folder.chmod(mode)

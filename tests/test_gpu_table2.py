@@ -13,13 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import BrokenBarrierError
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import __main__ as results
-from benchmarks import gpu_losses, gpu_training
+from benchmarks import gpu_check, gpu_losses, gpu_training
 from benchmarks import gpu_table2 as script
 from benchmarks.cuda_graphs import CapturedTraining
 from benchmarks.trial_pack import read_pack, write_pack
@@ -27,6 +28,7 @@ from ccar.data.image_set import fingerprint
 from ccar.data.sources import load_source
 from ccar.errors import CcarError
 from ccar.store.trial_file import read_trials
+from ccar.training.randomness import deterministic
 from ccar.training.recipe import changed_recipe
 from tests.cli.test_commands import REPOSITORY, ccar
 from tests.data.folders import data_config, write_image
@@ -60,11 +62,12 @@ def study(tmp_path) -> Path:
 def gpu_table2(*arguments, cwd) -> str:
     command = [sys.executable, "-W", "error", "-m", "benchmarks.gpu_table2", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "CCAR_CACHE": str(cwd / "cache")}
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=280, env=environment)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+@pytest.mark.long
 def test_a_pack_has_the_pixels_of_every_image_that_a_trial_sees_and_the_most_wanted_trial_first(study, tmp_path):
     gpu_table2("pack", study, "pack.npz", cwd=tmp_path)
     pack = read_pack(tmp_path / "pack.npz")
@@ -76,6 +79,33 @@ def test_a_pack_has_the_pixels_of_every_image_that_a_trial_sees_and_the_most_wan
     assert 0 < seen.sum() < len(seen)
     assert (pack.source.train.pixels[seen] == whole.train.pixels[seen]).all()
     assert (pack.source.test.pixels == whole.test.pixels).all()
+
+
+@pytest.mark.long
+def test_a_pack_can_be_of_some_trials_alone_and_says_how_large_it_is(study, tmp_path):
+    whole = gpu_table2("pack", study, "whole.npz", cwd=tmp_path)
+    told = gpu_table2("pack", study, "part.npz", "--factors", 100, "--seeds", 0, cwd=tmp_path)
+    mebibytes = (tmp_path / "part.npz").stat().st_size / 2**20
+    assert told == f"part.npz: 2 trials, {mebibytes:.1f} MiB\n"
+    assert whole.startswith("whole.npz: 4 trials")
+    assert (tmp_path / "part.npz").stat().st_size < (tmp_path / "whole.npz").stat().st_size
+    trials = read_pack(tmp_path / "part.npz").trials
+    assert {(trial.data.imbalance_factor, trial.seed) for trial in trials} == {(100, 0)}
+    with pytest.raises(SystemExit, match="no trial with these"):
+        script.pack(study, tmp_path / "none.npz", seeds=[7])
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    "CCAR_CIFAR100_ROOT" not in os.environ,
+    reason="set CCAR_CIFAR100_ROOT to a folder with CIFAR-100 as train/<class>/* and test/<class>/*",
+)
+def test_what_one_call_can_train_of_table_ii_leaves_room_for_the_repository_beside_it(tmp_path):
+    study = (REPOSITORY / "studies" / "table2_cifar100_lt.yaml").read_text()
+    root = os.environ["CCAR_CIFAR100_ROOT"]
+    (tmp_path / "study.yaml").write_text(study.replace("download: true", f"root: {root}"))
+    told = gpu_table2("pack", "study.yaml", "pack.npz", "--factors", 100, "--seeds", 0, cwd=tmp_path)
+    assert float(re.search(r"([0-9.]+) MiB", told)[1]) < 50
 
 
 @pytest.mark.long
@@ -93,6 +123,7 @@ def test_trials_that_were_trained_elsewhere_are_not_trained_again(study, tmp_pat
     ):
         assert f"| {row}" in section
     assert "Ended here" not in section
+    assert "two runs give the same bits" in section
     code, out, _ = ccar("import", "trials.json", cwd=tmp_path)
     assert (code, out) == (0, "trials.json: 4 of 4 trials imported, 0 were there already\n")
     code, out, _ = ccar("plan", study, cwd=tmp_path, CCAR_CACHE=str(tmp_path / "cache"))
@@ -100,16 +131,48 @@ def test_trials_that_were_trained_elsewhere_are_not_trained_again(study, tmp_pat
     assert "to run    0" in out
 
 
+def test_as_many_trials_share_the_device_as_lets_most_of_them_end_in_time():
+    totals, images = {1: 60_000.0, 8: 100_000.0}, 6_300_000
+    assert script.best_at_once(totals, images, 250) == 1, "of eight together none would end"
+    assert script.best_at_once(totals, images, 3_000) == 8
+    assert script.best_at_once(totals, images, 10) == 1
+    assert script.best_at_once({}, images, 3_000) == 1
+
+
+def test_what_cublas_must_know_is_said_before_anything_runs(monkeypatch, capsys):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(sys, "argv", ["gpu_table2"])
+    script.main()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+@pytest.mark.long
+def test_training_keeps_its_promises_on_the_device_that_is_checked(capsys):
+    gpu_check.check_training("cpu", 600.0)
+    found = dict(rows(capsys.readouterr().out)[1:])
+    assert found.keys() == gpu_check.checks(CPU).keys()
+    assert set(found.values()) == {"yes"}
+
+
+def test_a_promise_that_is_not_kept_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(gpu_check, "same_weights", lambda one, other: False)
+    assert gpu_check.repeats(gpu_check.SOFTMAX, CPU) == "NO"
+    gpu_check.check_training("cpu", 0.0)
+    assert {cells[1] for cells in rows(capsys.readouterr().out)[1:]} == {"no time left"}
+
+
 NOT_THERE = ("ray", "mlflow", "pandas", "psutil", "scipy", "tabulate", "triton", "typer")
 NOT_NEEDED = f"import sys; sys.modules |= dict.fromkeys({NOT_THERE})"
 
 
+@pytest.mark.long
 def test_it_needs_neither_ray_nor_mlflow_nor_a_store():
     code = f"{NOT_NEEDED}; import benchmarks.gpu_table2; print('ccar.store.trial_store' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
+@pytest.mark.long
 def test_without_a_gpu_its_section_of_the_results_says_that_nothing_was_measured(tmp_path, monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -149,6 +212,15 @@ def test_a_trial_that_fails_is_told_and_holds_up_no_other(study, tmp_path, capsy
     assert "no batch" in told
 
 
+@pytest.mark.long
+def test_processes_that_hang_are_ended_with_the_time_there_is(study, tmp_path, capsys):
+    gpu_table2("pack", study, "pack.npz", cwd=tmp_path)
+    for_nobody = multiprocessing.get_context("spawn").Barrier(2)
+    with processes(tmp_path / "pack.npz", {1: for_nobody}) as workers:
+        assert script.time_at_once(workers, read_pack(tmp_path / "pack.npz"), 1.0, time.time() + 1) == {}
+    assert "took too long" in capsys.readouterr().out
+
+
 @pytest.fixture
 def tiny_pack(tmp_path):
     """One trial on colour images of the reference loop's size."""
@@ -175,7 +247,8 @@ def compiled_by_nobody(monkeypatch):
 
 def test_every_form_of_a_loss_is_timed_beside_cross_entropy(monkeypatch, capsys, compiled_by_nobody):
     monkeypatch.setattr(gpu_losses, "SHAPES", ((8, 4),))
-    gpu_losses.time_losses("cpu", 4.0)
+    monkeypatch.setattr(gpu_losses, "time", SimpleNamespace(time=lambda: 0.0, perf_counter=time.perf_counter))
+    gpu_losses.time_losses("cpu", 1.0)  # a clock that stands leaves each its share, however busy the machine is
     _, *found = rows(capsys.readouterr().out)
     assert len(found) == len(gpu_losses.EAGER) * len(gpu_losses.TYPES)
     for _, _, _, own, other, ratio, number, *as_a_graph in found:
@@ -191,6 +264,41 @@ def test_every_form_of_the_training_step_has_a_speed(tiny_pack, compiled_by_nobo
     config = pack.trials[0]
     assert gpu_training.training_speed(pack, config, CPU, 0.0, kind=CapturedTraining) > 0
     assert gpu_training.network_alone(pack, config, CPU, 0.0, compiled=True, captured=True) > 0
+
+
+def test_what_is_compared_with_training_runs_as_deterministically(tiny_pack, monkeypatch):
+    modes = []
+
+    def noted(*_):
+        modes.append(torch.get_deterministic_debug_mode())
+
+    def of_nothing(counts):
+        return lambda logits, labels: noted() or logits.sum()
+
+    monkeypatch.setitem(gpu_losses.VARIANTS, "noted", of_nothing)
+    gpu_losses.cells_of_loss("noted", (8, 4), torch.float32, CPU, 0.0)
+    pack = read_pack(tiny_pack)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(noted)
+    try:
+        gpu_training.network_alone(pack, pack.trials[0], CPU, 0.0)
+    finally:
+        hook.remove()
+    with deterministic(CPU):
+        assert set(modes) == {torch.get_deterministic_debug_mode()}
+
+
+def test_without_the_reference_loop_nothing_else_is_the_reference(tiny_pack, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("no worker processes")
+
+    monkeypatch.setattr(gpu_training, "reference_loop", fails)
+    gpu_training.time_loops(tiny_pack, "cpu", 0.0)
+    _, reference, *others = rows(capsys.readouterr().out)
+    assert "no worker processes" in reference[1]
+    assert len(others) == 2
+    for _, speed, ratio in others:
+        assert is_number(speed)
+        assert ratio == ""
 
 
 def test_each_wait_of_the_host_for_the_gpu_is_counted(tiny_pack, monkeypatch):
@@ -237,6 +345,9 @@ def test_what_fails_on_a_gpu_is_told_in_its_row_and_ends_nothing(tiny_pack, monk
     gpu_training.time_in_one_process(tiny_pack, "cuda", 0.0)
     told = capsys.readouterr().out
     assert "The fused kernel does not run: " in told
+    assert told.index("Times that the host waits") < told.index("| reference loop"), (
+        "behind what a compiler may hold up"
+    )
     without_heads = [row for row in rows(told) if not re.search(r"images/s|cross-entropy us", " ".join(row))]
     losses = (len(gpu_losses.EAGER) + len(gpu_losses.COMPILED)) * len(gpu_losses.TYPES)
     assert len(without_heads) == losses + 11 + 1 + 4 * len(gpu_training.AT_ONCE)
@@ -244,6 +355,7 @@ def test_what_fails_on_a_gpu_is_told_in_its_row_and_ends_nothing(tiny_pack, monk
         assert re.search(r"Error|CUDA|cuda", " ".join(row)), row
 
 
+@pytest.mark.long
 def test_a_measurement_that_hangs_is_ended_and_one_that_crashes_is_told(capfd):
     began = time.time()
     script.apart(time.sleep, seconds=100.0, end=began + 2)

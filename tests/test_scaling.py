@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
-from benchmarks.scaling import pauses, write_study
+from benchmarks.scaling import of_the_living, pauses, write_study
 from ccar.store.records import TrialRecord
 from ccar.study.definition import load_study
 from ccar.study.expansion import cells_of
@@ -33,13 +34,20 @@ def test_a_pause_is_from_the_end_of_a_trial_to_the_next_claim_of_the_same_worker
     assert pauses([trial(1, 5.0, 6.0), trial(2, 0.0, 9.0), trial(1, 0.0, 4.5)]) == [0.5]
 
 
+def test_a_process_that_has_ended_is_left_out_of_what_is_measured():
+    with subprocess.Popen([sys.executable, "-c", ""]) as short:
+        gone = psutil.Process(short.pid)
+    found = of_the_living([gone, psutil.Process()], lambda process: process.memory_full_info().pss)
+    assert found.keys() == {psutil.Process()}
+
+
 @pytest.mark.ray
 @pytest.mark.long
 def test_a_small_simulation_trains_nothing_and_finishes_every_trial(tmp_path):
     command = [sys.executable, "-m", "benchmarks.scaling", "--nodes", "2", "--gpus-per-node", "1", "--seconds", "0.1"]
     command += ["--run", "10", "--stored", "10", "--json", str(tmp_path / "figures.json")]
     command += ["--figure", str(tmp_path / "figure.svg")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, env=os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
     assert "2 simulated nodes with 2 GPUs" in done.stdout
     figures = json.loads((tmp_path / "figures.json").read_text())

@@ -5,12 +5,16 @@ What a command needs is imported when it runs, so that `ccar --help` answers at 
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +22,21 @@ import typer
 from rich.console import Console
 
 from ccar.cli.cluster_commands import commands as cluster_commands
-from ccar.cli.options import DEFAULT_STORE, File, Json, MaxDeviceHours, Priority, Store, TrackingUri, TrialsAtOnce, talk
+from ccar.cli.options import (
+    DEFAULT_STORE,
+    File,
+    Json,
+    MaxDeviceHours,
+    Priority,
+    Store,
+    TrackingUri,
+    TrialsAtOnce,
+    store_here,
+    talk,
+)
 from ccar.cli.service import add_service_commands
 from ccar.errors import CcarError, UserError
+from ccar.reports.neutralise import lines_of
 
 if TYPE_CHECKING:
     from ccar.cli.places import Places
@@ -92,6 +108,8 @@ def run(
     from ccar.cluster.allowance import Limits
     from ccar.cluster.interruption import interruption
 
+    if priority and address is None:
+        raise UserError("--priority is for studies on one cluster", hint="--address HOST:PORT names the cluster")
     limits = Limits(max_device_hours=max_device_hours, trials_at_once=trials_at_once, priority=priority)
     with interruption(_say_that_it_ends) as interrupted:
         outcome = run_study(file, _places(store, tracking_uri), address, talk, interrupted, limits)
@@ -123,6 +141,9 @@ def report(
     folder = out if out is not None else places.report_dir(view.study.name)
     with drawing_processes() as each:
         results = summarise(view.report_input(view.source().known))
+        if out is None:
+            with suppress(CcarError):  # the report, which cannot be written then, says why
+                places.store.make_private()
         write_report(folder, results, each)
     _print_short_form(results)
     talk.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
@@ -167,13 +188,14 @@ def list_(
     if address is not None:
         rows = listing_of_cluster(known, address, store)
     else:
-        rows = listing(known, _places(store or os.environ.get("CCAR_STORE") or DEFAULT_STORE).store, studies)
+        rows = listing(known, _places(store_here(store)).store, studies)
     if as_json:
         print(json.dumps(rows, indent=2))
     elif rows:
         print(rows_as_table(rows), end="")
     else:
-        talk.print(f"no {kind} here", markup=False)
+        where = f"in {studies}" if known == "studies" else "here"
+        talk.print(f"no {kind} {where}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -235,7 +257,9 @@ def why(
     file: File,
     trial: Annotated[
         str,
-        typer.Argument(help="A trial: its cell and seed, or the beginning of its key.", show_default=False),
+        typer.Argument(
+            help="A trial: 'CELL seed N' (CELL alone: its first seed), or the beginning of its key.", show_default=False
+        ),
     ],
     store: Store = DEFAULT_STORE,
     as_json: Json = False,
@@ -249,7 +273,10 @@ def why(
     planned = find_trial(trial, view.source().known)
     answer = why_of(planned, places.store.all_records())
     own = places.store.read(planned.key)
-    print(json.dumps(why_json(planned, own, answer), indent=2) if as_json else why_text(planned, own, answer))
+    if as_json:
+        print(json.dumps(why_json(planned, own, answer), indent=2))
+    else:
+        print(why_text(planned, own, answer, stopped_is_done=view.study.early_stopping is not None))
 
 
 @app.command()
@@ -268,7 +295,10 @@ def compare(
     """Say what two studies, or two runs of one, agree on, and what differs by more than noise."""
     from ccar.cli.compare import compare_reports, comparison_json, comparison_text, open_report
 
-    reports = open_report(first, _places(store)), open_report(second, _places(other_store or store))
+    reports = (
+        open_report(first, _places(store)),
+        open_report(second, _places(store if other_store is None else other_store)),
+    )
     found = compare_reports(*reports, (str(first), str(second)))
     print(json.dumps(comparison_json(found), indent=2) if as_json else comparison_text(found))
 
@@ -329,15 +359,11 @@ def sync(
 ) -> None:
     """Bring MLflow up to what the store has; rebuilds a tracking server that was lost."""
     from ccar.tracking.address import check_tracking, shown
-    from ccar.tracking.outbox import deliver_report
     from ccar.tracking.outbox import sync as sync_studies
 
     places = _places(store, tracking_uri)
     check_tracking(places.tracking_uri)
-    done = sync_studies(places.store, places.tracking_uri, study)
-    for name in study or [record.name for record in places.store.studies()]:
-        if places.report_dir(name).is_dir():
-            deliver_report(places.store, places.tracking_uri, name, places.report_dir(name))
+    done = sync_studies(places.store, places.tracking_uri, study, report_dir=places.report_dir)
     print(f"{shown(places.tracking_uri)}: {done.studies} studies, {done.trials} trials sent, {done.points} points")
     for damage in done.damaged:
         talk.print(damage, style="red", markup=False)
@@ -352,7 +378,9 @@ def ui(
     host: Annotated[
         str, typer.Option(help="IP address to listen on. With any but this, MLFLOW_AUTH_ADMIN_PASSWORD must be set.")
     ] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Where to listen; default: 5000, or a free port.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Where to listen; default: 5000, or a free port.", min=0, max=65535)
+    ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open the address in a browser.")] = False,
 ) -> None:
     """Open web pages on what is in the store: the dashboard, and MLflow's; ends with Ctrl-C."""
@@ -400,7 +428,7 @@ def doctor(
     if address is not None and "://" in address:
         checks = examine_from_outside(address, store)
     else:
-        places = _places(store or DEFAULT_STORE, tracking_uri)
+        places = _places(store_here(store), tracking_uri)
         checks = examine_machine(places) if address is None else examine_cluster(places, address)
     print(json.dumps(checks_json(checks), indent=2) if as_json else checks_text(checks))
     if not all(check.ok for check in checks):
@@ -415,28 +443,59 @@ def main() -> None:
     """Entry point of the `ccar` command: no traceback for what a user can mend."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("ccar").setLevel(logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # of names and signs that the terminal's encoding has not: ? for them
     # Frames and figures are many small objects that live: to look through them after each 700 new ones takes a sixth
     # of the time of a report.
     gc.set_threshold(50_000)
     try:
-        app()
+        _check_system()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written any more is told below, and not while Python ends
     except CcarError as error:
         _print_error(error)
         sys.exit(EXIT_WRONG_INPUT if isinstance(error, UserError) else EXIT_FAILED_TRIALS)
     except BrokenPipeError:  # whoever read our output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error.filename is None and not is_full:
             raise
-        hint = "choose one that this user may use"
-        _print_error(UserError(f"cannot use {error.filename}: {error.strerror}", hint=hint))
+        where = "the file that the output goes to" if error.filename is None else error.filename
+        hint = "free some space there" if is_full else "choose one that this user may use"
+        _print_error(UserError(f"cannot use {where}: {error.strerror}", hint=hint))
+        if error.filename is None:
+            _drop_output()
         sys.exit(EXIT_WRONG_INPUT)
     finally:
         # Python's last collections would look at every object of every module: 0.8 s after a run. A process that has
         # trained itself needs them: libraries of torch complain about what is left.
         if "torch" not in sys.modules:
             gc.freeze()
+
+
+def _drop_output() -> None:
+    """Have Python write nowhere what it could not write, when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_system() -> None:
+    if sys.platform != "linux":
+        raise UserError(
+            f"ccar needs Linux: this is {sys.platform}",
+            hint="use a container or a virtual machine; `ccar.losses` alone needs torch and nothing else",
+        )
+    try:
+        Path.home()
+    except RuntimeError as error:  # as in a container that runs under a number of its own
+        raise UserError(
+            f"user {os.getuid()} has no home folder, and Ray and MLflow look for one",
+            hint="set HOME to a folder that this user may write",
+        ) from error
 
 
 def _places(store: str, tracking_uri: str | None = None) -> Places:
@@ -471,15 +530,30 @@ def _closing(outcome: RunOutcome) -> None:
     if summary.interrupted:
         talk.print("interrupted; run the same command again to go on from here", style="yellow")
         return
-    lines = [
-        f"report   {outcome.report_dir / 'report.html'}",
-        f"tables   {outcome.report_dir / 'cells.csv'}, {outcome.report_dir / 'trials.csv'}",
-        f"runs     ccar ui --store {outcome.view.places.store.address}",
-    ]
+    folder = outcome.report_dir
+    lines = [f"runs     {_ui_command(outcome.view.places)}"]
+    if folder is not None:
+        tables = f"tables   {folder / 'cells.csv'}, {folder / 'trials.csv'}"
+        lines = [f"report   {folder / 'report.html'}", tables, *lines]
     talk.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
+def _ui_command(places: Places) -> str:
+    """What opens the pages on these very places, as it may be typed in this shell."""
+    from ccar.tracking.address import shown
+
+    words = ["ccar", "ui", "--store", places.store.address]
+    if places.tracking_uri != _places(places.store.address, os.environ.get("MLFLOW_TRACKING_URI")).tracking_uri:
+        words += ["--tracking-uri", shown(places.tracking_uri)]
+    return shlex.join(words)
+
+
 def _print_error(error: CcarError) -> None:
-    talk.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    talk.print(_visible(str(error)), style="red", markup=False, highlight=False, soft_wrap=True)
     if error.hint:
-        talk.print(f"  hint: {error.hint}", markup=False, highlight=False, soft_wrap=True)
+        talk.print(f"  hint: {_visible(error.hint)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _visible(text: str) -> str:
+    """A message may quote a file of somebody else: the terminal obeys nothing in it."""
+    return "\n".join(lines_of(text))

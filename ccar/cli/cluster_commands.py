@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ccar.cli.options import Json, talk
+from ccar.machine import num_cpus
 
 if TYPE_CHECKING:
     from ccar.cluster.local_cluster import LocalCluster
@@ -37,7 +38,7 @@ Folder = Annotated[
 def start(
     nodes: Annotated[int, typer.Option(help="How many nodes, the head included.")] = 3,
     cpus_per_node: Annotated[
-        int | None, typer.Option(help="CPUs of each; default: its share of this machine.", show_default=False)
+        int | None, typer.Option(help="CPUs of each; default: its share of this machine.", min=1, show_default=False)
     ] = None,
     host: Annotated[
         str,
@@ -51,7 +52,7 @@ def start(
     from ccar.cluster.local_cluster import start_cluster
 
     talk.print(f"starting {nodes} nodes, one after another ...", highlight=False)
-    share = cpus_per_node or max(1, len(os.sched_getaffinity(0)) // max(nodes, 1))
+    share = max(1, num_cpus() // max(nodes, 1)) if cpus_per_node is None else cpus_per_node
     cluster = start_cluster(_folder(folder), num_nodes=nodes, cpus_per_node=share, host=host)
     print(_how_to_use(cluster))
 
@@ -84,8 +85,10 @@ def stop(folder: Folder = None) -> None:
 
 def _folder(given: Path | None) -> Path:
     """Where the cluster is noted: what was given, or the user's folder for the state of programs."""
+    from ccar.store.address import whole_path
+
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return (given or state / "ccar" / "cluster").expanduser().absolute()
+    return whole_path(given or state / "ccar" / "cluster")
 
 
 def _no_cluster() -> None:

@@ -16,15 +16,14 @@ from ccar.cli.tables import rows_as_table
 from ccar.errors import UserError
 from ccar.evidence.cells import PRIMARY
 from ccar.evidence.comparison import CELL, compare_studies
-from ccar.evidence.frames import SETTING, rows_of
+from ccar.evidence.frames import FIELD, rows_of
 from ccar.reports.content import content_of
 from ccar.reports.formats.json_file import json_rows, render_json
+from ccar.reports.neutralise import one_line
 from ccar.reports.report_file import Report, read_report
 from ccar.reports.results import setting_label, summarise
 from ccar.reports.wording import MISSING, counted, interval, percent, points
 from ccar.study.plan import differing_parts
-
-_FIELD = [*SETTING, "family"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,10 @@ def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> Co
             hint="cells are compared where data set, imbalance factor and method are the same",
         )
     differing = [differing_parts(cells[0][cell], cells[1][cell]) for cell in shared]
-    choices = [pd.DataFrame([*report.choices], columns=[*_FIELD, "method", "omega"]) for report in (first, second)]
+    columns = [*FIELD, "method", "omega"]
+    choices = [
+        pd.DataFrame([choice.model_dump() for choice in report.choices], columns=columns) for report in (first, second)
+    ]
     return Comparison(
         names=names,
         cells=compare_studies(*(each.assign(**{PRIMARY: each[PRIMARY].astype("float64")}) for each in trials)),
@@ -83,30 +85,33 @@ def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> Co
             [_name(cell) for cell in cells[1] if cell not in cells[0]],
         ),
         settings=dict(Counter(str(part) for parts in differing for part in parts)),
-        choices=choices[0].merge(choices[1], on=_FIELD, suffixes=("_first", "_second")),
+        choices=choices[0].merge(choices[1], on=FIELD, suffixes=("_first", "_second")),
     )
 
 
 def comparison_text(found: Comparison) -> str:
-    """The comparison for people."""
-    first, second = found.names
+    """The comparison for people: names come from reports of others."""
+    first, second = map(one_line, found.names)
     cells = found.cells
     verdicts = Counter(cells["verdict"])
     lines = [f"A  {first}", f"B  {second}", "", f"{counted(len(cells), 'cell')} in both"]
     lines += [f"  {number:>4} {verdict}" for verdict, number in verdicts.items()]
     for side, only in zip("AB", found.only, strict=True):
         if only:
-            lines.append(f"only in {side}: {_few(only)}")
-    lines += [""] + [f"configuration, in {number} of {len(cells)}: {part}" for part, number in found.settings.items()]
+            lines.append(f"only in {side}: {one_line(_few(only))}")
+    lines += [""] + [
+        f"configuration, in {number} of {len(cells)}: {one_line(part)}" for part, number in found.settings.items()
+    ]
     if not found.settings:
         lines.append("configuration: the same in all of these cells, but for seeds and images")
     for choice in rows_of(found.choices):
-        setting = f"{setting_label(choice.imbalance_factor)} {choice.family}"
+        setting = one_line(f"{setting_label(choice.imbalance_factor)} {choice.family}")
+        methods = f"A {one_line(choice.method_first)}, B {one_line(choice.method_second)}"
         same = choice.method_first == choice.method_second
         lines.append(
             f"chosen omega, {setting}: {choice.omega_first:g} in both"
             if same
-            else f"chosen omega, {setting}: A {choice.method_first}, B {choice.method_second}"
+            else f"chosen omega, {setting}: {methods}"
         )
     rows = [
         {

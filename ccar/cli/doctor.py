@@ -14,7 +14,7 @@ from ccar.cluster.jobs import JobServer
 from ccar.cluster.node_facts import THIS_MACHINE, machine_facts, probe_folder
 from ccar.cluster.questions import ask
 from ccar.cluster.token import find_token, token_file
-from ccar.errors import CcarError
+from ccar.errors import CcarError, UserError
 from ccar.tracking.address import check_tracking, shown
 
 
@@ -84,9 +84,13 @@ def _tracking(uri: str, where: str) -> Check:
 
 
 def _token_file() -> Iterator[Check]:
-    """Whether the cluster's token, if this machine has one, is readable by its owner only."""
-    file = token_file()
-    if find_token() is None or file is None:
+    """Whether the cluster's token, if this machine has one, is one, and readable by its owner only."""
+    try:
+        file, token = token_file(), find_token()
+    except UserError as error:
+        yield Check(where=THIS_MACHINE, what="token", found=str(error), remedy=error.hint)
+        return
+    if token is None or file is None:
         return
     mode = stat.S_IMODE(file.stat().st_mode)
     remedy = f"chmod 600 {file}" if mode & 0o077 else None

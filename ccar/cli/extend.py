@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from ccar.cli.stop import wait_until_ended
 from ccar.cluster.jobs import JobServer
 from ccar.cluster.package import STUDY_FILE
 from ccar.cluster.questions import ask
-from ccar.cluster.submissions import Request, Submission, find, submit
+from ccar.cluster.submissions import Request, Submission, digest_of_text, find, submit
 from ccar.errors import CcarError, UserError
-from ccar.study.definition import Study, load_study
+from ccar.study.definition import study_of_text
 from ccar.study.extension import extended
 
 
@@ -27,7 +25,8 @@ def extend_submission(address: str, wanted: str, omegas: Sequence[float], seeds:
         seeds: how many to add, as `+2`.
 
     Raises:
-        UserError: nothing would be added, or it cannot be.
+        UserError: nothing would be added, or it cannot be; or the store knows the study by another file than the one
+            that was submitted, which would be lost.
         CcarError: what is under way does not end; or it has ended, and the study could not be submitted.
     """
     num_seeds = _number_of(seeds)
@@ -35,8 +34,13 @@ def extend_submission(address: str, wanted: str, omegas: Sequence[float], seeds:
         raise UserError("nothing to add", hint="for example --omega 0.9, or --seeds +2")
     server = JobServer.connect(address)
     submission = find(server, wanted)
-    before = _study(ask(server, submission.store, ["definition", submission.study]))
-    after = _study(extended(before, omegas=omegas, num_seeds=num_seeds))
+    before = study_of_text(ask(server, submission.store, ["definition", submission.study]), STUDY_FILE)
+    if digest_of_text(before.text) != submission.text_digest:
+        raise UserError(
+            f"{submission.id} has not begun yet, or the study was run with another file since",
+            hint=f"`ccar logs {submission.id}` says when it begins; then try again, or edit your file and submit it",
+        )
+    after = study_of_text(extended(before, omegas=omegas, num_seeds=num_seeds), STUDY_FILE)
     request = Request(study=after.name, text=after.text, store=submission.store, options=submission.options)
     if not submission.job.is_active:
         return submit(server, request)[0]
@@ -58,10 +62,3 @@ def _number_of(seeds: str | None) -> int:
     if not re.fullmatch(r"\+[1-9][0-9]{0,3}", seeds):
         raise UserError(f"cannot add the seeds {seeds!r}", hint="expected how many more, e.g. --seeds +2")
     return int(seeds)
-
-
-def _study(text: str) -> Study:
-    with tempfile.TemporaryDirectory(prefix="ccar-extend-") as folder:
-        path = Path(folder) / STUDY_FILE
-        path.write_text(text, encoding="utf-8")
-        return load_study(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ccar.errors import UserError
 from ccar.reports.results import summarise
 from ccar.reports.write import report_files
 from ccar.store.records import StudyRecord
+from ccar.study.definition import study_of_text
 
 
 def fetch_report(address: str, wanted: str, out: Path | None) -> Path:
@@ -51,11 +51,8 @@ def fetch_report(address: str, wanted: str, out: Path | None) -> Path:
 
 def packed_report(places: Places, record: StudyRecord) -> str:
     """The files of a study's report and its study file, as base64 of a zip; the other end of `fetch_report`."""
-    with tempfile.TemporaryDirectory(prefix="ccar-fetch-") as folder:
-        path = Path(folder) / STUDY_FILE
-        path.write_text(record.definition, encoding="utf-8")
-        view = StudyView.open(path, places, pack=False)
-        files = report_files(summarise(view.report_input(view.source().known)))
+    view = StudyView.of(study_of_text(record.definition, STUDY_FILE), places, pack=False)
+    files = report_files(summarise(view.report_input(view.source().known)))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(STUDY_FILE, record.definition)

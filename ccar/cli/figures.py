@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from ccar.evidence.benchmarks import (
 )
 from ccar.reports.figures.paper_figures import write_paper_figures
 from ccar.study.parts import plain
+from ccar.study.wording import did_you_mean
 
 DEFAULT_DATA = "cifar100_lt"
 DEFAULT_IMBALANCE_FACTOR = 100.0
@@ -65,8 +65,7 @@ def read_class_counts(path: Path) -> list[int]:
 def _benchmark(data: str, imbalance_factor: float | None) -> tuple[Sequence[int], str]:
     """Class counts, and the words for them."""
     if data not in BENCHMARKS:
-        close = difflib.get_close_matches(data, BENCHMARKS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(BENCHMARKS)}"
+        hint = did_you_mean(data, BENCHMARKS) or f"choose from {', '.join(BENCHMARKS)}"
         raise UserError(f"unknown data set {data!r}", hint=hint)
     if not needs_imbalance_factor(data):
         if imbalance_factor is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -47,3 +48,8 @@ TrialsAtOnce = Annotated[
 DEFAULT_STORE = "ccar-store"
 
 talk = Console(stderr=True)
+
+
+def store_here(given: str | None) -> str:
+    """The store that this machine sees: the one that was given, or that of CCAR_STORE, or ccar-store."""
+    return given if given is not None else os.environ.get("CCAR_STORE") or DEFAULT_STORE

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccar.cluster.worker import cache_folder
-from ccar.errors import UserError
+from ccar.errors import StoreUnreachable
 from ccar.store.trial_store import TrialStore
 from ccar.tracking.address import absolute, artifact_root, default_tracking_uri
 
@@ -25,12 +25,13 @@ class Places:
         """Resolve what the user gave; CCAR_CACHE says where decoded images are kept (default ~/.cache/ccar).
 
         Raises:
-            UserError: the store can be none.
+            StoreUnreachable: the store is a file, or takes what is not installed.
+            UserError: there can be no such store, or no such folder as CCAR_CACHE says.
         """
         trials = TrialStore(store)
         root = trials.root
         if is_there(root) and not is_folder(root):
-            raise UserError(f"the store {root} is not a folder", hint="choose another one: --store DIR")
+            raise StoreUnreachable(f"the store {root} is not a folder", hint="choose another one: --store DIR")
         return cls(
             store=trials,
             cache_dir=cache_folder(otherwise=Path.home() / ".cache" / "ccar"),
@@ -58,5 +59,5 @@ def is_folder(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """The same of anything."""
-    return os.path.exists(path)  # noqa: PTH110
+    """The same of a file or a folder."""
+    return os.path.exists(path)  # noqa: PTH110  (Path.exists raises)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ccar.cli.study_view import StudyView
 from ccar.data.listed_sets import PackState
 from ccar.errors import UserError
+from ccar.machine import gpu_ids, num_cpus
 from ccar.study.definition import Study
 from ccar.study.plan import Capacity, Plan, plan_of
 
@@ -43,11 +42,8 @@ def check_device_hours(study: Study, plan: Plan, most: float | None) -> None:
 
 
 def this_machine() -> Capacity:
-    """The CPUs that this process may use, and the NVIDIA GPUs that the kernel shows."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    named = [] if visible is None else [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) if visible is None else len(named)
-    return Capacity(cpus=len(os.sched_getaffinity(0)), gpus=gpus)
+    """The CPUs and the NVIDIA GPUs that this process may use."""
+    return Capacity(cpus=num_cpus(), gpus=len(gpu_ids()))
 
 
 def plan_json(plan: Plan, pack: PackState | None) -> dict[str, Any]:

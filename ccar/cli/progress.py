@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ccar.cli.plan import duration
 from ccar.cluster.events import RunSummary, TrialProgress
 from ccar.store.records import reason_of
 from ccar.study.expansion import PlannedTrial
@@ -24,7 +25,7 @@ PLAIN_LINE_SECONDS = 10.0
 
 
 class ProgressDisplay:
-    """A listener that shows trials done / running / failed, the time left, and the best so far.
+    """A listener that shows trials done / running / failed, the time left, and the best on validation so far.
 
     Used as a context manager around a run.
     """
@@ -36,7 +37,7 @@ class ProgressDisplay:
         self._done_before = already_done
         self._failed = 0
         self._running: set[str] = set()
-        self._best: dict[str, tuple[float, str]] = {}  # imbalance factor -> balanced accuracy, method
+        self._best: dict[str, tuple[float, str]] = {}  # where -> balanced accuracy on validation, method
         self._last_line = time.monotonic()
         self._first_end = 0.0  # when the first trial had ended, and Ray and its workers had started
         self._bar = Progress(
@@ -63,7 +64,7 @@ class ProgressDisplay:
         self._bar.stop()
 
     def started(self, trial: PlannedTrial) -> None:
-        """The trial is handed to a worker."""
+        """The trial has a process."""
         self._running.add(trial.key)
         self._show()
 
@@ -71,8 +72,9 @@ class ProgressDisplay:
         """The trial has moved on, or has ended."""
         if progress.accuracies is not None:
             factor = plain(trial.config.data.imbalance_factor)
+            where = "natural tail" if factor == "natural" else f"IF {factor}"
             candidate = (progress.accuracies["balanced_accuracy"], trial.cell.method)
-            self._best[factor] = max(self._best.get(factor, candidate), candidate)
+            self._best[where] = max(self._best.get(where, candidate), candidate)
         if progress.ended:
             self._running.discard(trial.key)
             if progress.status in ("finished", "stopped", "diverged"):
@@ -83,10 +85,11 @@ class ProgressDisplay:
                 self._console.print(_failure_line(trial, progress), style="red", markup=False, highlight=False)
         self._show(line=not progress.ended)  # the next trial starts at once: until then one too few would be running
 
-    def lost_worker(self, trial: PlannedTrial) -> None:
-        """The process that trained this trial is gone; the trial will be tried again."""
-        message = f"{trial.name}: its worker process died; the trial goes on from its last committed epoch"
-        self._console.print(message, style="yellow", markup=False, highlight=False)
+    def lost_worker(self, trial: PlannedTrial, cause: str) -> None:
+        """The process that trained this trial is gone, and why; the trial will be tried again."""
+        self._running.discard(trial.key)
+        message = f"{trial.name}: its worker process died ({cause}); the trial goes on from its last committed epoch"
+        self._console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def waits_for(self, what: str) -> None:
         """No trial can start before this is there."""
@@ -97,7 +100,8 @@ class ProgressDisplay:
 
     def _show(self, *, line: bool = True) -> None:
         state = f"{len(self._running)} running" + (f", {self._failed} failed" if self._failed else "")
-        best = "  ".join(f"best at IF {factor}: {value:.3f} {method}" for factor, (value, method) in self._best.items())
+        best = "; ".join(f"{where}: {100 * value:.1f} % {method}" for where, (value, method) in self._best.items())
+        best = f"best on validation, {best}" if best else ""
         self._bar.update(self._task, completed=self._done, state=state, best=best)
         if line and not self._console.is_terminal and time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = time.monotonic()
@@ -109,7 +113,7 @@ class ProgressDisplay:
         if since_first < max(len(self._running), 1):  # those that run side by side end side by side
             return ""
         seconds = (time.monotonic() - self._first_end) / since_first * (self._total - self._done)
-        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+        return f", about {duration(seconds / 3600)} left"
 
 
 def _failure_line(trial: PlannedTrial, progress: TrialProgress) -> str:

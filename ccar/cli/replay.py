@@ -15,8 +15,10 @@ from ccar.errors import CcarError, UserError
 from ccar.evidence.frames import EVALUATION_METRICS, shown_versions, validation_frame
 from ccar.evidence.test_results import test_frame, with_test_results
 from ccar.reports.formats.json_file import json_rows
+from ccar.reports.neutralise import one_line
 from ccar.reports.report_file import CellRow, Report, TrialRow, Value
 from ccar.store.key import key_parts
+from ccar.store.trial_log import FINAL
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import Study, study_of_text
 from ccar.study.expansion import (
@@ -80,12 +82,12 @@ def replay(report: Report, cell: CellRow, seed: int | None, cache_dir: Path, tal
         records = {trial.key: store.read(trial.key) for trial in own.values()}
         tests = {trial.key: store.read_test(trial.key) for trial in own.values()}
     rows = json_rows(with_test_results(validation_frame(own.values(), records), test_frame(tests)))
-    ran = {trial.key: trial for trial in report.costs.trials}
+    ran = {trial.key: trial.model_dump() for trial in report.costs.trials}
     return [
         _compared(
             reported[row["seed"]],
             row,
-            (*circumstances[row["seed"]], *_elsewhere(ran[reported[row["seed"]].key].model_dump(), facts)),
+            (*circumstances[row["seed"]], *_elsewhere(ran.get(reported[row["seed"]].key, {}), facts)),
         )
         for row in rows
     ]
@@ -108,20 +110,22 @@ def find_cell(report: Report, wanted: str) -> CellRow:
         hint = f"say which: {', '.join(cell.cell for cell in found)}"
         raise UserError(f"the report has {wanted!r} in {len(found)} cells", hint=hint)
     hint = did_you_mean(wanted, [*ids, *(cell.method for cell in report.cells)])
-    raise UserError(f"the report has no cell {wanted!r}", hint=hint or f"for example {ids[0]!r}")
+    raise UserError(
+        f"the report has no cell {wanted!r}", hint=hint or (f"for example {ids[0]!r}" if ids else "it has none")
+    )
 
 
 def replay_text(cell: str, replayed: Sequence[ReplayedTrial]) -> str:
-    """The comparison in a few lines per seed."""
+    """The comparison in a few lines per seed: names come from a report of others."""
     lines = []
     for trial in replayed:
-        head = f"{cell} seed {trial.seed}: {trial.compared} numbers compared"
+        head = f"{one_line(cell)} seed {trial.seed}: {trial.compared} numbers compared"
         if not trial.unequal:
             lines.append(f"{head}, all equal, bit for bit")
             continue
         lines.append(f"{head}, {len(trial.unequal)} differ (report -> here)")
-        lines += [f"  {_shown(difference)}" for difference in trial.unequal]
-        lines += [f"  not as it was: {difference}" for difference in trial.circumstances]
+        lines += [f"  {one_line(_shown(difference))}" for difference in trial.unequal]
+        lines += [f"  not as it was: {one_line(str(difference))}" for difference in trial.circumstances]
         if not trial.circumstances:
             lines.append("  processor, threads and versions are as they were: something else is not deterministic")
     return "\n".join(lines)
@@ -138,7 +142,7 @@ def _ended(report: Report, cell: CellRow, seed: int | None) -> dict[int, TrialRo
         seeds = ", ".join(str(trial.seed) for trial in own)
         raise UserError(f"{cell.cell} has no seed {seed}", hint=f"choose from {seeds}")
     chosen = [trial for trial in own if seed in (None, trial.seed)]
-    ended = {trial.seed: trial for trial in chosen if trial.status in ("finished", "diverged")}
+    ended = {trial.seed: trial for trial in chosen if trial.status in FINAL}
     if not ended:
         raise UserError(
             f"no number of {cell.cell} can be compared: {', '.join(f'seed {t.seed} {t.status}' for t in chosen)}",
@@ -218,7 +222,8 @@ def _elsewhere(ran: dict[str, Value], facts: dict[str, Any]) -> list[Difference]
 
 def _compared(reported: TrialRow, replayed: dict[str, Value], circumstances: tuple[Difference, ...]) -> ReplayedTrial:
     before = reported.model_dump()
-    old, new = ({name: row[name] for name in MEASURED} for row in (before, replayed))
+    names = [name for name in MEASURED if name in before]  # another version may have measured less
+    old, new = ({name: row[name] for name in names} for row in (before, replayed))
     return ReplayedTrial(
         seed=reported.seed,
         compared=sum(value is not None for value in old.values()),

@@ -27,7 +27,7 @@ from ccar.cluster.interruption import Interruption
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.seat import Seat
 from ccar.cluster.submissions import DRIVER_NAME
-from ccar.errors import CcarError, TrackingUnreachable
+from ccar.errors import CcarError, StoreError, TrackingUnreachable
 from ccar.study.definition import Study, load_study
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
@@ -50,7 +50,7 @@ class RunOutcome:
     view: StudyView
     summary: RunSummary
     results: Results | None  # None for a run that was interrupted: there is no time for a report
-    report_dir: Path
+    report_dir: Path | None  # None where it has no report: it was interrupted, or the store failed
 
 
 def run_study(
@@ -190,7 +190,7 @@ def _train(
         packing=view.packing(remaining.known, lambda text: talk.print(text, markup=False, highlight=False)),
         address=address,
     )
-    with ProgressDisplay(talk, remaining.num_trials, remaining.num_done) as display:
+    with ProgressDisplay(talk, remaining.num_trials + remaining.num_done, remaining.num_done) as display:
         listener = _RunListener(display, view, remaining, feeder, on_cluster=address is not None)
         run_on_ray(remaining, place, view.study.early_stopping, listener, allowance)
     assert listener.outcome is not None, "run_on_ray tells of its end"
@@ -198,19 +198,20 @@ def _train(
 
 
 def _reported(view: StudyView, summary: RunSummary, source: TrialSource) -> RunOutcome:
-    folder = view.places.report_dir(view.study.name)
     if summary.interrupted:
-        return RunOutcome(view, summary, None, folder)
+        return RunOutcome(view, summary, None, None)
     from ccar.reports.results import summarise  # half a second, and the first trial would wait for it
     from ccar.reports.write import write_report
 
     results = summarise(view.report_input(source.known))
+    folder = view.places.report_dir(view.study.name)
     try:
         view.remember(source.known)  # a searcher may have come up with more
         write_report(folder, results)
     except CcarError:
         if summary.store_error is None:  # else the store's own message, which comes next, says it all
             raise
+        return RunOutcome(view, summary, results, None)
     return RunOutcome(view, summary, results, folder)
 
 
@@ -256,8 +257,8 @@ class _RunListener:
         if self._metrics is not None:
             self._metrics.progressed(progress)
 
-    def lost_worker(self, trial: PlannedTrial) -> None:
-        self._display.lost_worker(trial)
+    def lost_worker(self, trial: PlannedTrial, cause: str) -> None:
+        self._display.lost_worker(trial, cause)
         if self._metrics is not None:
             self._metrics.lost_worker()
 
@@ -307,11 +308,14 @@ def _feeding(view: StudyView, talk: Console, interruption: Interruption) -> Iter
     try:
         yield feeder
     finally:
-        missing = feeder.finish(INTERRUPTED_FEEDER_SECONDS if interruption.is_over else FEEDER_SECONDS)
-        if missing:
+        try:
+            missing = feeder.finish(INTERRUPTED_FEEDER_SECONDS if interruption.is_over else FEEDER_SECONDS)
+            lacks = f"does not have {missing} trials yet" if missing else ""
+        except StoreError as error:  # the run has ended as it has
+            lacks = f"may not have all trials yet, {error}"
+        if lacks:
             talk.print(
-                f"MLflow at {shown(places.tracking_uri)} does not have {missing} trials yet; "
-                "nothing is lost, `ccar sync` delivers them",
+                f"MLflow at {shown(places.tracking_uri)} {lacks}; nothing is lost, `ccar sync` delivers them",
                 style="yellow",
                 markup=False,
                 highlight=False,

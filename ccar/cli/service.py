@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ccar.cli.options import DEFAULT_STORE, File, Json, MaxDeviceHours, Priority, TrialsAtOnce, talk
+from ccar.cli.options import File, Json, MaxDeviceHours, Priority, TrialsAtOnce, talk
 
 EXIT_NOT_ENDED = 1
 
@@ -51,13 +50,11 @@ def submit(
     priority: Priority = 0,
 ) -> None:
     """Have a cluster run a study; prints its id."""
-    from ccar.cli.places import Places
     from ccar.cli.submit import submit_study
     from ccar.cluster.allowance import Limits
 
-    here = Places.of(store or os.environ.get("CCAR_STORE") or DEFAULT_STORE, None)
     limits = Limits(max_device_hours=max_device_hours, trials_at_once=trials_at_once, priority=priority)
-    submission, said = submit_study(file, here, address, store, limits)
+    submission, said = submit_study(file, address, store, limits)
     print(submission.id)
     lines = [said, f"follow   ccar logs {submission.id} --follow", f"look     ccar status {submission.id}"]
     talk.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
@@ -134,7 +131,9 @@ def resume(wanted: Id, address: Address = LOCAL_ADDRESS) -> None:
 def extend(
     wanted: Id,
     address: Address = LOCAL_ADDRESS,
-    omega: Annotated[list[float] | None, typer.Option(help="Another pivot; more than once for more.")] = None,
+    omega: Annotated[
+        list[float] | None, typer.Option(help="Another pivot omega; give the option several times for several.")
+    ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="+N", help="How many more seeds.", show_default=False)] = None,
 ) -> None:
     """Add omegas or seeds to a submitted study; prints its new id."""

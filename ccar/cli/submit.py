@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-from ccar.cli.places import Places, is_folder
+from ccar.cli.options import store_here
+from ccar.cli.places import Places, is_there
 from ccar.cli.plan import check_device_hours, duration, plan_of_view
 from ccar.cli.study_view import StudyView
 from ccar.cluster.allowance import Limits
 from ccar.cluster.jobs import JobServer
 from ccar.cluster.submissions import Request, Submission, submit
-from ccar.errors import StoreError
-from ccar.store.trial_store import TrialStore
+from ccar.errors import StoreError, StudyFileError
 from ccar.study.definition import Study, load_study
-from ccar.study.expansion import cells_of, open_cells_of, plan_cells
+from ccar.study.expansion import cells_of, num_trials_of, plan_cells
 from ccar.study.plan import Capacity, Plan, plan_of
 
 
-def submit_study(file: Path, places: Places, address: str, store: str | None, limits: Limits) -> tuple[Submission, str]:
+def submit_study(file: Path, address: str, store: str | None, limits: Limits) -> tuple[Submission, str]:
     """Check and plan a study on this machine, then submit it.
 
     Args:
         file: the study file.
-        places: the store that this machine sees, for what is done and how long trials take.
         address: of the cluster's job server.
-        store: folder of trials on the cluster; None: the one that the cluster names.
+        store: folder of trials on the cluster; None: the one that the cluster names. As far as this machine sees it, or
+            else its own, it says what is done and how long trials take.
         limits: how much the study may take.
 
     Returns:
         The submission, which may be one that is under way with the same, and what comes of it in words.
 
     Raises:
-        StudyFileError: all that is wrong with the file, or with its images if this machine has them.
+        StudyFileError: all that is wrong with the file, or with its images and weights if this machine has them.
         UserError: it would take too long; the cluster cannot be reached or refuses; or another version of the
             study is under way.
     """
     study = load_study(file)
-    plan = plan_here(study, places)
+    if relative := study.relative_paths():
+        raise StudyFileError(relative)
+    plan = plan_here(study, store_here(store))
     check_device_hours(study, plan, limits.max_device_hours)
     request = Request(study=study.name, text=study.text, store=store, options=_options(limits))
     submission, is_new = submit(JobServer.connect(address), request)
@@ -54,28 +56,34 @@ def _under_way_text(submission: Submission, request: Request) -> str:
     return f"{text}, and its limits stay as they are ({limits}): `ccar stop {submission.id}` makes room for others"
 
 
-def plan_here(study: Study, places: Places) -> Plan:
-    """What running the study takes, as far as this machine can tell: it need not have the images or the store."""
+def plan_here(study: Study, store: str) -> Plan:
+    """What running the study takes, as far as this machine can tell: it need not have the images or the store.
+
+    Raises:
+        StudyFileError: what is wrong with images or weights that this machine has.
+        UserError: there can be no such store.
+    """
     try:
-        return _plan(study, places)
+        return _plan(study, Places.of(store, None))
     except StoreError:  # a bucket or a folder that the cluster sees, and this machine does not
         with tempfile.TemporaryDirectory() as nothing:
-            return _plan(study, replace(places, store=TrialStore(nothing)))
+            return _plan(study, Places.of(nothing, None))
 
 
 def _plan(study: Study, places: Places) -> Plan:
-    if study.data.root is None or is_folder(study.data.root):
+    needed = (study.data.root, study.data.lists, study.pretrained)
+    if all(path is None or is_there(path) for path in needed):
         return plan_of_view(StudyView.of(study, places, pack=False))
     unseen = {(factor, seed): "" for factor in study.data.imbalance_factors for seed in study.seeds}
-    trials = plan_cells(cells_of(study), study.seeds, unseen)
-    searched = len(open_cells_of(study)) * len(study.seeds) * (study.search.num_samples if study.search else 0)
+    # How long trials take does not depend on the weights, which may be missing too: then they have no digest.
+    trials = plan_cells(cells_of(study.model_copy(update={"pretrained": None})), study.seeds, unseen)
     return plan_of(
         trials,
         {},
         places.store.all_records(),
         resources=study.resources,
         capacity=Capacity(cpus=0),
-        num_trials=len(trials) + searched,
+        num_trials=num_trials_of(study),
     )
 
 

@@ -9,14 +9,17 @@ from contextlib import ExitStack, contextmanager
 
 from ccar.cli.options import talk
 from ccar.cli.places import Places
+from ccar.errors import UserError
 from ccar.tracking.address import is_server, without_credentials
 from ccar.tracking.ui import DEFAULT_PORT, PASSWORD, check_listening, serve
-from ccar.tracking.web_server import Server, free_port, running
+from ccar.tracking.web_server import NUM_PORTS, Server, free_port, running
 
 
 @contextmanager
 def serve_pages(places: Places, host: str, port: int | None) -> Iterator[Server]:
     """Run the dashboard, and MLflow's server unless there is one already; both end with the `with` block.
+
+    In a store that may only be read MLflow cannot start, which writes into its database: the dashboard comes alone.
 
     Args:
         places: the store and MLflow.
@@ -28,14 +31,23 @@ def serve_pages(places: Places, host: str, port: int | None) -> Iterator[Server]
         The dashboard, once both answer.
 
     Raises:
-        UserError: the port is taken, or others could look and the pages have no one name or no password.
+        UserError: the port is taken, or no port of this host can be; or others could look and the pages have no one
+            name or no password.
+        StoreError: there is no store yet, and its folder cannot be created.
         TrackingError: one of them did not come up.
     """
+    host = host.lower()  # as browsers say it, whatever was typed
     check_listening(host)
     own = free_port(host, port, DEFAULT_PORT)
-    has_server = is_server(places.tracking_uri)
-    theirs = 0 if has_server else free_port(host, None, own + 1)
-    mlflow = places.tracking_uri if has_server else f"http://{host}:{theirs}"
+    theirs: int | None = None  # the port of MLflow's pages, where they are ours to serve
+    mlflow, problem = places.tracking_uri, ""
+    has_server = is_server(mlflow)
+    if not has_server:
+        places.store.make_private()  # MLflow would make it open to everybody, and what it has lies in there
+        mlflow, problem = "", _why_no_mlflow(places)
+        if not problem:
+            theirs = free_port(host, None, (own + 1) % NUM_PORTS)
+            mlflow = f"http://{host}:{theirs}"
     command = [
         sys.executable,
         "-m",
@@ -54,8 +66,22 @@ def serve_pages(places: Places, host: str, port: int | None) -> Iterator[Server]
     with ExitStack() as both:
         address = f"http://{host}:{own}"
         dashboard = both.enter_context(running(command, environment, "the dashboard", address))
-        if not has_server:
+        if theirs is not None:
             both.enter_context(serve(places.tracking_uri, places.artifacts, host=host, port=theirs))
         dashboard.wait_until_it_answers("/")
-        talk.print(f"MLflow's pages: {without_credentials(mlflow)[0]}", soft_wrap=True)
+        if problem:
+            said = f"MLflow's pages are left out, since its database in the store cannot be written: {problem}"
+            talk.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        else:
+            talk.print(f"MLflow's pages: {without_credentials(mlflow)[0]}", soft_wrap=True)
         yield dashboard
+
+
+def _why_no_mlflow(places: Places) -> str:
+    """Why its database cannot be written; empty where it can."""
+    try:
+        if places.tracks_in_store:
+            places.store.check_writable()
+    except UserError as error:
+        return str(error)
+    return ""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from ccar.errors import UserError
+from ccar.reports.wording import listed
 from ccar.store.records import TrialRecord
 from ccar.study.expansion import PlannedTrial
-from ccar.study.plan import Why
+from ccar.study.plan import Why, states_to_run
+from ccar.study.wording import did_you_mean
 
 
 def find_trial(wanted: str, trials: Sequence[PlannedTrial]) -> PlannedTrial:
@@ -22,25 +23,30 @@ def find_trial(wanted: str, trials: Sequence[PlannedTrial]) -> PlannedTrial:
     by_cell = {trial.cell.id: trial for trial in reversed(trials)}
     if wanted in by_name or wanted in by_cell:
         return by_name.get(wanted) or by_cell[wanted]
-    by_key = [trial for trial in trials if len(wanted) >= 4 and trial.key.startswith(wanted)]
+    by_key = {trial.key: trial for trial in reversed(trials) if len(wanted) >= 4 and trial.key.startswith(wanted)}
     if len(by_key) == 1:
-        return by_key[0]
-    close = difflib.get_close_matches(wanted, [*by_cell, *by_name], n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"for example '{trials[0].name}'"
+        return next(iter(by_key.values()))
+    if by_key:
+        named = listed([repr(trial.name) for trial in by_key.values()])
+        message = f"{wanted!r} begins the keys of {len(by_key)} trials, expected one: {named}"
+        raise UserError(message, hint="give more of the key, or the name of the trial")
+    hint = did_you_mean(wanted, [*by_cell, *by_name]) or f"for example '{trials[0].name}'"
     raise UserError(f"the study has no trial {wanted!r}", hint=hint)
 
 
-def why_text(trial: PlannedTrial, own: TrialRecord, answer: Why) -> str:
+def why_text(trial: PlannedTrial, own: TrialRecord, answer: Why, *, stopped_is_done: bool) -> str:
     """The answer in a few lines.
 
     Args:
         trial: the trial that was asked about.
         own: what the store has of it.
         answer: the finished trial that is most like it.
+        stopped_is_done: see `ccar.study.plan.states_to_run`.
     """
     head = f"{trial.name} (key {trial.key[:12]})"
-    if own.status in ("finished", "diverged"):
-        return f"{head}\nwould not run again: it has {own.status}"
+    if own.status not in states_to_run(stopped_is_done=stopped_is_done):
+        end = "was stopped early" if own.status == "stopped" else f"has {own.status}"
+        return f"{head}\nwould not run again: it {end}"
     if own.status != "absent":
         return f"{head}\nwould go on after epoch {len(own.epochs)}: it is {own.status}"
     if answer.nearest is None:

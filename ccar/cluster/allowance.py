@@ -36,7 +36,7 @@ class Allowance:
         self._interruption = interruption
         self._devices = 0.0  # GPUs, or CPUs in a study without, of each trial
         self._seat = seat
-        self._running = 0
+        self._num_using = 0  # trials that use their devices
         self._has_paused = False
         self._device_seconds = 0.0
         self._counted_at = time.monotonic()
@@ -71,26 +71,27 @@ class Allowance:
         if self._seat is not None:
             self._seat.resize(slots)
 
-    def trials_at_once(self, running: int, left: int) -> float:
+    def trials_at_once(self, running: int, left: int, unplaced: int) -> float:
         """How many trials may be under way now."""
         self._count()
-        self._running = running
+        self._num_using = running - unplaced
         if self._seat is None:
             return self.most
-        return min(self.most, self._seat.may_run(running, left, self._device_seconds))
+        return min(self.most, self._seat.may_run(running, left, self._device_seconds, unplaced=unplaced))
 
     def outlasts_pause(self) -> bool:
         """After a run that ended before it was done: if by a pause, wait for its end; then, whether it is to go on."""
-        self._running = 0
+        self._num_using = 0
         if self._seat is None or not self._has_paused:
             return False
         self._seat.may_run(0, 0, self._device_seconds)
         while self._seat.is_to_pause and not self._interruption.is_over:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         self._has_paused = False
-        return not self.is_over
+        # Not `is_over`: where somebody has asked for another pause meanwhile, that one has an end too.
+        return not (self._interruption.is_over or self.is_spent)
 
     def _count(self) -> None:
         now = time.monotonic()
-        self._device_seconds += self._running * self._devices * (now - self._counted_at)
+        self._device_seconds += self._num_using * self._devices * (now - self._counted_at)
         self._counted_at = now

@@ -14,18 +14,19 @@ class RunControl(Protocol):
         """Trials at once that the user allows; infinite: as many as fit."""
 
     def begin(self, cluster: str, slots: int, devices: float) -> None:
-        """Ray is there: which cluster it is, how many of the study's trials all of it holds, and the GPUs of each
+        """Ray is there: the id of its cluster, how many of the study's trials all of it holds, and the GPUs of each
         (CPUs, in a study without). Told once more when it is known how many trials are to share a GPU."""
 
     def resized(self, slots: int) -> None:
         """The cluster has grown or shrunk: so many of the study's trials all of it holds now."""
 
-    def trials_at_once(self, running: int, left: int) -> float:
+    def trials_at_once(self, running: int, left: int, unplaced: int) -> float:
         """How many trials may be under way now; infinite when only the cluster's size limits them.
 
         Args:
             running: how many are under way.
-            left: how many have yet to start, as far as is known.
+            left: how many more could start now, as far as is known; not those that wait for results of others.
+            unplaced: of those under way, how many wait for room on a node, or for their process to start there.
         """
 
     @property
@@ -45,6 +46,6 @@ class Unlimited:
     def resized(self, slots: int) -> None:
         """Nor this."""
 
-    def trials_at_once(self, running: int, left: int) -> float:
+    def trials_at_once(self, running: int, left: int, unplaced: int) -> float:
         """All that fit."""
         return math.inf

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ccar.cluster.node_facts import NodeFacts
+from ccar.cluster.node_facts import NodeFacts, differences
 
 MIN_FREE_BYTES = 2**30  # a checkpoint of ResNet-50 has 200 MB; below 5 % Ray does not start tasks either
 MIN_SHARED_MEMORY_BYTES = 100 * 2**20  # Ray's object store does not start with less than 75 MB
@@ -78,17 +78,13 @@ def _version_text(machine: NodeFacts) -> str:
 
 def _versions(node: NodeFacts, driver: NodeFacts) -> Check:
     wanted, there = ({"python": facts.python, **facts.packages} for facts in (driver, node))
-    differs = [
-        f"{name} {there.get(name, 'missing')} instead of {wanted.get(name, 'none')}"
-        for name in {**wanted, **there}
-        if wanted.get(name) != there.get(name)
-    ]
+    differs = differences(wanted, there)
     if not differs:
         return Check(where=node.name, what="versions", found=_version_text(node))
     return Check(
         where=node.name,
         what="versions",
-        found=", ".join(differs),
+        found=differs,
         remedy="install the same Python and the same requirements.lock on every node",
     )
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
+from ccar.cluster.death import Death
 from ccar.cluster.events import accuracies_of
 from ccar.store.records import TrialRecord
 from ccar.study.definition import EarlyStopping
 from ccar.study.expansion import ImbalanceFactorValue
 from ccar.training.result import EpochResult
+
+_SECONDS_BETWEEN_ASKS = 0.1  # as long as Tune waits for an event where it has something to wait for
 
 
 class StoppingRules:
@@ -91,25 +96,42 @@ class StoppingRules:
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types for Tune
     """First come, first served; asks the stopping rules about the trials of a `Cell.may_stop`."""
 
-    def __init__(self, rules: StoppingRules | None, may_start: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        rules: StoppingRules | None,
+        may_start: Callable[[int], bool],
+        placed: Callable[[Collection[str]], None],
+        died: Callable[[str, Death], None],
+    ) -> None:
         """Prepare for one run.
 
         Args:
             rules: early stopping; None lets every trial run to its end.
             may_start: says whether one more trial may start, if so many of those under way have ended.
+            placed: is told, several times a second, the ids of those under way that have no process yet.
+            died: is told, by the id of its trial, that a process has died, before the searcher hears it.
         """
         super().__init__()
         self._rules = rules
         self._may_start = may_start
+        self._placed = placed
+        self._died = died
+        self._asks_once = False
         self._idle: Any = None  # Tune's store of warm processes without a trial; none before one has ended
 
-    def choose_trial_to_run(self, tune_controller: object) -> None:
+    def choose_trial_to_run(self, tune_controller: Any) -> None:  # noqa: ANN401
         """No choice: Tune starts all that are pending, in order.
 
         The choice of FIFOScheduler, the first that is pending, would take over the first warm process that falls free
         while its own is starting. That one would be given up, and trials that are shorter than a start would never get
         another process: not on a node that joins, and not in the place of one that died.
         """
+        if not self._asks_once:
+            loop = tune_controller._tune_controller
+            loop._update_trial_queue = _AsksOnce(loop._update_trial_queue)
+            self._asks_once = True
+        live = tune_controller.get_live_trials()
+        self._placed({trial.trial_id for trial in live if trial.status == Trial.PENDING})
         if self._idle is not None and self._idle.num_cached_objects:
             self._idle._may_keep_one = self._may_start(0)
 
@@ -125,12 +147,36 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types
         self._tell(trial, result, decided=True)  # the last epoch of a trial comes with its end
         _forget_numbers(trial)
 
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        noted = trial.error_file
+        self._died(trial.trial_id, Death.told(Path(noted).read_text(errors="replace") if noted else ""))
+
     def _tell(self, trial: Trial, result: Mapping[str, Any], *, decided: bool) -> bool:
         epoch = result.get("epoch", 0)  # 0: an end that no new epoch comes with
         if self._rules is None or not trial.config["may_stop"] or epoch == 0:
             return False
         key, factor = trial.config["key"], trial.config["imbalance_factor"]
         return self._rules.tell(key, factor, epoch, result["objective"], decided=decided)
+
+
+class _AsksOnce:
+    """Asks for a next trial, and lets Tune's loop go on where there is none.
+
+    With nothing under way Tune would ask for 600 s and do nothing else: a process that it has let go would keep its GPU
+    as long, whoever's turn it is.
+    """
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self._ask = ask
+
+    def __call__(self, *, blocking: bool) -> bool:
+        found = self._ask()
+        if blocking and not found:
+            time.sleep(_SECONDS_BETWEEN_ASKS)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles all parts of its loop for its own restore, which ccar does not use
 
 
 def objective(accuracies: Mapping[str, float] | None) -> float:

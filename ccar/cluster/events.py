@@ -96,13 +96,13 @@ class Listener(Protocol):
     """Is told what happens; must return quickly, since the scheduler waits meanwhile."""
 
     def started(self, trial: PlannedTrial) -> None:
-        """The trial is handed to a worker."""
+        """The trial has a process. Told before anything else of it, and again after that was lost."""
 
     def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         """The trial has moved on, or has ended."""
 
-    def lost_worker(self, trial: PlannedTrial) -> None:
-        """The process that trained this trial is gone; the trial will be tried again."""
+    def lost_worker(self, trial: PlannedTrial, cause: str) -> None:
+        """The process that trained this trial is gone, and why; the trial will be tried again."""
 
     def waits_for(self, what: str) -> None:
         """No trial can start before this is there."""

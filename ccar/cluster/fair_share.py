@@ -19,7 +19,8 @@ class Contender:
     id: str
     slots: int  # how many trials like its own the whole cluster holds; at least 1
     running: int  # trials under way
-    left: int  # trials that have yet to start
+    left: int  # trials that could start now, if there were room
+    unplaced: int = 0  # of those under way, how many have no process yet
     priority: int = 0  # higher goes first
     at_once: int | None = None  # most trials at once that it was given; None: as many as fit
     device_seconds: float = 0.0  # of devices that its driver has used so far
@@ -66,14 +67,28 @@ def may_run(contenders: Sequence[Contender], own_id: str) -> int:
     """How many trials a study may have under way at this moment.
 
     No trial is taken away from anybody: who has more than its share keeps it until its trials end, and the others
-    wait for that.
+    wait for that. While a larger trial waits for room on one node, no smaller one takes what falls free: together they
+    would leave room enough, and on no node.
     """
     own = next(one for one in contenders if one.id == own_id)
     if len(contenders) == 1:  # what follows comes to the same, trial by trial
         return max(own.running, min(own.wanted, own.slots))
+    if _before(own, contenders):
+        return own.running
     more = shares(contenders)[own_id] - own.running
     held = sum((one.running * one.size for one in contenders), Fraction(0))
     return own.running + max(0, min(more, int((1 - held) / own.size)))
+
+
+def _before(own: Contender, contenders: Sequence[Contender]) -> Sequence[Contender]:
+    """Those whose larger trials have yet to find room; nobody where no smaller one is in their way."""
+    return [
+        one
+        for one in contenders
+        if one.unplaced
+        and one.size > own.size
+        and any(other.size < one.size and other.running > other.unplaced for other in contenders)
+    ]
 
 
 def queue(contenders: Sequence[Contender]) -> Mapping[str, str]:
@@ -89,7 +104,10 @@ def _reason(one: Contender, contenders: Sequence[Contender], granted: Mapping[st
     """What a study that trains nothing waits for; None when it is about to start."""
     if granted[one.id] > 0:
         holders = [name_of(other.id) for other in contenders if other.running > granted[other.id]]
-        return f"a trial of {_and(holders)} has to end" if holders else None
+        if holders:
+            return f"a trial of {_and(holders)} has to end"
+        before = [name_of(other.id) for other in _before(one, contenders)]
+        return f"a larger trial of {_and(before)} has to start" if before else None
     ahead = [other for other in contenders if granted[other.id] > 0]
     higher = [f"{name_of(other.id)} (priority {other.priority})" for other in ahead if other.priority > one.priority]
     return f"behind {_and(higher or [name_of(other.id) for other in ahead])}"

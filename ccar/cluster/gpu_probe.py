@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ccar.cluster.packing import Load
 from ccar.cluster.turn import Turn
-from ccar.errors import UserError
+from ccar.errors import Diverged, UserError
+from ccar.study.definition import UNITS_OF_RAY, ray_units, share_of_gpu
+from ccar.study.plan import times
 
 if TYPE_CHECKING:
     from ccar.training.config import TrialConfig
@@ -56,7 +58,7 @@ class GpuProbe:
         kinds = {
             name.removeprefix("accelerator_type:") for node in nodes for name in node if "accelerator_type" in name
         }
-        most = min((int(node.get("CPU", 0) / node["GPU"] / self._cpus + 1e-9) for node in nodes), default=0)
+        most = min((times(node.get("CPU", 0) / node["GPU"], self._cpus) for node in nodes), default=0)
         return " and ".join(sorted(kinds)) or "unknown kind", most
 
     def load(self, count: int) -> Load | None:
@@ -70,11 +72,11 @@ class GpuProbe:
             return self._load(count)
 
     def _load(self, count: int) -> Load | None:
-        # All of them in one bundle: so they are on the same GPU.
-        group = placement_group([{"CPU": self._cpus * count, "GPU": 1}])
+        # All of them in one bundle: so they are on the same GPU. Its CPUs are the sum of what Ray makes of each.
+        group = placement_group([{"CPU": ray_units(self._cpus) * count / UNITS_OF_RAY, "GPU": 1}])
         try:
             self._wait_for(group, count)
-            actor: Any = ray.remote(num_cpus=self._cpus, num_gpus=1 / count)(_Prober)
+            actor: Any = ray.remote(num_cpus=self._cpus, num_gpus=share_of_gpu(count))(_Prober)
             there = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
             actors = [actor.options(scheduling_strategy=there).remote() for _ in range(count)]
             what = self._trial.model_dump_json(), str(self._cache_dir), max(1, int(self._cpus))
@@ -106,6 +108,7 @@ class GpuProbe:
                     "a number of `gpus` in the study file needs no measurement"
                 )
                 to_say = math.inf
+        self._turn.is_placed()
 
     def _answers(self, calls: list[Any]) -> list[Any]:
         """What the actors answer, all at once; images may have to be decoded first, which can take long."""
@@ -140,18 +143,29 @@ class _Prober:
         """
         import torch
 
-        images = took = 0.0
+        images, took = 0, 0.0
         deadline = time.monotonic() + seconds
         try:
             while time.monotonic() < deadline:
-                for epoch in self._training().epochs():
-                    images += (epoch.images_per_second or 0.0) * epoch.seconds
-                    took += epoch.seconds
+                for num_images, seconds_of_epoch in self._epochs():
+                    images += num_images
+                    took += seconds_of_epoch
                     if time.monotonic() >= deadline:
                         break
         except torch.OutOfMemoryError:
             return None
         return images / took, self._memory_share()
+
+    def _epochs(self) -> Iterator[tuple[int, float]]:
+        """Images and seconds of each epoch of one training."""
+        training = self._training()
+        began = time.monotonic()
+        try:
+            for epoch in training.epochs():
+                yield epoch.num_images, epoch.seconds
+                began = time.monotonic()
+        except Diverged:  # an epoch like any other, for the GPU; that the trial ends so, its own run will tell
+            yield len(self._split.train), time.monotonic() - began
 
     def _training(self) -> Training:
         from ccar.training.loop import Training

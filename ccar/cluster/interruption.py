@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import psutil
@@ -96,6 +96,9 @@ def interruption(on_first: Callable[[], None]) -> Iterator[Interruption]:
 
 def end_now() -> None:
     """End this process and everything below it, without a farewell."""
-    for process in psutil.Process().children(recursive=True):
-        process.kill()
-    os._exit(EXIT_CODE)
+    try:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # it has just ended by itself, as they all may by now
+                process.kill()
+    finally:
+        os._exit(EXIT_CODE)

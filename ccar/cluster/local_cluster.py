@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from ccar.cluster.local_nodes import (
 )
 from ccar.cluster.token import find_token, read_token, token_file, write_token
 from ccar.errors import ClusterError, UserError
+from ccar.machine import gpu_ids
 
 SECONDS_TO_START = 120.0  # for one node; 5 to 10 on an idle machine
 
@@ -99,6 +100,7 @@ def start_cluster(folder: Path, *, num_nodes: int, cpus_per_node: int, host: str
     if not 1 <= num_nodes <= 64 or cpus_per_node < 1:
         raise UserError("a cluster has 1 to 64 nodes, and at least one CPU on each")
     _check_host(host)
+    has_own_token = find_token() is None  # asked first: one that cannot be a token is told, and nothing has been made
     _make_private(folder)
     with node_ports(host) as ports:
         cluster = LocalCluster(
@@ -107,7 +109,7 @@ def start_cluster(folder: Path, *, num_nodes: int, cpus_per_node: int, host: str
             port=ports.free[0],
             dashboard_port=ports.free[1],
             ray_dir=make_ray_dir(),
-            token_path=folder / "token" if find_token() is None else token_file(),
+            token_path=folder / "token" if has_own_token else token_file(),
             nodes=(),
         )
         try:
@@ -121,15 +123,33 @@ def start_cluster(folder: Path, *, num_nodes: int, cpus_per_node: int, host: str
         try:
             if cluster.token_path == folder / "token":
                 write_token(cluster.token_path)
-            start = NodeStart(host=host, ray_dir=cluster.ray_dir, cpus=cpus_per_node, environment=cluster.environment)
-            cluster = _joined_by(start.head(ports), cluster)
-            for number in range(1, num_nodes):
+            head, *others = [
+                NodeStart(
+                    host=host,
+                    ray_dir=cluster.ray_dir,
+                    cpus=cpus_per_node,
+                    environment={**cluster.environment, **gpus},
+                )
+                for gpus in _gpus_by_node(num_nodes)
+            ]
+            cluster = _joined_by(head.head(ports), cluster)
+            for number, other in enumerate(others, start=1):
                 with node_ports(host) as more:
-                    cluster = _joined_by(start.worker(f"node-{number}", cluster.address, more), cluster)
+                    cluster = _joined_by(other.worker(f"node-{number}", cluster.address, more), cluster)
         except BaseException:  # Ctrl-C as well: half a cluster helps nobody
             stop_cluster(folder)
             raise
     return cluster
+
+
+def _gpus_by_node(num_nodes: int) -> Iterator[Mapping[str, str]]:
+    """For each node the variable by which it sees a part of this machine's GPUs that no other has; maybe no GPU at all.
+
+    Otherwise each would count, and offer, all of them.
+    """
+    gpus = gpu_ids()
+    for number in range(num_nodes):
+        yield {"CUDA_VISIBLE_DEVICES": ",".join(gpus[number::num_nodes])} if gpus else {}
 
 
 def _joined_by(node: NodeProcess, cluster: LocalCluster) -> LocalCluster:

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from ccar.errors import ClusterError
+from ccar.tracking.web_server import PORTS_OF_SERVERS
 
 LOOPBACK = "127.0.0.1"
 RAY_DIR_PREFIX = "ccar-ray-"
@@ -24,7 +25,6 @@ RAY_DIR_PREFIX = "ccar-ray-"
 PATIENCE_WITH_A_LOST_HEAD: Mapping[str, str] = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
 SECONDS_TO_STOP = 8.0  # on an idle machine a node takes 4 s after SIGTERM; then SIGKILL
 
-_PORTS = range(20_000, 32_768)  # below those that the system hands out, which could be taken meanwhile
 _PORTS_OF_A_NODE = 16
 _AGENT_PORTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export")
 _SAME_START_SECONDS = 1.0  # the process table counts in ticks since boot, and boot time is adjusted
@@ -86,7 +86,7 @@ def node_ports(host: str) -> Iterator[NodePorts]:
     Raises:
         ClusterError: there are none.
     """
-    starts = _PORTS[:-_PORTS_OF_A_NODE:_PORTS_OF_A_NODE]
+    starts = PORTS_OF_SERVERS[:-_PORTS_OF_A_NODE:_PORTS_OF_A_NODE]
     for start in random.sample(starts, len(starts)):
         free = range(start + 1, start + _PORTS_OF_A_NODE)
         with socket.socket() as guard, contextlib.suppress(OSError):

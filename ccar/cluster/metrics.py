@@ -6,6 +6,8 @@ panels.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -18,7 +20,7 @@ STATES: Final = ("waiting", "running", "finished", "diverged", "stopped", "faile
 # As reasons; a lost worker is one too.
 FAILURES: Final = ("diverged", "failed", "out_of_memory", "store_failed", "refused")
 OUTBOX_SECONDS = 15.0  # between two looks at the outbox, at least
-OUTBOX_SHARE = 0.01  # of the driver's time may go into them
+OUTBOX_SHARE = 0.01  # of the time may go into them
 
 _Metric = TypeVar("_Metric", Counter, Gauge)
 
@@ -31,9 +33,9 @@ class RunMetrics:
 
         Args:
             study: its name.
-            num_trials: of the study, as far as they are known.
-            num_done: how many of them the store had before.
-            outbox_depth: how many trials have something that MLflow does not have yet.
+            num_trials: that are still to be trained, as far as they are known.
+            num_done: how many the store had before.
+            outbox_depth: how many trials have something that MLflow does not have yet; asked in a thread of its own.
         """
         self._trials = _of(study, Gauge, "ccar_trials", "Trials by state.", "state")
         self._epochs = _of(study, Counter, "ccar_epochs", "Epochs trained.")
@@ -41,7 +43,7 @@ class RunMetrics:
         self._commits = _of(study, Counter, "ccar_store_commits", "Commits to the trial store.")
         self._failures = _of(study, Counter, "ccar_failures", "What went wrong, by reason.", "reason")
         self._outbox = _of(study, Gauge, "ccar_outbox_depth", "Trials that MLflow does not have all of.")
-        self._counts = {**dict.fromkeys(STATES, 0), "waiting": num_trials - num_done, "finished": num_done}
+        self._counts = {**dict.fromkeys(STATES, 0), "waiting": num_trials, "finished": num_done}
         self._outbox_depth = outbox_depth
         self._next_look = 0.0
         self._move("waiting", 0)
@@ -69,7 +71,9 @@ class RunMetrics:
         self._look_at_outbox()
 
     def lost_worker(self) -> None:
-        """A process died."""
+        """The process of one that was running died."""
+        self._move("running", -1)
+        self._move("waiting", +1)
         self._failures.inc(tags={"reason": "lost_worker"})
 
     def _move(self, state: str, by: int) -> None:
@@ -78,11 +82,16 @@ class RunMetrics:
             self._trials.set(count, tags={"state": each})
 
     def _look_at_outbox(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._next_look = math.inf  # one at a time
+            # In a large store, or a distant one, it takes seconds, in which Tune would hand out no trial.
+            threading.Thread(target=self._measure_outbox, name="ccar-outbox-depth", daemon=True).start()
+
+    def _measure_outbox(self) -> None:
         began = time.monotonic()
-        if began >= self._next_look:
-            self._outbox.set(self._outbox_depth())
-            ended = time.monotonic()
-            self._next_look = ended + max(OUTBOX_SECONDS, (ended - began) / OUTBOX_SHARE)
+        self._outbox.set(self._outbox_depth())
+        ended = time.monotonic()
+        self._next_look = ended + max(OUTBOX_SECONDS, (ended - began) / OUTBOX_SHARE)
 
 
 def _of(study: str, kind: type[_Metric], name: str, description: str, *labels: str) -> _Metric:

@@ -105,6 +105,15 @@ def software() -> Mapping[str, str]:
     return {"python": platform.python_version(), **_versions(), "code of ccar": code_digest()[:12]}
 
 
+def differences(wanted: Mapping[str, str], there: Mapping[str, str]) -> str:
+    """In words, what is not as wanted; empty when nothing."""
+    return ", ".join(
+        f"{name} {there.get(name, 'missing')} instead of {wanted.get(name, 'none')}"
+        for name in {**wanted, **there}
+        if wanted.get(name) != there.get(name)
+    )
+
+
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

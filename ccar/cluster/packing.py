@@ -75,12 +75,13 @@ class Packing:
         self._trial = trial
         self._notes = notes
         self._say = say
+        self._gpu = ""  # its kind, once a probe has looked
 
     @property
     def known(self) -> Resources:
-        """As far as it is known without measuring."""
-        note = self._note()
-        return self._asked if note is None else self._asked.with_trials_per_gpu(note.trials_per_gpu)
+        """As far as it is known without measuring; of several kinds of GPU, by the one that holds the fewest."""
+        measured = [note.trials_per_gpu for note in self._measured()]
+        return self._asked.with_trials_per_gpu(min(measured)) if measured else self._asked
 
     def measured(self, probe_of: Callable[[TrialConfig, float, Callable[[str], None]], Probe]) -> Resources:
         """The same, measured where it was not yet on this kind of GPU.
@@ -96,13 +97,13 @@ class Packing:
         if self._asked.gpus != "auto" or self._trial is None:
             return self._asked
         probe = probe_of(self._trial, self._asked.cpus, self._say)
-        gpu, most = probe.most()
+        self._gpu, most = probe.most()
         if most == 0:
             return self._asked
         note = self._note()
-        if note is None or note.gpu != gpu:
-            self._say(f"gpus: auto: measuring how many trials share a GPU ({gpu}), at most {most}")
-            note = GpuNote(gpu, trials_per_gpu(probe.load, most))
+        if note is None:
+            self._say(f"gpus: auto: measuring how many trials share a GPU ({self._gpu}), at most {most}")
+            note = GpuNote(self._gpu, trials_per_gpu(probe.load, most))
             self._notes.write(self._trial, self._asked.cpus, note)
         self._say(f"gpus: auto: {note.trials_per_gpu} on each GPU")
         return self._asked.with_trials_per_gpu(note.trials_per_gpu)
@@ -122,6 +123,10 @@ class Packing:
         return True
 
     def _note(self) -> GpuNote | None:
+        """What was measured on the kind of GPU that there is."""
+        return next((note for note in self._measured() if note.gpu == self._gpu), None)
+
+    def _measured(self) -> list[GpuNote]:
         if self._asked.gpus != "auto" or self._trial is None:
-            return None
+            return []
         return self._notes.read(self._trial, self._asked.cpus)

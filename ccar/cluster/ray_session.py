@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray._private import services
+from ray._private import services, worker
 
 from ccar.cluster.address import answers, unreachable
 from ccar.cluster.local_nodes import LOOPBACK, PATIENCE_WITH_A_LOST_HEAD
 from ccar.cluster.loopback import kept_on_loopback
 from ccar.cluster.scratch import scratch_folder
 from ccar.cluster.token import make_token
+from ccar.machine import num_cpus
 
 # The store keeps what must last, and ccar draws its own progress.
 SETTINGS = {
@@ -31,6 +32,10 @@ SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # our searcher says how many there may be; not processes one by one
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # After so long without a trial Tune says whose resources may be missing, and breaks off where there was none yet:
+    # a study may wait for hours until it is its turn.
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "inf",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S_AUTOSCALER": "inf",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
@@ -57,8 +62,7 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
     with whereabouts, scratch_folder() as ray_dir:
         try:
             if address is None:
-                cpus = len(os.sched_getaffinity(0))
-                ray.init("local", num_cpus=cpus, include_dashboard=False, _temp_dir=str(ray_dir / "ray"), **quiet)
+                ray.init("local", num_cpus=num_cpus(), include_dashboard=False, _temp_dir=str(ray_dir / "ray"), **quiet)
             else:
                 ray.init(address, **quiet)
         except Exception as error:  # of all kinds; a bare one where this machine is too slow for Ray to start in time
@@ -74,6 +78,11 @@ def ray_session(address: str | None) -> Iterator[Callable[[], None]]:
             if goodbye.ident is None:
                 goodbye.start()
             goodbye.join()
+
+
+def cluster_id() -> str:
+    """The id of the cluster to which this process is connected: the same by whatever address it got there."""
+    return str(worker.global_worker.node.cluster_id.hex())
 
 
 def address_of_this_machine() -> str:

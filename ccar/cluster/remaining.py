@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ccar.cluster.events import accuracies_of
 from ccar.store.records import TrialRecord
+from ccar.store.trial_log import FINAL
 from ccar.store.trial_store import TrialStore
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
@@ -31,11 +32,12 @@ class RemainingTrials:
         self._source = source
         self._store = store
         self._stops_early = stops_early
-        self._done = {"finished", "diverged"} | ({"stopped"} if stops_early else set())
+        self._done = FINAL | ({"stopped"} if stops_early else set())
         self._ahead: deque[PlannedTrial] = deque()
         records = (store.read(key) for key in dict.fromkeys(trial.key for trial in source.known))
         self._had = {record.key: _reached(record) for record in records if record.status in self._done}
         self.num_done = sum(trial.key in self._had for trial in source.known)
+        self._num_left_out = self.num_done  # of all trials, how many are not handed out
         self._look_ahead()
 
     @property
@@ -44,7 +46,7 @@ class RemainingTrials:
 
     @property
     def num_trials(self) -> int:
-        return self._source.num_trials
+        return self._source.num_trials - self._num_left_out
 
     @property
     def known(self) -> tuple[PlannedTrial, ...]:
@@ -73,6 +75,7 @@ class RemainingTrials:
                     self._ahead.append(trial)
                     break
                 self._had[trial.key] = _reached(record)
+                self._num_left_out += 1
             self._source.tell(trial, self._had[trial.key])
 
 

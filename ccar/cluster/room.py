@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,8 @@ SECONDS_TO_REPORT = 15.0  # an autoscaler says something for the first time some
 SECONDS_TO_BEGIN = 60.0  # it looks every 5 s, and what it then asks of a cloud or of Kubernetes shows a little later
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+# Of a head that does not answer in time. The next look may find it well; where it has gone, Ray ends this process.
+_HICCUPS = (ray.exceptions.RayError, OSError, RuntimeError)
 _NO_TYPE = re.compile("node_[0-9a-f]+")  # what Ray calls the type of a node that no autoscaler has started
 
 
@@ -80,17 +83,25 @@ class Room:
         self._look()
 
     def follow(self, num_waiting: Callable[[], int]) -> int:
-        """How many trials the living nodes hold at once. Looks once a second, however often it is called.
+        """How many trials the living nodes hold at once, as far as their head answers.
+
+        Looks once a second, however often it is called.
 
         Args:
             num_waiting: says how many trials would run now if there were room.
         """
         if not self._is_fixed and time.monotonic() >= self._next_look:
-            self._look()
-            self._autoscaler = self._autoscaler or autoscaler()
-            if self._autoscaler is not None and self._autoscaler.starts_nodes:
-                self._ask_for(num_waiting())
+            with suppress(*_HICCUPS):
+                self._look()
+                self._autoscaler = self._autoscaler or autoscaler()
+                if self._autoscaler is not None and self._autoscaler.starts_nodes:
+                    self._ask_for(num_waiting())
         return self.slots
+
+    @property
+    def what(self) -> str:
+        """What each trial takes, in words."""
+        return f"{self.resources.cpus:g} CPUs and {self.resources.gpu_share:g} GPUs"
 
     def fit(self, resources: Resources) -> None:
         """Each trial takes something else from now on."""
@@ -111,20 +122,19 @@ class Room:
         Raises:
             UserError: there is none, and nobody makes any: Tune would wait for it without a word.
         """
-        what = f"{self.resources.cpus:g} CPUs and {self.resources.gpu_share:g} GPUs"
         began = time.monotonic()
         while self.slots == 0 and not is_over():
             seen = _NONE if self._is_fixed else autoscaler()
             starts_nodes = seen is not None and seen.starts_nodes
             if starts_nodes:
                 if not self._asked:
-                    say(f"a node with {what}; the cluster's autoscaler is asked for it")
+                    say(f"a node with {self.what}; the cluster's autoscaler is asked for it")
                 self._ask_for(num_waiting())
             if seen is not None and seen.num_coming:
                 began = time.monotonic()
             if time.monotonic() - began >= _patience(seen):
                 raise UserError(
-                    f"no node has the {what} that each trial asks for"
+                    f"no node has the {self.what} that each trial asks for"
                     + (", and the cluster's autoscaler starts none" if starts_nodes else ""),
                     hint="lower `resources` in the study file, or give the --address of a larger cluster",
                 )
@@ -134,17 +144,17 @@ class Room:
         return self.slots > 0
 
     def _look(self) -> None:
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
         living = (node["Resources"] for node in ray.nodes() if node["Alive"])
         capacities = (Capacity(cpus=has.get("CPU", 0), gpus=has.get("GPU", 0)) for has in living)
         self.slots = sum(capacity.slots(self.resources) for capacity in capacities)
-        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
 
     def _ask_for(self, count: int) -> None:
         """Let the autoscaler see that so many trials wait, and no others.
 
         As soon as one of them has found room, all are taken back: it is for trials, of this study or of another one.
         """
-        if any(placement_group_table(group)["state"] == "CREATED" for group in self._asked):
+        if any(placement_group_table(group).get("state") == "CREATED" for group in self._asked):
             count = 0
         asked = {"CPU": self.resources.cpus, "GPU": self.resources.gpu_share}
         bundle = {name: amount for name, amount in asked.items() if amount}

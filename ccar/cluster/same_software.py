@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from ccar.cluster.node_facts import software
+from ccar.cluster.node_facts import differences, software
 from ccar.cluster.survey import answers, living_nodes, name_of, on_node
 from ccar.errors import ClusterError, WrongNode
 
@@ -52,12 +52,3 @@ def check_this_node(wanted: Mapping[str, str]) -> None:
     """
     if text := differences(wanted, software()):
         raise WrongNode(f"node {platform.node()} has {text}", hint=_HINT)
-
-
-def differences(wanted: Mapping[str, str], there: Mapping[str, str]) -> str:
-    """In words, what is not as wanted; empty when nothing."""
-    return ", ".join(
-        f"{name} {there.get(name, 'missing')} instead of {wanted.get(name, 'none')}"
-        for name in {**wanted, **there}
-        if wanted.get(name) != there.get(name)
-    )

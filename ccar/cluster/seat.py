@@ -20,6 +20,7 @@ from ccar.store.drivers import Drivers
 
 SECONDS_BETWEEN_NOTES = 1.0
 
+_NO_PROCESS = "none of its trials has a process yet"  # they wait for room, or for their processes to start
 _NEEDED = {field.name for field in fields(Contender)}
 
 
@@ -49,6 +50,7 @@ class Seat:
         self._others: Sequence[Contender] | None = None  # None: nothing is known of them yet
         self._paused = False
         self._waits_for = ""
+        self._noting = threading.Lock()  # else an older note could be written over a newer one
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_noting, name="ccar-seat", daemon=True)
 
@@ -71,7 +73,7 @@ class Seat:
         self._drivers.leave(self._own.id)
 
     def take(self, cluster: str, slots: int) -> None:
-        """Sit down at a cluster that holds `slots` trials like ours."""
+        """Sit down at the cluster of this id, which holds `slots` trials like ours."""
         self._cluster = cluster
         self.resize(slots)
 
@@ -80,14 +82,14 @@ class Seat:
         self._own = replace(self._own, slots=max(1, slots))
         self._note()
 
-    def may_run(self, running: int, left: int, device_seconds: float) -> int:
+    def may_run(self, running: int, left: int, device_seconds: float, *, unplaced: int = 0) -> int:
         """Tell what this study does; how many trials it may have under way.
 
         The others are as of a second ago, we as of now: else a trial of ours that has just ended would be followed by
         another one whoever waits for its place.
         """
         first = self._own.wanted == 0
-        self._own = replace(self._own, running=running, left=left, device_seconds=device_seconds)
+        self._own = replace(self._own, running=running, left=left, unplaced=unplaced, device_seconds=device_seconds)
         if first and self._own.wanted:
             self._note()  # now and not in a second: nobody could know that we want anything
         own = replace(self._own, paused=self._paused)
@@ -99,13 +101,17 @@ class Seat:
 
     def _note(self) -> None:
         """Write our note, read those of the others, and draw the conclusions."""
+        with self._noting:
+            self._note_now()
+
+    def _note_now(self) -> None:
         try:
             with suppress(StoreError):  # else as it was: what cannot be read just now is no leave to go on
                 self._paused = self._drivers.is_to_pause(self._own.id)
             own = replace(self._own, paused=self._paused)
             told = {"study": self._study, "cluster": self._cluster, "waits_for": self._waits_for}
-            self._drivers.note(own.id, {**asdict(own), **told})
-            sharing = contenders(self._drivers.alive(), self._cluster)
+            now = self._drivers.note(own.id, {**asdict(own), **told})
+            sharing = contenders(self._drivers.alive(now=now), self._cluster)
         except (StoreError, OSError):  # a full disk shows at the next commit of a trial, with a better message
             return
         if own.id not in {one.id for one in sharing}:
@@ -133,6 +139,8 @@ def standing_of_drivers(notes: Mapping[str, Mapping[str, Any]]) -> Mapping[str, 
         sharing = contenders(notes, cluster)
         waiting = queue(sharing)
         for one in sharing:
-            state = "paused" if one.paused else "waiting" if one.id in waiting else "running"
-            standing[one.id] = {"state": state, "why": waiting.get(one.id, ""), "running": one.running}
+            placed = one.running - one.unplaced
+            why = waiting.get(one.id, "" if one.paused or placed or not one.running else _NO_PROCESS)
+            state = "paused" if one.paused else "waiting" if why else "running"
+            standing[one.id] = {"state": state, "why": why, "running": placed}
     return standing

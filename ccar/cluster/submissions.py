@@ -32,8 +32,8 @@ class Submission:
     """A study that was submitted."""
 
     study: str
-    number: int  # of the submission of this study, from 1 on
     version: str  # digest of what was submitted: study file and training code
+    text_digest: str  # of the study file alone
     store: str | None  # folder of trials on the cluster; None: the one that the cluster names
     options: tuple[str, ...]  # of `ccar run`
     job: Job
@@ -61,7 +61,12 @@ class Request:
     @property
     def version(self) -> str:
         """Equal for requests that would train the same."""
-        return hashlib.sha256(f"{self.text}\0{code_digest()}".encode()).hexdigest()
+        return digest_of_text(f"{self.text}\0{code_digest()}")
+
+
+def digest_of_text(text: str) -> str:
+    """By which a submission is told from one of another study file."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
@@ -76,11 +81,11 @@ def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
     store = spelt(request.store)
     with packaged(request.text) as folder:
         while True:
-            before = [known for known in submissions(server) if known.study == request.study]
-            for known in before:
-                if known.job.is_active and known.store == store:
+            jobs = server.jobs()
+            for known in filter(None, map(_submission, jobs)):
+                if known.study == request.study and known.job.is_active and known.store == store:
                     return _same_version(known, request), False
-            job_id = f"{request.study}_{1 + max((known.number for known in before), default=0)}"
+            job_id = f"{request.study}_{_next_number(request.study, jobs)}"
             # Another cluster may have a job of this name, on the same store.
             driver = f"{job_id}{APART}{secrets.token_hex(4)}"
             created = server.submit(
@@ -92,6 +97,7 @@ def submit(server: JobServer, request: Request) -> tuple[Submission, bool]:
                     "ccar_driver": driver,
                     "ccar_study": request.study,
                     "ccar_version": request.version,
+                    "ccar_text": digest_of_text(request.text),
                     "ccar_options": json.dumps(list(request.options)),
                     **({"ccar_store": store} if store else {}),
                 },
@@ -113,16 +119,16 @@ def spelt(store: str | None) -> str | None:
     """The address of a cluster's store in the one spelling by which submissions are compared.
 
     Raises:
-        UserError: it is relative to a folder, which on the cluster would be that of the job.
+        UserError: it is empty, or relative to a folder, which on the cluster would be that of the job.
     """
-    if not store:
+    if store is None:
         return None
     if store.startswith("s3://"):
         return store.rstrip("/")
     if store.startswith("/"):
         return posixpath.normpath(store)
     raise UserError(
-        f"a cluster's store is named by its whole path: found {store}",
+        f"a cluster's store is named by its whole path: found {store or 'an empty text'}",
         hint="--store /FOLDER, on a path that all of its nodes share, or --store s3://BUCKET/PREFIX",
     )
 
@@ -161,14 +167,20 @@ def _entrypoint(options: Sequence[str]) -> str:
     return f'{shlex.join(command)} --store "${{CCAR_STORE:?{_STORE_MISSING}}}"'
 
 
+def _next_number(study: str, jobs: Sequence[Job]) -> int:
+    """The first number after all that are taken, by jobs of others too."""
+    ids = filter(None, (_ID.fullmatch(job.id) for job in jobs))
+    return 1 + max((int(found["number"]) for found in ids if found["study"] == study), default=0)
+
+
 def _submission(job: Job) -> Submission | None:
     match = _ID.fullmatch(job.id)
     if match is None or "ccar_version" not in job.metadata:
         return None
     return Submission(
         study=match["study"],
-        number=int(match["number"]),
         version=job.metadata["ccar_version"],
+        text_digest=job.metadata.get("ccar_text", ""),
         store=job.metadata.get("ccar_store"),
         options=tuple(json.loads(job.metadata.get("ccar_options", "[]"))),
         job=job,

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ccar.errors import UserError
+from ccar.store.address import whole_path
 
 TOKEN_HINT = (
     "ask whoever runs the cluster for its token, and put it into ~/.ray/auth_token (mode 600), "
@@ -16,18 +17,22 @@ TOKEN_HINT = (
 
 
 def token_file() -> Path | None:
-    """The file in which Ray would find a token, whether or not there is one; None when it is in RAY_AUTH_TOKEN."""
+    """The file in which Ray would find a token, whether or not there is one; None when it is in RAY_AUTH_TOKEN.
+
+    Raises:
+        UserError: RAY_AUTH_TOKEN_PATH names a user that this machine does not have.
+    """
     if os.environ.get("RAY_AUTH_TOKEN"):
         return None
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named).expanduser().absolute() if named else Path.home() / ".ray" / "auth_token"
+    return whole_path(named) if named else Path.home() / ".ray" / "auth_token"
 
 
 def find_token() -> str | None:
     """The token that Ray would use, by Ray's own order: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
 
     Raises:
-        UserError: what is in there cannot be one.
+        UserError: what is in there cannot be one, or RAY_AUTH_TOKEN_PATH names a user that this machine does not have.
     """
     file = token_file()
     if file is None:

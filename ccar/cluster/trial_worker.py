@@ -67,7 +67,8 @@ class TrialWorker:
             cache_dir: for decoded images.
             device: to train on.
             threads: CPU threads of this process.
-            hang_seconds: end this process when a trial hangs for so long; None: it is not this worker's alone.
+            hang_seconds: end this process when a trial gets through no batch for so long; None: it is not this
+                worker's alone.
         """
         self._store = store
         self._cache_dir = cache_dir
@@ -97,6 +98,7 @@ class TrialWorker:
     def _run(self, config: TrialConfig, key: str, *, every_epoch: bool) -> Generator[TrialProgress, None, None]:
         record = self._store.read(key)
         if record.status in ("finished", "diverged") or (record.status == "stopped" and every_epoch):
+            self._store.sweep(key)  # whoever ended it may have died then, and this process was given it again
             yield from _replay(key, record.epochs if every_epoch else record.epochs[-1:], record.status)
             return
         if self._hang_seconds is None:
@@ -106,7 +108,7 @@ class TrialWorker:
             for progress in self._attempt(config, key, every_epoch=every_epoch, watchdog=watchdog):
                 watchdog.rest()
                 yield progress
-                watchdog.expect_epoch()
+                watchdog.sign_of_life()
 
     def _attempt(
         self, config: TrialConfig, key: str, *, every_epoch: bool, watchdog: Watchdog | None
@@ -122,11 +124,12 @@ class TrialWorker:
                     raise CcarError(hung)
                 watchdog.begin()
             weights = self._stage_one_weights(config, data_fingerprint(source.fingerprint, split))
-            training = Training(config, source, split, device=self._device, stage_one=weights)
+            lives = _nothing if watchdog is None else watchdog.sign_of_life
+            training = Training(config, source, split, device=self._device, stage_one=weights, on_batch=lives)
             checkpoint = claim.checkpoint()
             if checkpoint is not None:
                 training.load_state_dict(from_bytes(checkpoint, self._device))
-            yield from self._train(training, claim, key, every_epoch=every_epoch, watchdog=watchdog)
+            yield from self._train(training, claim, key, every_epoch=every_epoch)
         except GeneratorExit:  # the caller has stopped the trial early, or this process is to end
             if claim is not None:
                 _let_go(claim)
@@ -167,9 +170,7 @@ class TrialWorker:
             )
         return source, split, parts
 
-    def _train(
-        self, training: Training, claim: Claim, key: str, *, every_epoch: bool, watchdog: Watchdog | None
-    ) -> Iterator[TrialProgress]:
+    def _train(self, training: Training, claim: Claim, key: str, *, every_epoch: bool) -> Iterator[TrialProgress]:
         earlier = claim.epochs  # where the last state was damaged, some of these are trained once more, to get there
         seconds = sum(epoch.seconds for epoch in earlier)
         if every_epoch:
@@ -183,8 +184,6 @@ class TrialWorker:
         commit_cost = EXPECTED_COMMIT_SECONDS
         try:
             for epoch in training.epochs():
-                if watchdog is not None:
-                    watchdog.expect_epoch(epoch.seconds)
                 if epoch.epoch <= len(earlier):
                     continue
                 seconds += epoch.seconds
@@ -271,18 +270,22 @@ class _News:
     """What has been done since the last progress."""
 
     epochs: int = 0
-    images: float = 0.0
+    images: int = 0
     commits: int = 0
 
     def add(self, epoch: EpochResult) -> None:
         self.epochs += 1
-        self.images += epoch.seconds * (epoch.images_per_second or 0.0)
+        self.images += epoch.num_images
 
     def told(self) -> dict[str, Any]:
         """As the fields of a `TrialProgress`; begins anew."""
-        told = {"new_epochs": self.epochs, "new_images": round(self.images), "new_commits": self.commits}
-        self.epochs, self.images, self.commits = 0, 0.0, 0
+        told = {"new_epochs": self.epochs, "new_images": self.images, "new_commits": self.commits}
+        self.epochs = self.images = self.commits = 0
         return told
+
+
+def _nothing() -> None:
+    """Nobody watches."""
 
 
 def _let_go(claim: Claim) -> None:

@@ -26,16 +26,20 @@ class Turn:
         self._control = control
 
     def __enter__(self) -> Turn:
-        while self._control.trials_at_once(0, 1) < 1:
+        while self._control.trials_at_once(0, 1, 0) < 1:
             self.go_on()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        self._control.trials_at_once(1, 0)
+        self._control.trials_at_once(1, 0, 1)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._control.trials_at_once(0, 1)
+        self._control.trials_at_once(0, 1, 0)
+
+    def is_placed(self) -> None:
+        """There is room on a node for what takes the turn; from now on it uses devices."""
+        self._control.trials_at_once(1, 0, 0)
 
     def go_on(self) -> None:
         """To be called once a second or so.

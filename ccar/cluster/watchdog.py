@@ -1,8 +1,12 @@
-"""Ends a process whose trial hangs: in a deadlock, a file system that does not answer, a kernel that never returns."""
+"""Ends a process whose trial hangs: in a deadlock, a file system that does not answer, a kernel that never returns.
+
+The file in which it then notes where the process stood is told of a crash, too.
+"""
 
 from __future__ import annotations
 
 import faulthandler
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +16,13 @@ from ccar.store.files import make_folder, store_errors
 
 HANG_SECONDS = 900.0  # reading a large data set from a cold disk, or compiling kernels, takes minutes
 
-_LONGEST_EPOCHS = 10.0
+_SECONDS_BETWEEN_ARMINGS = 1.0  # each starts a thread; a step may take a millisecond
+
+_CRASHED = "Fatal Python error: "  # so Python's `faulthandler` begins, and then names the signal
 
 
 class Watchdog:
-    """Used as a context manager around a trial: when no epoch ends in time, notes all stacks and ends the process.
+    """A context manager around a trial: after too long without a sign of life, notes all stacks and ends the process.
 
     It is Python's own `faulthandler`, which needs neither the interpreter nor its lock for that.
     """
@@ -26,11 +32,13 @@ class Watchdog:
 
         Args:
             file: for the stacks; there and empty while something is watched and does not hang.
-            seconds: how long the first epoch may take, and any other one unless it is slow by nature.
+            seconds: how long there may be no sign of life; up to a second less.
         """
         self._path = file
         self._seconds = seconds
         self._file: TextIO | None = None
+        self._next_arming = 0.0
+        self._was_enabled = False
 
     def __enter__(self) -> Watchdog:
         return self
@@ -40,7 +48,12 @@ class Watchdog:
     ) -> None:
         if self._file is not None:
             self.rest()
+            faulthandler.disable()
+            if self._was_enabled:  # by Ray, for stderr
+                with suppress(OSError, RuntimeError):
+                    faulthandler.enable(all_threads=False)
             self._file.close()
+            self._file = None
             with suppress(OSError):  # an empty one says nothing
                 self._path.unlink()
 
@@ -53,26 +66,31 @@ class Watchdog:
         make_folder(self._path.parent)
         with store_errors("write", self._path):
             self._file = self._path.open("w", encoding="utf-8")
-        self.expect_epoch()
+        self._was_enabled = faulthandler.is_enabled()
+        faulthandler.enable(self._file, all_threads=False)
+        self.sign_of_life()
 
-    def expect_epoch(self, last_seconds: float = 0.0) -> None:
-        """An epoch is to end; the last one took `last_seconds`. Nothing happens before `begin`."""
-        self._seconds = max(self._seconds, _LONGEST_EPOCHS * last_seconds)
-        if self._file is not None:
+    def sign_of_life(self) -> None:
+        """The trial goes on. May be told after every step: most times it only looks at the clock.
+
+        Nothing happens before `begin`.
+        """
+        now = time.monotonic()
+        if now >= self._next_arming and self._file is not None:
+            self._next_arming = now + _SECONDS_BETWEEN_ARMINGS
             faulthandler.dump_traceback_later(self._seconds, file=self._file, exit=True)
 
     def rest(self) -> None:
-        """Nothing is expected for a while: it is the driver's turn."""
+        """Nothing is expected until the next sign of life: it is the driver's turn."""
         faulthandler.cancel_dump_traceback_later()
+        self._next_arming = 0.0
 
 
-def take_stacks(file: Path) -> str | None:
-    """What a process that was ended so has left: where it stood, in a line; None when there is nothing.
-
-    The file is set aside, so that the trial can be tried again.
+def last_words(file: Path) -> str | None:
+    """Where a process stood that crashed or was ended, in a line; None when it has left nothing.
 
     Raises:
-        StoreError: it cannot be read or set aside.
+        StoreError: it cannot be read.
     """
     try:
         with store_errors("read", file, unless=FileNotFoundError):
@@ -81,9 +99,27 @@ def take_stacks(file: Path) -> str | None:
         return None
     if not text.strip():  # that process was killed, or still works
         return None
-    kept = file.with_name("hang.txt")
+    crashed = text.startswith(_CRASHED)
+    # Of a crash only the thread is told in which it was; of a hang all, and the oldest comes last.
+    frames = text.rpartition("Thread ")[2].splitlines() if not crashed else text.splitlines()
+    where = next((line.strip() for line in frames if line.startswith("  File ")), "an unknown place")
+    what = text.removeprefix(_CRASHED).partition("\n")[0] if crashed else "it hung and was ended"
+    return f"{what}, at {where}"
+
+
+def take_stacks(file: Path) -> str | None:
+    """What a process that was ended has left: where it stood, in a line; None when there is nothing of a hang.
+
+    The file is set aside, so that the trial can be tried again.
+
+    Raises:
+        StoreError: it cannot be read or set aside.
+    """
+    words = last_words(file)
+    if words is None:
+        return None
+    hung = words.startswith("it hung")
+    kept = file.with_name("hang.txt" if hung else "crash.txt")
     with store_errors("write", kept):
         file.replace(kept)
-    main_thread = text.rpartition("Thread ")[2].splitlines()[1:]  # the oldest thread comes last
-    where = main_thread[0].strip() if main_thread else "an unknown place"
-    return f"it hung and was ended, at {where}; all stacks are in {kept}"
+    return f"{words}; all stacks are in {kept}" if hung else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ccar.cluster.events import TrialProgress
+from ccar.store.address import whole_path
 from ccar.training.config import TrialConfig
 
 
@@ -27,13 +28,17 @@ class Workplace:
     cache_dir: Path  # of this machine
     cpus: float  # its share of the node's
     has_gpu: bool  # whether a GPU, or a part of one, is given to it
-    hang_seconds: float  # after so long without an epoch it ends its process
+    hang_seconds: float  # after so long without a batch it ends its process
 
 
 def cache_folder(otherwise: Path) -> Path:
-    """Where this machine keeps decoded images: as CCAR_CACHE says here, or `otherwise`."""
+    """Where this machine keeps decoded images: as CCAR_CACHE says here, or `otherwise`.
+
+    Raises:
+        UserError: CCAR_CACHE names a user that this machine does not have.
+    """
     named = os.environ.get("CCAR_CACHE")
-    return Path(named).expanduser().absolute() if named else otherwise
+    return whole_path(named) if named else otherwise
 
 
 NewWorker = Callable[[Workplace], Worker]

@@ -7,6 +7,7 @@ whole batch. All numbers are drawn on the CPU, so a seed gives the same images o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,8 @@ from torch import Tensor
 from ccar.data.blur import blur
 from ccar.data.colors import color_jitter, grayscale, simclr_jitter
 from ccar.data.config import Augmentation
-from ccar.data.resized_crop import random_resized_crop, simclr_crop
+from ccar.data.groups import to_device
+from ccar.data.resized_crop import SMALLEST_AREA, random_resized_crop
 
 
 def augment(images: Tensor, names: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
@@ -57,15 +59,15 @@ def crop(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     num_images, _, height, width = images.shape
     pad = min(4, min(height, width) // 8)
-    top, left = torch.randint(0, 2 * pad + 1, (2, num_images), generator=generator).to(images.device)
+    top, left = to_device(torch.randint(0, 2 * pad + 1, (2, num_images), generator=generator), images.device)
     windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
     return windows[torch.arange(num_images, device=images.device), :, top, left]
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror left and right with probability 1/2."""
-    mirrored = torch.randint(0, 2, (len(images), 1, 1, 1), generator=generator).bool().to(images.device)
-    return torch.where(mirrored, images.flip(-1), images)
+    mirrored = torch.randint(0, 2, (len(images), 1, 1, 1), generator=generator).bool()
+    return torch.where(to_device(mirrored, images.device), images.flip(-1), images)
 
 
 def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -77,8 +79,8 @@ def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     num_images, _, height, width = images.shape
     reach = min(8, min(height, width) // 4)
-    rows = _hole(height, reach, num_images, generator).to(images.device)
-    columns = _hole(width, reach, num_images, generator).to(images.device)
+    rows = to_device(_hole(height, reach, num_images, generator), images.device)
+    columns = to_device(_hole(width, reach, num_images, generator), images.device)
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
 
@@ -103,10 +105,9 @@ _AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, torch.Generator], Tensor]] 
     "flip": flip,
     "autoaugment": autoaugment,
     "cutout": cutout,
-    "random_resized_crop": random_resized_crop,
     "color_jitter": color_jitter,
-    "simclr_crop": simclr_crop,
     "simclr_jitter": simclr_jitter,
     "grayscale": grayscale,
     "blur": blur,
+    **{name: partial(random_resized_crop, smallest_area=area) for name, area in SMALLEST_AREA.items()},
 }

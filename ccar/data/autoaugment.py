@@ -17,8 +17,11 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as F
 
+from ccar.data.groups import changed_by_group
+
 _TOP_LEVEL = 9
 _GREY = 128  # comes in from outside when an image is moved
+_NOTHING = -1  # group of the images that an operation is not applied to
 
 
 class _Operation(NamedTuple):
@@ -41,19 +44,18 @@ def apply_cifar10_policy(images: Tensor, generator: torch.Generator) -> Tensor:
     is_applied = torch.rand((len(images), 2), generator=generator) < _PROBABILITY[policy]
     is_positive = torch.randint(0, 2, (len(images), 2), generator=generator)
     step = _STEP[policy]
-    group = 2 * step + is_positive * _HAS_SIGN[step]
-    images = images.clone()
-    for turn in (0, 1):
-        chosen = is_applied[:, turn].nonzero()[:, 0]
-        for value in sorted(set(group[chosen, turn].tolist())):
-            members = chosen[group[chosen, turn] == value].to(images.device)
-            name, level = _STEPS[value // 2]
-            operation = _OPERATIONS[name]
-            magnitude = operation.top * level / _TOP_LEVEL
-            if operation.has_sign and value % 2 == 0:
-                magnitude = -magnitude
-            images[members] = operation.apply(images[members], magnitude)
-    return images
+    groups = torch.where(is_applied, 2 * step + is_positive * _HAS_SIGN[step], _NOTHING)
+    return changed_by_group(images, groups, _applied)
+
+
+def _applied(group: int, images: Tensor, _: Tensor) -> Tensor:
+    """What the images become that drew this step, and this sign."""
+    if group == _NOTHING:
+        return images
+    name, level = _STEPS[group // 2]
+    operation = _OPERATIONS[name]
+    magnitude = operation.top * level / _TOP_LEVEL
+    return operation.apply(images, -magnitude if operation.has_sign and group % 2 == 0 else magnitude)
 
 
 def _shear_x(images: Tensor, slope: float) -> Tensor:

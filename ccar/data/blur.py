@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccar.data.groups import changed_by_group, to_device
+
 _PROBABILITY = 0.5
 _SIGMA = (0.1, 2.0)  # pixels, uniform in between, whatever the size of the image
 _REACH = 6  # pixels: three times the largest sigma
@@ -18,15 +20,17 @@ def blur(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     is_blurred = torch.rand(len(images), generator=generator) < _PROBABILITY
     sigma = _SIGMA[0] + (_SIGMA[1] - _SIGMA[0]) * torch.rand(len(images), generator=generator)
-    chosen = is_blurred.nonzero()[:, 0]
-    weights = torch.exp(-((torch.arange(-_REACH, _REACH + 1) / sigma[chosen, None]) ** 2) / 2)
-    weights = (weights / weights.sum(1, keepdim=True)).to(images.device)
-    chosen = chosen.to(images.device)
-    down = _weighted_window(images[chosen].float(), weights)
-    across = _weighted_window(down.transpose(2, 3), weights).transpose(2, 3)
-    blurred = images.clone()
-    blurred[chosen] = across.round_().to(torch.uint8)
-    return blurred
+    weights = torch.exp(-((torch.arange(-_REACH, _REACH + 1) / sigma[is_blurred, None]) ** 2) / 2)
+    weights = to_device(weights / weights.sum(1, keepdim=True), images.device)
+
+    def change(blurred: int, images: Tensor, _: Tensor) -> Tensor:
+        if not blurred:
+            return images
+        down = _weighted_window(images.float(), weights)
+        across = _weighted_window(down.transpose(2, 3), weights).transpose(2, 3)
+        return across.round_().to(torch.uint8)
+
+    return changed_by_group(images, is_blurred.long()[:, None], change)
 
 
 def _weighted_window(images: Tensor, weights: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ccar.data.groups import changed_by_group, to_device
+
 _Adjustment = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) uint8 and (B, 1, 1, 1) amounts to (B, C, H, W) float32
 
 
@@ -31,17 +33,17 @@ def simclr_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     order = torch.rand((len(images), 4), generator=generator).argsort(1)
     amounts = torch.rand((len(images), 4), generator=generator)
     amounts = torch.cat((0.6 + 0.8 * amounts[:, :3], 0.2 * amounts[:, 3:] - 0.1), dim=1)
-    chosen = is_jittered.nonzero()[:, 0]
     adjustments = (_brightness, _contrast, _saturation, _hue)
-    jittered = images.clone()
-    members = chosen.to(images.device)
-    jittered[members] = _adjusted(images[members], adjustments, amounts[chosen], order[chosen])
-    return jittered
+
+    def change(jittered: int, images: Tensor, _: Tensor) -> Tensor:
+        return _adjusted(images, adjustments, amounts[is_jittered], order[is_jittered]) if jittered else images
+
+    return changed_by_group(images, is_jittered.long()[:, None], change)
 
 
 def grayscale(images: Tensor, generator: torch.Generator) -> Tensor:
     """Make an image grey with probability 0.2; it keeps its channels."""
-    is_grey = torch.rand((len(images), 1, 1, 1), generator=generator).to(images.device) < 0.2
+    is_grey = to_device(torch.rand((len(images), 1, 1, 1), generator=generator) < 0.2, images.device)
     return torch.where(is_grey, _grey(images).to(torch.uint8), images)
 
 
@@ -54,14 +56,13 @@ def _adjusted(images: Tensor, adjustments: tuple[_Adjustment, ...], amounts: Ten
         amounts: (B, n) float32 on the CPU, how much of each adjustment.
         order: (B, n) int64 on the CPU, which adjustment comes first, second and so on.
     """
-    images = images.clone()
-    for turn in order.unbind(1):
-        for index, adjust in enumerate(adjustments):
-            members = (turn == index).nonzero()[:, 0]
-            amount = amounts[members, index].to(images.device)[:, None, None, None]
-            members = members.to(images.device)
-            images[members] = adjust(images[members], amount).clamp_(0, 255).to(torch.uint8)
-    return images
+    amounts = to_device(amounts, images.device)
+
+    def change(index: int, images: Tensor, members: Tensor) -> Tensor:
+        amount = amounts[members, index][:, None, None, None]
+        return adjustments[index](images, amount).clamp_(0, 255).to(torch.uint8)
+
+    return changed_by_group(images, order, change)
 
 
 def _brightness(images: Tensor, factor: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ccar.data.packed import RECORD, PackedImages, pack_image, short_side_of
 from ccar.data.packing import num_packed, open_pack, pack
 from ccar.data.places_lt import PLACES_LT
 from ccar.errors import Problem, StudyFileError
+from ccar.machine import num_cpus
 
 LISTED_SETS: dict[str, ListedSet] = {
     published.name: published for published in (IMAGENET_LT, INATURALIST2018, PLACES_LT)
@@ -119,7 +119,7 @@ def pack_state(data: DataConfig, cache_dir: Path) -> PackState:
     sample = range(0, total, max(1, total // _SAMPLE))
     begun = time.perf_counter()
     lengths = [len(_pack_sample(listing, files, index, short_side_of(_image_size(data)))) for index in sample]
-    seconds = (time.perf_counter() - begun) / len(lengths) / len(os.sched_getaffinity(0))
+    seconds = (time.perf_counter() - begun) / len(lengths) / num_cpus()
     missing = total - packed
     return PackState(folder, total, packed, size + round(sum(lengths) / len(lengths) * missing), seconds * missing)
 

@@ -26,6 +26,7 @@ from ccar.data.decoding import why_unreadable
 from ccar.data.image_set import ImageSet, SourceData
 from ccar.data.listed import Part
 from ccar.data.packed import RECORD, PackedImages, digest_of, fingerprint_of, pack_image, short_side_of
+from ccar.machine import num_cpus
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ def _packed_chunks(
     files: Sequence[Path], indices: Sequence[int], short_side: int
 ) -> Iterator[tuple[int, list[tuple[NDArray[np.void], bytes]], dict[int, str]]]:
     """Pack images in threads; yields how many are done, some of them with their records, and which cannot be read."""
-    num_threads = len(os.sched_getaffinity(0))
+    num_threads = num_cpus()
     chunks = iter([indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)])
     done = 0
     with ThreadPoolExecutor(num_threads) as pool:

@@ -9,27 +9,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ccar.data.config import Augmentation
+from ccar.data.groups import to_device
 
-# Smallest share of an image that is cut out, of the variations that begin by a random resized crop.
+# Smallest share of an image that is cut out, of the variations that begin by a random resized crop; the second one is
+# that of contrastive methods (Chen et al., 2020, arXiv:2003.04297, MoCo v2).
 SMALLEST_AREA: dict[Augmentation, float] = {"random_resized_crop": 0.08, "simclr_crop": 0.2}
 
 _TRIES = 10  # boxes that are drawn for one image
 
 
-def random_resized_crop(images: Tensor, generator: torch.Generator) -> Tensor:
+def random_resized_crop(images: Tensor, generator: torch.Generator, *, smallest_area: float) -> Tensor:
     """Cut out a box of random area and shape and resize it to the size of the image.
 
-    Packed images are cut before they become a batch (see `ccar.training.streamed`), from all of their pixels.
+    Packed images are cut before they become a batch (see `ccar.training.streamed`), from all of their pixels. Bilinear,
+    all images at once: a box is never larger than the image, so there is nothing to antialias.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        generator: on the CPU.
+        smallest_area: share of the image, in (0, 1].
     """
-    return _cut_and_resized(images, SMALLEST_AREA["random_resized_crop"], generator)
-
-
-def simclr_crop(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The same with a larger smallest area, as contrastive methods take it.
-
-    Source: Chen et al., 2020, arXiv:2003.04297 (MoCo v2).
-    """
-    return _cut_and_resized(images, SMALLEST_AREA["simclr_crop"], generator)
+    height, width = images.shape[2:]
+    boxes = random_boxes(torch.tensor([[height, width]]).expand(len(images), 2), smallest_area, generator)
+    top, left, box_height, box_width = to_device(boxes, images.device).float().unbind(1)
+    y = _positions(top, box_height, height)[:, :, None].expand(-1, -1, width)
+    x = _positions(left, box_width, width)[:, None, :].expand(-1, height, -1)
+    grid = torch.stack((x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1), dim=3)
+    resized = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return resized.round().to(torch.uint8)
 
 
 def random_boxes(sizes: Tensor, smallest_area: float, generator: torch.Generator) -> Tensor:
@@ -65,18 +72,6 @@ def _largest_box(sizes: Tensor) -> Tensor:
     """(B, 2) height and width of the image, cut to 4 : 3 or 3 : 4 where it is longer."""
     height, width = sizes.unbind(1)
     return torch.stack([height.minimum((width * 4 / 3).round()), width.minimum((height * 4 / 3).round())], dim=1).long()
-
-
-def _cut_and_resized(images: Tensor, smallest_area: float, generator: torch.Generator) -> Tensor:
-    """Bilinear, all images at once. A box is never larger than the image, so there is nothing to antialias."""
-    height, width = images.shape[2:]
-    boxes = random_boxes(torch.tensor([[height, width]]).expand(len(images), 2), smallest_area, generator)
-    top, left, box_height, box_width = boxes.to(images.device).float().unbind(1)
-    y = _positions(top, box_height, height)[:, :, None].expand(-1, -1, width)
-    x = _positions(left, box_width, width)[:, None, :].expand(-1, height, -1)
-    grid = torch.stack((x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1), dim=3)
-    resized = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return resized.round().to(torch.uint8)
 
 
 def _positions(first: Tensor, length: Tensor, size: int) -> Tensor:

@@ -37,7 +37,7 @@ def load_source(data: DataConfig, cache_dir: Path, *, verify: bool = False) -> S
         DataError: the source is missing, incomplete or unreadable; one line for each problem.
         StudyFileError: the same for sets that come as lists, with the lines of the lists.
     """
-    _check_options(data)
+    check_options(data)
     if data.name in LISTED_SETS:
         return listed_sets.load(data, cache_dir)
     folder, decode = _cache_of(data, cache_dir)
@@ -50,7 +50,7 @@ def open_source(data: DataConfig, cache_dir: Path) -> SourceData:
     Raises:
         DataError: they are not, or `data` is wrong.
     """
-    _check_options(data)
+    check_options(data)
     if data.name in LISTED_SETS:
         raise DataError(f"images of {data.name} are packed one by one, not decoded")
     folder, decode = _cache_of(data.model_copy(update={"download": False}), cache_dir)
@@ -68,7 +68,7 @@ def load_labels(data: DataConfig, cache_dir: Path) -> SourceData:
     Raises:
         DataError, StudyFileError: as `load_source`.
     """
-    _check_options(data)
+    check_options(data)
     return listed_sets.load_labels(data, cache_dir) if data.name in LISTED_SETS else load_source(data, cache_dir)
 
 
@@ -81,7 +81,7 @@ def check_images(data: DataConfig, cache_dir: Path) -> int:
     Raises:
         DataError, StudyFileError: all that is wrong, as `load_source`.
     """
-    _check_options(data)
+    check_options(data)
     if data.name in LISTED_SETS:
         return listed_sets.check(data)
     source = load_source(data, cache_dir, verify=True)
@@ -94,7 +94,7 @@ def pack_state(data: DataConfig, cache_dir: Path) -> PackState | None:
     Raises:
         DataError, StudyFileError: as `load_source`, without packing anything.
     """
-    _check_options(data)
+    check_options(data)
     return listed_sets.pack_state(data, cache_dir) if data.name in LISTED_SETS else None
 
 
@@ -124,8 +124,12 @@ def _cache_of(data: DataConfig, cache_dir: Path) -> tuple[Path, Callable[[], Sou
     return cache_dir / f"{name}-{digest}", decode
 
 
-def _check_options(data: DataConfig) -> None:
-    """Refuse options that this source would ignore: they would look as if they did something."""
+def check_options(data: DataConfig) -> None:
+    """Refuse options that this source would ignore: they would look as if they did something.
+
+    Raises:
+        DataError: what is wrong, a line each.
+    """
     name = data.name
     is_folder, is_cifar, is_listed = name == "image_folder", name in ("cifar10", "cifar100"), name in LISTED_SETS
     problems = []

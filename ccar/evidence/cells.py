@@ -7,9 +7,9 @@ from typing import get_args
 
 import pandas as pd
 
-from ccar.evidence.frames import EVALUATION_METRICS, SETTING
-from ccar.evidence.intervals import t_half_width
-from ccar.evidence.paired import bootstrap_intervals, paired_differences, paired_moments
+from ccar.evidence.frames import EVALUATION_METRICS, FIELD, SETTING
+from ccar.evidence.intervals import bca_interval, t_half_width
+from ccar.evidence.paired import compare, difference_matrix, paired_moments, survivors
 from ccar.store.records import TrialStatus
 
 STATUSES: tuple[str, ...] = get_args(TrialStatus)
@@ -18,6 +18,7 @@ IDENTITY = [  # the columns of a trial that its cell shares
     "method",
     "base",
     "base_options",
+    "procedure",
     "family",
     "training",
     "stage_one",
@@ -34,9 +35,14 @@ IDENTITY = [  # the columns of a trial that its cell shares
     "stem",
     "imbalance_factor",
     "data",
+    "data_options",
     "validation_per_class",
     "model",
+    "model_options",
     "recipe",
+    "recipe_changes",
+    "own_recipe_changes",
+    "mixing",
 ]
 # What a study may vary beside omega; with it, these tell the re-weightings of one base loss apart.
 SWITCHES = ["frequency", "effective_number_beta", "phase", "confidence", "gradient", "keep_z", "reduction"]
@@ -105,8 +111,11 @@ def _summaries(trials: pd.DataFrame, metrics: list[str]) -> list[pd.DataFrame]:
 
 
 def _judged(trials: pd.DataFrame, reference_of: Mapping[str, str]) -> pd.DataFrame:
-    differences = paired_differences(trials, PRIMARY, reference_of).drop(columns="reference")
-    return differences.join(bootstrap_intervals(trials, PRIMARY, reference_of))
+    references = pd.Series(reference_of, dtype="str")
+    differences = difference_matrix(trials, PRIMARY, references)
+    low, high = bca_interval(differences)
+    judged = compare(differences, survivors(trials, references)).assign(bca_low=low, bca_high=high)
+    return judged.set_index(references.index)
 
 
 def reference_cells(cells: pd.DataFrame) -> dict[str, str]:
@@ -119,9 +128,8 @@ def reference_cells(cells: pd.DataFrame) -> dict[str, str]:
 
 def plain_cells(cells: pd.DataFrame) -> dict[str, str]:
     """For each re-weighted cell: the plain base loss of the same family and setting, where the study has it."""
-    group = [*SETTING, "family"]
-    plain = cells[cells["omega"].isna()].drop_duplicates(group)[["cell", *group]]
-    pairs = cells[cells["omega"].notna()][["cell", *group]].merge(
-        plain, on=group, suffixes=("", "_of_plain"), validate="many_to_one"
+    plain = cells[cells["omega"].isna()].drop_duplicates(FIELD)[["cell", *FIELD]]
+    pairs = cells[cells["omega"].notna()][["cell", *FIELD]].merge(
+        plain, on=FIELD, suffixes=("", "_of_plain"), validate="many_to_one"
     )
     return dict(zip(pairs["cell"], pairs["cell_of_plain"], strict=True))

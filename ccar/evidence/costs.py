@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ccar.evidence.frames import SETTING
+from ccar.evidence.frames import FIELD, SETTING
+from ccar.store.trial_log import FINAL
 
-_FIELD = [*SETTING, "family"]
 HOUR = 3600.0
 
 
@@ -47,7 +47,7 @@ def study_costs(trials: pd.DataFrame, costs: pd.DataFrame, submitted_at: float |
         costs[["key", "seconds", "device", "ended_at"]].drop_duplicates("key"), on="key", how="left"
     )
     joined["hours"] = joined["seconds"].fillna(0.0) / HOUR
-    ended_before = joined["status"].isin(["finished", "diverged"]) & (joined["ended_at"] < (submitted_at or 0.0))
+    ended_before = joined["status"].isin(FINAL) & (joined["ended_at"] < (submitted_at or 0.0))
     stopped = joined["status"] == "stopped"
     full = joined["epochs"].where(joined["status"] == "finished").groupby([joined[name] for name in [*SETTING, "stem"]])
     pace = joined["hours"] / joined["epochs"].clip(lower=1)
@@ -70,8 +70,8 @@ def claim_costs(choices: pd.DataFrame, cells: pd.DataFrame, hours_of_cell: pd.Se
     Returns:
         One row per choice: setting, family, `cells`, `trials`, `hours`.
     """
-    costed = cells[["cell", *_FIELD, "planned"]].assign(hours=cells["cell"].map(hours_of_cell).astype("float64"))
-    summed = costed.groupby(_FIELD, sort=False).agg(
+    costed = cells[["cell", *FIELD, "planned"]].assign(hours=cells["cell"].map(hours_of_cell).astype("float64"))
+    summed = costed.groupby(FIELD, sort=False).agg(
         cells=("cell", "size"), trials=("planned", "sum"), hours=("hours", "sum")
     )
-    return choices[_FIELD].merge(summed.reset_index(), on=_FIELD, how="left")
+    return choices[FIELD].merge(summed.reset_index(), on=FIELD, how="left")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ccar.evidence.frames import SETTING, ValidationFrame
+from ccar.evidence.frames import FIELD, ValidationFrame
 from ccar.evidence.paired import paired_moments, survivors
 from ccar.evidence.selection import CRITERION
 from ccar.evidence.significance import MIN_SEEDS
-
-_FIELD = [*SETTING, "family"]
 
 
 def flat_region(choices: pd.DataFrame, validation: ValidationFrame) -> pd.Series:
@@ -23,8 +21,8 @@ def flat_region(choices: pd.DataFrame, validation: ValidationFrame) -> pd.Series
         Boolean by cell id; NA where nothing can be told: with fewer than three seeds, where all seeds differ by the
         same, which leaves no interval, or where seeds were stopped or diverged. The chosen cell itself is True.
     """
-    cells = validation[validation["omega"].notna()].drop_duplicates("cell")[["cell", *_FIELD]]
-    pairs = cells.merge(choices[[*_FIELD, "cell"]], on=_FIELD, suffixes=("", "_chosen"))
+    cells = validation[validation["omega"].notna()].drop_duplicates("cell")[["cell", *FIELD]]
+    pairs = cells.merge(choices[[*FIELD, "cell"]], on=FIELD, suffixes=("", "_chosen"))
     chosen_of = dict(zip(pairs["cell"], pairs["cell_chosen"], strict=True))
     difference = paired_moments(validation, CRITERION, chosen_of)
     flat = (~(difference["high"] < 0)).astype("boolean")

@@ -18,7 +18,9 @@ from ccar.metrics.accuracy import Evaluation
 from ccar.store.records import reason_of
 from ccar.study.methods import vector_name
 from ccar.study.parts import plain, shown_model
-from ccar.training.config import BaseLoss, Reweighting, TrialConfig
+from ccar.training.config import BaseLoss, DataConfig, Reweighting, TrialConfig
+from ccar.training.recipe import Recipe
+from ccar.training.recipes import RECIPES
 from ccar.training.result import EpochResult
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ ValidationFrame = NewType("ValidationFrame", pd.DataFrame)
 
 EVALUATION_METRICS = ("accuracy", "balanced_accuracy", "many", "medium", "few", "worst_class", "ece", "loss")
 SETTING = ["data", "imbalance_factor"]  # results are compared inside one setting, never across
+FIELD = [*SETTING, "family"]  # what competes for one recommendation: a plain loss and its omegas, in one setting
+
+_IMAGE_SIZE = 224  # pixels: of the published sets that come as lists, in papers and where a study says nothing
 
 # Fixed dtypes: an all-missing column would otherwise change its type from study to study.
 VALIDATION_DTYPES: dict[str, str] = {
@@ -40,7 +45,7 @@ VALIDATION_DTYPES: dict[str, str] = {
     "procedure": "str",  # "end_to_end", or how else the network comes to its weights
     "family": "str",  # what a plain loss and its omegas share: the label of the plain one, or `training` without one
     "training": "str",  # all but Omega, spelt out: base, options, changes to the recipe, procedure
-    "stage_one": "str",  # the same of the training that a two-stage procedure starts from
+    "stage_one": "str",  # the method whose network a two-stage procedure starts from
     "omega": "float64",  # NaN: the plain base loss
     "frequency": "str",
     "phase": "str",
@@ -54,9 +59,14 @@ VALIDATION_DTYPES: dict[str, str] = {
     "stem": "str",  # equal where nothing but Omega, loss factor, learning rate, data and seed differ
     "imbalance_factor": "str",  # a number, or "natural"
     "data": "str",
+    "data_options": "str",  # how its images are not those of papers, such as "class_order=reversed"; "" where they are
     "validation_per_class": "str",  # a number, or "own"
     "model": "str",
+    "model_options": "str",  # "pretrained", or ""
     "recipe": "str",
+    "recipe_changes": "str",  # the fields that are not as the recipe of this name has them, such as "epochs"; or ""
+    "own_recipe_changes": "str",  # those that the method changes by itself: neither the study nor its procedure does
+    "mixing": "str",  # of the images that it trains on, such as "mixup"; "" where none are mixed, or nothing is trained
     "seed": "int64",
     "key": "str",
     "data_fingerprint": "str",  # sha256 of the bytes of the images and of which of them the trial sees
@@ -143,6 +153,7 @@ def shown_versions(versions: Mapping[str, str]) -> str | None:
 
 def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str, Any]:
     config = trial.config
+    mixing = config.recipe.mixing if config.procedure.trains else None
     epochs = record.epochs if record else ()
     last = epochs[-1] if epochs else None
     best = best_validation_epoch(epochs)
@@ -153,7 +164,7 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         "base_options": _options_of(config.loss),
         "procedure": config.procedure.name,
         "training": trial.cell.family,
-        "stage_one": None if config.stage_one is None else _stage_one_of(config.stage_one),
+        "stage_one": trial.cell.stage_one,
         **_reweighting_columns(config.reweighting),
         "reduction": config.reduction,
         "loss_factor": config.loss_factor,
@@ -161,9 +172,14 @@ def _validation_row(trial: PlannedTrial, record: TrialRecord | None) -> dict[str
         "stem": _stem_of(trial.cell.config),
         "imbalance_factor": plain(config.data.imbalance_factor),
         "data": config.data.title,
+        "data_options": _data_options(config.data),
         "validation_per_class": plain(config.data.validation_per_class),
         "model": config.model,
+        "model_options": "" if config.pretrained is None else "pretrained",
         "recipe": config.recipe.name,
+        "recipe_changes": _recipe_changes(config.recipe),
+        "own_recipe_changes": ", ".join(trial.cell.own_recipe_changes),
+        "mixing": "" if mixing is None else mixing.name,
         "seed": config.seed,
         "key": trial.key,
         "data_fingerprint": trial.data_fingerprint,
@@ -224,14 +240,27 @@ def _reweighting_columns(reweighting: Reweighting | None) -> dict[str, Any]:
 
 @lru_cache(maxsize=1 << 14)
 def _stem_of(config: TrialConfig) -> str:
-    rest = config.model_dump(exclude={"data", "seed", "reweighting", "reduction", "loss_factor", "stage_one"})
+    rest = config.model_dump(exclude={"data", "seed", "reweighting", "reduction", "loss_factor"})
     del rest["recipe"]["learning_rate"], rest["recipe"]["name"]
+    stage_one = rest.pop("stage_one")
+    if stage_one is not None and config.procedure.trains:  # what trains nothing is its stage one, read in another way
+        del stage_one["data"], stage_one["seed"], stage_one["recipe"]["name"]
+        rest["stage_one"] = stage_one
     return hashlib.sha256(repr(rest).encode()).hexdigest()[:8]
 
 
-def _stage_one_of(config: TrialConfig) -> str:
-    mixing = config.recipe.mixing
-    return shown_model(config.loss) + ("" if mixing is None else f"[mixing={shown_model(mixing)}]")
+def _data_options(data: DataConfig) -> str:
+    options = {
+        "class_order": None if data.class_order == "label" else data.class_order,
+        "image_size": None if data.image_size == _IMAGE_SIZE else data.image_size,
+    }
+    return ", ".join(f"{name}={value}" for name, value in options.items() if value is not None)
+
+
+@lru_cache(maxsize=1 << 10)
+def _recipe_changes(recipe: Recipe) -> str:
+    named = RECIPES.get(recipe.name, recipe)  # a stored study may have one that this version does not know
+    return ", ".join(name for name, value in recipe if value != getattr(named, name))
 
 
 def _frequency_name(frequency: str | tuple[float, ...]) -> str:

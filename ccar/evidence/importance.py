@@ -10,7 +10,7 @@ import pandas as pd
 from ccar.evidence.cells import SWITCHES
 from ccar.evidence.selection import CRITERION
 
-FACTORS = ["family", "omega", *SWITCHES, "loss_factor", "learning_rate", "model", "recipe", "seed"]
+FACTORS = ["family", "omega", *SWITCHES, "loss_factor", "learning_rate", "recipe", "seed"]
 MIN_TRIALS = 20  # with fewer, a fold leaves out fewer than four trials, and chance decides
 MOST_TRIALS = 2_000  # of more, so many are drawn: seconds instead of a minute
 _FOLDS = 5

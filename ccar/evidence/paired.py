@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ccar.evidence.intervals import Array, bca_interval, t_half_width
+from ccar.evidence.intervals import Array, t_half_width
 from ccar.evidence.significance import hedges_g, judge, more_seeds_to_settle, sign_flip_p, t_test_p
 
 MOMENTS = ["mean", "sd", "n", "low", "high"]
@@ -29,19 +29,15 @@ def paired_differences(trials: pd.DataFrame, metric: str, reference_of: Mapping[
     Returns:
         Indexed by cell, in the order of `reference_of`: `reference`, and the `PARTS` of `compare`.
     """
-    return _by_cell(compare_pairs, trials, metric, reference_of)
+    references = pd.Series(reference_of, dtype="str")
+    differences = difference_matrix(trials, metric, references)
+    return _by_cell(compare(differences, survivors(trials, references)), references)
 
 
 def paired_moments(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
     """The same differences without a judgement: `reference` and `MOMENTS`."""
-    return _by_cell(lambda *pairs: moments(difference_matrix(*pairs)), trials, metric, reference_of)
-
-
-def bootstrap_intervals(trials: pd.DataFrame, metric: str, reference_of: Mapping[str, str]) -> pd.DataFrame:
-    """`bca_low` and `bca_high` of the differences of `paired_differences`, indexed as there."""
     references = pd.Series(reference_of, dtype="str")
-    low, high = bca_interval(difference_matrix(trials, metric, references))
-    return pd.DataFrame({"bca_low": low, "bca_high": high}, index=references.index)
+    return _by_cell(moments(difference_matrix(trials, metric, references)), references)
 
 
 def moments(differences: Array) -> pd.DataFrame:
@@ -51,11 +47,6 @@ def moments(differences: Array) -> pd.DataFrame:
     n = frame.count(axis="columns").to_numpy()
     half_width = t_half_width(sd, n)
     return pd.DataFrame({"mean": mean, "sd": sd, "n": n, "low": mean - half_width, "high": mean + half_width})
-
-
-def compare_pairs(trials: pd.DataFrame, metric: str, references: pd.Series[str]) -> pd.DataFrame:
-    """`compare` of cells (the index, which may repeat) with their reference cells: one row each, in that order."""
-    return compare(difference_matrix(trials, metric, references), survivors(trials, references))
 
 
 def survivors(trials: pd.DataFrame, references: pd.Series[str]) -> NDArray[np.bool_]:
@@ -98,14 +89,8 @@ def compare(differences: Array, survivors: NDArray[np.bool_] | None = None) -> p
     )
 
 
-def _by_cell(
-    summary: Callable[[pd.DataFrame, str, pd.Series[str]], pd.DataFrame],
-    trials: pd.DataFrame,
-    metric: str,
-    reference_of: Mapping[str, str],
-) -> pd.DataFrame:
-    references = pd.Series(reference_of, dtype="str")
-    table = summary(trials, metric, references).set_index(references.index)
+def _by_cell(found: pd.DataFrame, references: pd.Series[str]) -> pd.DataFrame:
+    table = found.set_index(references.index)
     table.insert(0, "reference", references)
     return table
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from ccar.data.config import PROTOCOL_NAMES
 from ccar.evidence.frames import rows_of, typed_frame
 from ccar.evidence.result_rows import ResultRow, read_rows
+from ccar.study.methods import END_TO_END
 
 CCAR_ARXIV = "2601.15924"
 
@@ -35,8 +36,6 @@ _BENCHMARK_OF: dict[str, str] = {images: benchmark for benchmark, images in PROT
 # Of LDAM: "never re-weight". Papers call LDAM with and without DRW two methods, and so must the cells beside them be.
 _WITHOUT_DRW = "drw_start=1"
 
-_OPTIONS = r"(\([^()]*\))?"
-
 # The switches that the paper does not mention, at what it says or implies.
 _OF_THE_PAPER = {
     "frequency": "fraction",
@@ -44,7 +43,6 @@ _OF_THE_PAPER = {
     "confidence": "adjusted",
     "gradient": "through",
     "keep_z": False,
-    "reduction": "mean",
 }
 
 
@@ -69,8 +67,11 @@ def beside_measured(cells: pd.DataFrame) -> pd.DataFrame:
 
     A cell is like a published row when base loss, procedure, mixing and omega are the same, and all switches that
     papers do not mention have their default. Options of the base loss may differ: papers seldom state them; but LDAM
-    has DRW on both sides, or on neither. What is never the same for sure is the recipe, which is why each side has its
-    own.
+    has DRW on both sides, or on neither. Two-stage methods start from plain cross-entropy, mixed as the row says.
+    Cells whose images or first weights are not those of papers (another order of the classes or size of the images, a
+    pretrained network) have no published rows at all. What is never the same for sure is the recipe, which is why each
+    side has its own. Only a plain training whose recipe is not the study's stands beside nothing: it is there as
+    a control.
 
     Args:
         cells: from `summarise_cells`, of trials with test results.
@@ -80,11 +81,12 @@ def beside_measured(cells: pd.DataFrame) -> pd.DataFrame:
         `published_rows()`. A published row that no finished cell is like has one row without measured values.
     """
     rows: list[dict[str, Any]] = []
-    for (data, factor, model), here in cells.groupby(["data", "imbalance_factor", "model"], sort=False):
+    comparable = cells[(cells["data_options"] == "") & (cells["model_options"] == "")]
+    for (data, factor, model), here in comparable.groupby(["data", "imbalance_factor", "model"], sort=False):
         published = _published_at(_BENCHMARK_OF.get(str(data), str(data)), factor, model)
-        tested = rows_of(here[here["test_accuracy_n"] > 0]) if published else []
+        by_method = {cell.method: cell for cell in rows_of(here)} if published else {}
         for index, row in published:
-            rows += _pairs(row, {"data": data, "imbalance_factor": factor, "row": index}, tested)
+            rows += _pairs(row, {"data": data, "imbalance_factor": factor, "row": index}, by_method)
     return typed_frame(rows, BESIDE_DTYPES)
 
 
@@ -92,8 +94,8 @@ def _published_at(*setting: object) -> list[tuple[int, ResultRow]]:
     return [(index, row) for index, row in enumerate(published_rows()) if row.setting == setting]
 
 
-def _pairs(row: ResultRow, common: dict[str, Any], tested: list[Any]) -> Iterator[dict[str, Any]]:
-    alike = [cell for cell in tested if _is_like(cell, row)]
+def _pairs(row: ResultRow, common: dict[str, Any], by_method: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    alike = [cell for cell in by_method.values() if cell.test_accuracy_n > 0 and _is_like(cell, row, by_method)]
     if not alike:
         yield {**common, "n": 0}
     for cell in alike:
@@ -109,13 +111,23 @@ def _pairs(row: ResultRow, common: dict[str, Any], tested: list[Any]) -> Iterato
         }
 
 
-def _is_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)
-    if (
-        not row.base
-        or _has_drw(cell.base_options) != _has_drw(row.options)
-        or not _is_trained_like(cell, row)
-        or cell.reduction != _OF_THE_PAPER["reduction"]
-    ):
+def _is_like(cell: Any, row: ResultRow, by_method: Mapping[str, Any]) -> bool:  # noqa: ANN401  (a row of a frame)
+    """Whether a cell is what the row reports; `by_method`: all cells of its setting, its stage one among them."""
+    if cell.procedure != (row.procedure or END_TO_END.name) or not _has_loss_of(cell, row):
+        return False
+    if isinstance(cell.stage_one, str):
+        stage_one = by_method.get(cell.stage_one)  # None: nothing of it has been read yet
+        of_papers = replace(row, base="cross_entropy", options="", procedure="", omega=None)
+        return not cell.mixing and stage_one is not None and _is_like(stage_one, of_papers, by_method)
+    is_control = not row.procedure and cell.own_recipe_changes not in ("", "mixing")
+    return cell.mixing == row.mixing and not is_control
+
+
+def _has_loss_of(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)
+    """Whether base loss and Omega are the same, whatever options of the base loss papers do not state."""
+    if cell.base != row.base or _has_drw(cell.base_options) != _has_drw(row.options):
+        return False
+    if (cell.loss_factor, cell.reduction) != (1.0, "mean"):
         return False
     if row.omega is None or math.isnan(cell.omega):
         return row.omega is None and math.isnan(cell.omega)
@@ -125,21 +137,3 @@ def _is_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a fr
 
 def _has_drw(options: str) -> bool:
     return _WITHOUT_DRW not in options.split(", ")
-
-
-def _is_trained_like(cell: Any, row: ResultRow) -> bool:  # noqa: ANN401  (a row of a frame)
-    """Whether base loss, procedure and mixing are the same, whatever their options, and nothing else is changed."""
-    if not row.procedure:
-        return bool(re.fullmatch(_pattern(row.base, row.mixing), cell.training))
-    training = rf"{re.escape(row.base)}{_OPTIONS}\+{re.escape(row.procedure)}{_OPTIONS}"
-    has_stage_one = isinstance(cell.stage_one, str)
-    return bool(re.fullmatch(training, cell.training)) and (
-        re.fullmatch(_pattern("cross_entropy", row.mixing), cell.stage_one) is not None
-        if has_stage_one
-        else not row.mixing
-    )
-
-
-def _pattern(base: str, mixing: str) -> str:
-    """A loss in one go, as the frames spell it out."""
-    return re.escape(base) + _OPTIONS + (rf"\[mixing={re.escape(mixing)}{_OPTIONS}\]" if mixing else "")

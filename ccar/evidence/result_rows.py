@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ccar.errors import Problem, UserError
 from ccar.evidence.benchmarks import (
@@ -24,9 +24,10 @@ from ccar.evidence.benchmarks import (
     largest_imbalance_factor,
     needs_imbalance_factor,
 )
+from ccar.metrics.accuracy import Group
 from ccar.study.parts import plain
 
-GROUPS = ("many", "medium", "few")
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 COLUMNS: dict[str, str] = {
     "method": "name of the row, as printed; needed",

@@ -8,25 +8,13 @@ from __future__ import annotations
 import pandas as pd
 
 from ccar.evidence.cells import SWITCHES
-from ccar.evidence.frames import SETTING, VALIDATION_DTYPES, ValidationFrame
+from ccar.evidence.frames import FIELD, SETTING, VALIDATION_DTYPES, ValidationFrame
 from ccar.evidence.intervals import t_half_width
 from ccar.evidence.paired import DROPPED_OUT
 
 CRITERION = "val_balanced_accuracy"  # after the last epoch, as are the test results joined to the choice
-_FIELD = [*SETTING, "family"]  # what competes for one recommendation
-CHOICE_COLUMNS = [
-    *_FIELD,
-    "cell",
-    "method",
-    "omega",
-    *SWITCHES,
-    "candidates",
-    "left_out",
-    f"{CRITERION}_mean",
-    f"{CRITERION}_sd",
-    f"{CRITERION}_n",
-    f"{CRITERION}_half_width",
-]
+_SUMMARY = [f"{CRITERION}_{part}" for part in ("mean", "sd", "n", "half_width")]
+CHOICE_COLUMNS = [*FIELD, "cell", "method", "omega", *SWITCHES, "candidates", "left_out", *_SUMMARY]
 
 
 def select_omega(validation: ValidationFrame) -> pd.DataFrame:
@@ -52,42 +40,28 @@ def select_omega(validation: ValidationFrame) -> pd.DataFrame:
     foreign = sorted(set(validation.columns) - set(VALIDATION_DTYPES))
     if foreign:
         raise ValueError(f"selection reads validation results only: found the columns {', '.join(foreign)}")
-    cells = _candidates(validation)
-    num_seeds = cells[f"{CRITERION}_n"]
-    cells["whole"] = (num_seeds > 0) & ~cells["survivor"]
-    cells["seeds"] = num_seeds.where(cells["whole"] | ~cells.groupby(_FIELD)["whole"].transform("any"), 0)
-    fields = cells.assign(
-        competes=(cells["seeds"] > 0) & (cells["seeds"] == cells.groupby(_FIELD)["seeds"].transform("max")),
-        # Rounded, so that the order of the summands cannot decide between equal means.
-        rank_mean=cells[f"{CRITERION}_mean"].round(9),
-        rank_sd=cells[f"{CRITERION}_sd"].round(9),
-    )
-    fields["candidates"] = fields.groupby(_FIELD)["competes"].transform("sum")
-    fields["left_out"] = fields.groupby(_FIELD)["competes"].transform("size") - fields["candidates"]
-    ranked = fields[fields["competes"]].sort_values(
-        ["rank_mean", "rank_sd", "omega"], ascending=[False, True, True], kind="stable"
-    )
-    return ranked.drop_duplicates(_FIELD).sort_index()[CHOICE_COLUMNS].reset_index(drop=True)
+    cells = _competition(validation[validation["omega"].notna()], FIELD)
+    competed = cells.groupby(FIELD)["competes"]
+    cells["candidates"] = competed.transform("sum")
+    cells["left_out"] = competed.transform("size") - cells["candidates"]
+    return _best(cells, FIELD)[CHOICE_COLUMNS].reset_index(drop=True)
 
 
-def _candidates(validation: ValidationFrame) -> pd.DataFrame:
-    """The re-weighted cells in the order of the plan, with the criterion over their finished seeds."""
-    reweighted = validation[validation["omega"].notna()]
-    cells = reweighted.drop_duplicates("cell")[[*_FIELD, "cell", "method", "omega", *SWITCHES]].set_index(
-        "cell", drop=False
-    )
-    finished = reweighted[reweighted["status"] == "finished"].groupby("cell")[CRITERION]
-    mean, sd, n = (part.reindex(cells.index) for part in (finished.mean(), finished.std(ddof=1), finished.count()))
-    dropped_out = reweighted.loc[reweighted["status"].isin(DROPPED_OUT), "cell"]
-    return cells.assign(
-        survivor=cells["cell"].isin(dropped_out),
-        **{
-            f"{CRITERION}_mean": mean,
-            f"{CRITERION}_sd": sd,
-            f"{CRITERION}_n": n.fillna(0).astype("int64"),
-            f"{CRITERION}_half_width": t_half_width(sd, n.fillna(0)),
-        },
-    ).reset_index(drop=True)
+def candidates(validation: ValidationFrame) -> frozenset[str]:
+    """The cells that competed for the choices of `select_omega`, by id: all but those that were left out."""
+    cells = _competition(validation[validation["omega"].notna()], FIELD)
+    return frozenset(cells.loc[cells["competes"], "cell"])
+
+
+def best_cells(validation: ValidationFrame) -> pd.DataFrame:
+    """For each setting the best cell, with omega or without: chosen as `select_omega` chooses among the re-weighted.
+
+    Between cells that are equal in everything, a plain loss wins.
+
+    Returns:
+        `SETTING`, `cell`, and mean, sd, n and half width of the criterion; one row per setting with validation results.
+    """
+    return _best(_competition(validation, SETTING), SETTING)[[*SETTING, "cell", *_SUMMARY]].reset_index(drop=True)
 
 
 def select_without_each_seed(validation: ValidationFrame) -> pd.DataFrame:
@@ -102,5 +76,37 @@ def select_without_each_seed(validation: ValidationFrame) -> pd.DataFrame:
     choices = [
         select_omega(ValidationFrame(validation[validation["seed"] != seed])).assign(seed=seed) for seed in seeds
     ]
-    columns = ["seed", *_FIELD, "cell"]
+    columns = ["seed", *FIELD, "cell"]
     return pd.concat([chosen[columns] for chosen in choices], ignore_index=True)
+
+
+def _competition(validation: pd.DataFrame, field: list[str]) -> pd.DataFrame:
+    """The cells in the order of the plan, with the criterion over their finished seeds, and whether they compete."""
+    cells = validation.drop_duplicates("cell")[[*FIELD, "cell", "method", "omega", *SWITCHES]].set_index(
+        "cell", drop=False
+    )
+    finished = validation[validation["status"] == "finished"].groupby("cell")[CRITERION]
+    mean, sd, n = (part.reindex(cells.index) for part in (finished.mean(), finished.std(ddof=1), finished.count()))
+    n = n.fillna(0).astype("int64")
+    whole = (n > 0) & ~cells["cell"].isin(validation.loc[validation["status"].isin(DROPPED_OUT), "cell"])
+    found = cells.assign(
+        **dict(zip(_SUMMARY, (mean, sd, n, t_half_width(sd, n)), strict=True)), whole=whole
+    ).reset_index(drop=True)
+    has_whole = found.groupby(field)["whole"].transform("any")
+    found["seeds"] = found[f"{CRITERION}_n"].where(found["whole"] | ~has_whole, 0)
+    most = found.groupby(field)["seeds"].transform("max")
+    return found.assign(competes=(found["seeds"] > 0) & (found["seeds"] == most))
+
+
+def _best(cells: pd.DataFrame, field: list[str]) -> pd.DataFrame:
+    """The winner of each field, in the order of the plan."""
+    competing = cells[cells["competes"]]
+    ranked = competing.assign(
+        # Rounded, so that the order of the summands cannot decide between equal means.
+        rank_mean=competing[f"{CRITERION}_mean"].round(9),
+        rank_sd=competing[f"{CRITERION}_sd"].round(9),
+    )
+    ranked = ranked.sort_values(
+        ["rank_mean", "rank_sd", "omega"], ascending=[False, True, True], kind="stable", na_position="first"
+    )
+    return ranked.drop_duplicates(field).sort_index()

@@ -10,14 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ccar.evidence.cells import PRIMARY, SWITCHES, plain_cells
-from ccar.evidence.frames import SETTING, ValidationFrame, rows_of
-from ccar.evidence.paired import compare_pairs
+from ccar.evidence.frames import FIELD, SETTING, ValidationFrame, rows_of
+from ccar.evidence.paired import compare, difference_matrix, survivors
 from ccar.evidence.selection import select_omega
 
-_FIELD = [*SETTING, "family"]
 _CONTROLS = (  # name, the switch that makes it one, and the values that do, the better one first
     ("no_frequency", "frequency", ["none"]),
     ("detached", "gradient", ["detached"]),
@@ -59,33 +59,34 @@ def shape_and_scale(methods: pd.DataFrame, trials: pd.DataFrame, cells: pd.DataF
         For each method one row per part of `PARTS_OF_GAIN`: setting, family, `method`, `omega`, `part`, `own` and
         `other` (the cells of the difference; NaN where the study has no such control), `factor` (of the loss or the
         learning rate, where the part is about one), the parts of `paired_differences` - all rows are corrected for
-        each other - and `share`: of the gain, NaN where the interval of the gain includes 0. No rows for a method
-        without any control.
+        each other - and `share`: of the gain, NaN where the interval of the gain includes 0, and where the part is over
+        other seeds than the gain, since then it is no part of it. No rows for a method without any control.
 
         The loss factor, and the learning rate, is the one nearest to e^omega, within 10 %. A method has none when the
         study has none so near, or when what omega multiplies its loss by is not e^omega: with Z kept it is about 1, and
         inverted_only makes it (e - 1)^omega for rare classes.
     """
     plain_of = plain_cells(cells)
-    facts = cells[["cell", *_FIELD, "omega", *SWITCHES, "stem", "loss_factor", "learning_rate"]]
+    facts = cells[["cell", *FIELD, "omega", *SWITCHES, "stem", "loss_factor", "learning_rate"]]
     here = {setting: rows_of(own) for setting, own in facts.groupby(SETTING, sort=False)}
     rows = [
         row
         for method in rows_of(methods)
         for row in _parts(method, here[method.data, method.imbalance_factor], plain_of)
     ]
-    columns = [*_FIELD, "method", "omega", "part", "own", "other", "factor"]
+    columns = [*FIELD, "method", "omega", "part", "own", "other", "factor"]
     pairs = pd.DataFrame(rows, columns=columns).astype({"own": "str", "other": "str", "factor": "float64"})
     known = pairs["other"].notna()
     references = pd.Series(pairs["other"][known].to_numpy(), index=pairs["own"][known], dtype="str")
-    judged = compare_pairs(trials, PRIMARY, references).set_index(pairs.index[known])
+    differences = difference_matrix(trials, PRIMARY, references)
+    judged = compare(differences, survivors(trials, references)).set_index(pairs.index[known])
     found = pairs.join(judged)
     found["n"] = found["n"].fillna(0).astype("int64")
-    gain = found[found["part"] == "gain"].set_index(_FIELD)
-    distinct = (gain["low"] > 0) | (gain["high"] < 0)
-    size = gain["mean"].where(distinct).rename("size")
-    shares = found.join(size, on=_FIELD)
-    return found.assign(share=shares["mean"] / shares["size"])
+    seeds = pd.Series([row.tobytes() for row in np.isnan(differences)], index=judged.index).reindex(found.index)
+    gain = found.assign(seeds=seeds)[(found["part"] == "gain") & ((found["low"] > 0) | (found["high"] < 0))]
+    of_gain = gain.set_index(FIELD)[["mean", "seeds"]].add_prefix("gain_")
+    beside = found[FIELD].join(of_gain, on=FIELD)
+    return found.assign(share=(found["mean"] / beside["gain_mean"]).where(seeds == beside["gain_seeds"]))
 
 
 def _parts(method: Any, here: Sequence[Any], plain_of: Mapping[str, str]) -> list[dict[str, Any]]:  # noqa: ANN401
@@ -97,7 +98,7 @@ def _parts(method: Any, here: Sequence[Any], plain_of: Mapping[str, str]) -> lis
         complete = own in found and other in found
         parts.append(
             {
-                **{name: getattr(method, name) for name in [*_FIELD, "method", "omega"]},
+                **{name: getattr(method, name) for name in [*FIELD, "method", "omega"]},
                 "part": part,
                 "own": found[own] if complete else None,
                 "other": found[other] if complete else None,
@@ -119,6 +120,9 @@ def _cells_and_factors(
             cells = [row.cell for row in alike if getattr(row, switch) == value and _differ_only_in(switch, row, own)]
             if cells and name not in found:
                 found[name] = cells[0]
+    if own.phase == "standard_only" and "no_frequency" not in found:  # it is `constant` then, and called so
+        constant = [row.cell for row in alike if row.phase == "constant" and _differ_only_in("phase", row, own)]
+        found |= {"no_frequency": constant[0]} if constant else {}
     if method in plain_of:
         found["plain"] = plain_of[method]
     if method in plain_of and not own.keep_z and own.phase != "inverted_only":
@@ -138,6 +142,7 @@ def _cells_and_factors(
 
 
 def _differ_only_in(switch: str, one: Any, other: Any) -> bool:  # noqa: ANN401  (rows of a frame)
-    ignored = {switch, "effective_number_beta"} if switch == "frequency" else {switch}
+    of_frequency = {"frequency", "effective_number_beta"}  # `constant` has none of its own
+    ignored = {"frequency": of_frequency, "phase": {"phase"} | of_frequency}.get(switch, {switch})
     pairs = [(getattr(one, name), getattr(other, name)) for name in SWITCHES if name not in ignored]
     return all(a == b or (a != a and b != b) for a, b in pairs)

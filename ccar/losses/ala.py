@@ -11,6 +11,7 @@ from torch import Tensor
 from ccar.losses.checks import check_choice, check_number
 from ccar.losses.reweighting import GRADIENTS
 from ccar.losses.softmax_loss import SoftmaxLoss
+from ccar.losses.true_class import with_true_column
 
 
 class ALA(SoftmaxLoss):
@@ -54,7 +55,7 @@ class ALA(SoftmaxLoss):
         adjusted = cosines - factors * (1 - cosines) / 2
         # Far out of the range of a cosine, this would be infinite.
         limits = torch.finfo(logits.dtype)
-        return logits.scatter(1, true, adjusted.clamp_(limits.min, limits.max))
+        return with_true_column(logits.clone(), true, adjusted.clamp_(limits.min, limits.max))
 
     def true_slope(self, labels: Tensor) -> Tensor | None:
         if self.difficulty_gradient == "detached":

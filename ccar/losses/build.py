@@ -126,6 +126,11 @@ class Loss(nn.Module):
                 "Omega is not defined for images with two labels (mixup, CutMix); "
                 "reweighting={'soft_labels': 'per_label', ...} mixes the losses of both labels"
             )
+        if self.reweighting is not None and self.reduction.name == "scale_matched":
+            raise ValueError(
+                "scale_matched is not defined for images with two labels (mixup, CutMix): each of the two losses would "
+                "move the running mean of Omega"
+            )
 
     def of_two_labels(self, logits: Tensor, labels: Tensor, others: Tensor, weight: float) -> Tensor:
         """weight * loss(labels) + (1 - weight) * loss(others): for images that were mixed by the same weight.

@@ -9,6 +9,7 @@ from torch import Tensor
 from ccar.losses.checks import check_number
 from ccar.losses.class_balanced import checked_beta, class_balanced_weights
 from ccar.losses.softmax_loss import SoftmaxLoss
+from ccar.losses.true_class import with_true_column
 
 
 class LDAM(SoftmaxLoss):
@@ -57,8 +58,8 @@ class LDAM(SoftmaxLoss):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def adjust(self, logits: Tensor, labels: Tensor) -> Tensor:
-        margins = self.margins.index_select(0, labels).to(logits.dtype)
-        return logits.scatter_add(1, labels.unsqueeze(1), -margins.unsqueeze(1))
+        true, margins = labels.unsqueeze(1), self.margins.index_select(0, labels).to(logits.dtype)
+        return with_true_column(logits.clone(), true, logits.gather(1, true) - margins.unsqueeze(1))
 
     def image_weights(self, labels: Tensor) -> Tensor | None:
         return self.class_weights.index_select(0, labels) if self.drw_is_on else None

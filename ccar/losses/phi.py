@@ -27,11 +27,12 @@ class Weight:
     value: Tensor
     log_slope: Tensor
 
-    def __mul__(self, other: Weight | Tensor) -> Weight:
-        """The product with another weight, or with (N,) constants."""
-        if isinstance(other, Weight):
-            return Weight(self.value * other.value, self.log_slope + other.log_slope)
-        return Weight(self.value * other, self.log_slope)
+    def __mul__(self, other: Weight) -> Weight:
+        return Weight(self.value * other.value, self.log_slope + other.log_slope)
+
+    def scaled(self, constants: Tensor) -> Weight:
+        """The product with (N,) constants; no operator, because torch.compile cannot follow one to a tensor."""
+        return Weight(self.value * constants, self.log_slope)
 
     def times(self, cross_entropy: Tensor) -> Phi:
         """The weighted cross-entropy, with Psi = value * (1 + log_slope * L). cross_entropy: (N,) L."""

@@ -14,7 +14,7 @@ from ccar.losses.base import BaseLoss, at_least_float32
 from ccar.losses.checks import check_batch, check_first_derivative
 from ccar.losses.class_balanced import checked_beta, class_balanced_weights
 from ccar.losses.focal import checked_gamma
-from ccar.losses.true_class import LOG2_E
+from ccar.losses.true_class import LOG2_E, scaled_rows, with_true_column
 
 
 class SigmoidFocal(BaseLoss):
@@ -93,7 +93,7 @@ class _SumOfBinaryFocal(torch.autograd.Function):
         # Far from the largest float, sums over classes and images stay finite too.
         limit = torch.finfo(logits.dtype).max * 1e-8
         u = logits.clamp(-limit, limit)
-        u.scatter_(1, true, -u.gather(1, true))
+        u = with_true_column(u, true, -u.gather(1, true))
         # softplus(u) and -softplus(-u), each with all its digits, from one exponential of -|u|
         log1p = (u.abs() * -LOG2_E).exp2_().log1p_()
         cross_entropy = u.clamp(min=0).add_(log1p)
@@ -102,7 +102,7 @@ class _SumOfBinaryFocal(torch.autograd.Function):
         losses = modulator * cross_entropy
         wrong = u.sigmoid_()
         slopes = (1 - wrong).mul_(cross_entropy).mul_(gamma).add_(wrong).mul_(modulator)
-        slopes.scatter_(1, true, -slopes.gather(1, true))
+        slopes = with_true_column(slopes, true, -slopes.gather(1, true))
         ctx.save_for_backward(slopes)
         return losses.sum(1)
 
@@ -111,4 +111,4 @@ class _SumOfBinaryFocal(torch.autograd.Function):
         check_first_derivative()
         (grad,) = grads
         (slopes,) = ctx.saved_tensors
-        return slopes * grad.unsqueeze(1), None, None
+        return scaled_rows(slopes, grad.unsqueeze(1)), None, None

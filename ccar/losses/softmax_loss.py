@@ -65,7 +65,7 @@ class SoftmaxLoss(BaseLoss):
         if constants is None:
             return modulator
         constants = constants.to(true.cross_entropy.dtype)
-        return Weight(constants, torch.zeros_like(constants)) if modulator is None else modulator * constants
+        return Weight(constants, torch.zeros_like(constants)) if modulator is None else modulator.scaled(constants)
 
 
 def weighted(weight: Weight | None, true: TrueClass) -> Phi:

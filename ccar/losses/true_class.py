@@ -81,6 +81,35 @@ def apply_to_true_class(
     return value
 
 
+def with_true_column(values: Tensor, true: Tensor, new: Tensor) -> Tensor:
+    """`values` with one number of each row replaced.
+
+    Args:
+        values: (N, K); may be overwritten.
+        true: (N, 1) int64, the column of each row's number.
+        new: (N, 1) of the same type.
+    """
+    if values.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return by_comparison(values, true, new)
+    return values.scatter_(1, true, new)
+
+
+def by_comparison(values: Tensor, true: Tensor, new: Tensor) -> Tensor:
+    """The same in one pass over all numbers: a GPU that must be deterministic sorts for a scatter, in many calls."""
+    return torch.where(torch.arange(values.shape[1], device=values.device) == true, new, values)
+
+
+def scaled_rows(saved: Tensor, factors: Tensor) -> Tensor:
+    """What a backward pass gives: saved (N, K) times factors (N, 1), in the memory of `saved` where that is free.
+
+    Memory that was not written to lately costs as much as a third of a step. The compiler has its own reuse.
+    """
+    is_kept = torch._C._autograd._get_current_graph_task_keep_graph  # retain_graph=True; torch has no public name
+    if torch.compiler.is_compiling() or is_kept():
+        return saved * factors
+    return saved.mul_(factors)
+
+
 class _ApplyToTrueClass(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -103,11 +132,11 @@ class _ApplyToTrueClass(torch.autograd.Function):
         gap.clamp_min_(_FARTHEST[logits.dtype])
         # exp2, not exp: torch hands exp to a library that is four times slower on some CPUs.
         exps.mul_(scale * LOG2_E).exp2_()
-        exps.scatter_(1, true, highest.zero_())
+        exps = with_true_column(exps, true, highest.zero_())
         exp_others = exps.sum(1)
         # Now exps / exp_sum is p - e_t, without cancellation where p_t -> 1.
         slope = -exp_others if true_slope is None else -exp_others * true_slope.to(logits.dtype)
-        exps.scatter_(1, true, slope.unsqueeze_(1))
+        exps = with_true_column(exps, true, slope.unsqueeze_(1))
         exp_true = gap.exp()
         exp_sum = exp_true + exp_others
         # -ln p_t from the log-odds; above the threshold softplus(x) is x, which is exact for float64 too.
@@ -122,4 +151,4 @@ class _ApplyToTrueClass(torch.autograd.Function):
         check_first_derivative()
         (grad,) = grads
         exps, length = ctx.saved_tensors
-        return None, exps * (grad * length).unsqueeze_(1), None, None, None, None
+        return None, scaled_rows(exps, (grad * length).unsqueeze_(1)), None, None, None, None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import groupby
 from typing import Any, get_args
 
+import pandas as pd
+
 from ccar.evidence.cells import PRIMARY, PRIMARY_NAME, STATUSES
-from ccar.evidence.frames import rows_of
+from ccar.evidence.frames import FIELD, rows_of
 from ccar.evidence.paired import DROPPED_OUT
 from ccar.evidence.significance import ALPHA, MIN_SEEDS, NOT_JUDGED, Verdict
 from ccar.reports.results import Results, Setting, setting_label
-from ccar.reports.wording import counted, interval, listed, more_seeds, p_value, percent, points
+from ccar.reports.wording import counted, interval, listed, more_seeds, named, p_value, percent, points
 
 
 def no_choice(results: Results) -> str | None:
@@ -31,15 +34,28 @@ def no_choice(results: Results) -> str | None:
 def what_was_run(results: Results) -> str:
     """Size and subject of the study in one sentence."""
     cells = results.cells
-    models, recipes = list(dict.fromkeys(cells["model"])), list(dict.fromkeys(cells["recipe"]))
-    data = list(dict.fromkeys(cells["data"]))
+    models, data = _named(cells, "model"), _named(cells, "data")
     seeds = results.trials["seed"].nunique()
+    bases = len(cells.drop_duplicates(["base", "base_options"]))
     return (
         f"{counted(len(results.trials), 'trial')}: {counted(cells['method'].nunique(), 'method')} of "
-        f"{counted(cells['family'].nunique(), 'base loss', 'base losses')} at "
+        f"{counted(bases, 'base loss', 'base losses')} at "
         f"{listed([setting.label for setting in results.settings])}, {counted(seeds, 'seed')}; {listed(models)} on "
-        f"{listed(data)} with the recipe {listed(recipes)}. Baseline: {results.source.baseline}."
+        f"{listed(data)} with the recipe {listed(recipes_of(cells))}. Baseline: {results.source.baseline}."
     )
+
+
+def recipes_of(cells: pd.DataFrame) -> list[str]:
+    """The recipes of a study's cells, with the fields that in all of them are not as the name says.
+
+    What a procedure or a single method changes is in the name of the method.
+    """
+    told = []
+    for name, changes in cells.groupby("recipe", sort=False)["recipe_changes"]:
+        first, *others = (each.split(", ") for each in changes.unique())
+        shared = [field for field in first if field and all(field in other for other in others)]
+        told.append(named(str(name), f"changed: {', '.join(shared)}" if shared else ""))
+    return told
 
 
 def what_did_not_finish(results: Results) -> str:
@@ -65,14 +81,13 @@ def headline(results: Results, setting: Setting) -> str | None:
     """
     choices = setting.of(results.choices)
     if len(choices):
-        compared = choices[choices["versus_plain_n"] > 0]["versus_plain_verdict"]
+        compared = _verdicts(choices, "versus_plain")
         subject = "the ω chosen on validation, against its own plain base loss"
-        field = counted(len(compared), "base loss", "base losses")
+        field = counted(len(compared), "choice")
         if compared.empty:
             return f"{setting.label}: the ω chosen on validation."
     else:
-        cells = setting.of(results.cells)
-        compared = cells[cells[f"{PRIMARY}_difference_n"] > 0][f"{PRIMARY}_difference_verdict"]
+        compared = _verdicts(setting.of(results.cells), f"{PRIMARY}_difference")
         subject = f"against the baseline {results.source.baseline}"
         field = counted(len(compared), "method")
         if compared.empty:
@@ -89,16 +104,17 @@ def details(results: Results, setting: Setting) -> list[str]:
 
 def multiplicity(results: Results) -> str | None:
     """How many comparisons the verdicts are corrected for; None where there is no verdict."""
-    compared = "versus_plain" if len(results.choices) else "difference"
-    p, verdict = (results.cells[f"{PRIMARY}_{compared}_{part}"] for part in ("p", "verdict"))
-    if p.isna().all():
-        return None
-    num_counted = int((p.notna() | (verdict == NOT_JUDGED)).sum())
-    candidates = "each candidate against its plain base loss" if len(results.choices) else "each against the baseline"
-    return (
-        f"The verdicts are corrected for {counted(num_counted, 'comparison')}, {candidates} (Holm): of studies in "
-        f"which nothing differs, at most {100 * ALPHA:.0f} in 100 say better or worse among these comparisons."
-    )
+    questions = {"versus_plain": "each candidate against its plain base loss"} if len(results.choices) else {}
+    for comparison, compared in {**questions, "difference": "each against the baseline"}.items():
+        p, verdict = (results.cells[f"{PRIMARY}_{comparison}_{part}"] for part in ("p", "verdict"))
+        if p.notna().any():
+            num_counted = int((p.notna() | (verdict == NOT_JUDGED)).sum())
+            return (
+                f"The verdicts are corrected for {counted(num_counted, 'comparison')}, {compared} (Holm): of studies "
+                f"in which nothing differs, at most {100 * ALPHA:.0f} in 100 say better or worse among these "
+                "comparisons."
+            )
+    return None
 
 
 def claimed_by_test_picking(results: Results) -> str | None:
@@ -127,15 +143,28 @@ def seeds_to_settle(results: Results) -> str | None:
     return f"More seeds that would probably settle an effect of the size seen: {'; '.join(told)}." if told else None
 
 
+def _named(cells: pd.DataFrame, column: str) -> list[str]:
+    pairs = dict.fromkeys(zip(cells[column], cells[f"{column}_options"], strict=True))
+    return [named(*pair) for pair in pairs]
+
+
+def _verdicts(frame: pd.DataFrame, comparison: str) -> pd.Series[str]:
+    """Those over at least one seed, and those of comparisons that are not judged, be it that no seed is left."""
+    verdicts = frame[f"{comparison}_verdict"]
+    return verdicts[(frame[f"{comparison}_n"] > 0) | (verdicts == NOT_JUDGED)]
+
+
 def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     field = counted(row.candidates, "candidate")
     left_out = f", {row.left_out} left out for missing seeds" if row.left_out else ""
     choice = f"{row.method} (best of {field} on validation{left_out})"
     if not getattr(row, f"{PRIMARY}_n"):
         return f"{choice}: no test results."
-    if not row.versus_plain_n:
-        reached = f"{PRIMARY_NAME} {percent(getattr(row, f'{PRIMARY}_mean'))} %"
+    reached = f"{PRIMARY_NAME} {percent(getattr(row, f'{PRIMARY}_mean'))} %"
+    if not isinstance(row.plain_cell, str):
         return f"{choice}: {reached}; there is no plain {row.family} to compare with."
+    if not row.versus_plain_n:
+        return f"{choice}: {reached}; plain {row.family} has no finished seed beside it ({row.versus_plain_verdict})."
     ends = interval(row.versus_plain_low, row.versus_plain_high)
     uncertainty = f"95 % interval {ends}, " if ends else ""
     seeds = counted(row.versus_plain_n, "seed")
@@ -150,14 +179,25 @@ def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
 
 def _flat_region(results: Results, row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     """What validation cannot tell from the choice; empty where there is nothing or nothing can be told."""
-    flat = set(results.flat.index[results.flat.fillna(value=False).astype(bool)])
-    cells = results.cells[(results.cells["family"] == row.family) & results.cells["cell"].isin(flat)]
-    here = cells[(cells["data"] == row.data) & (cells["imbalance_factor"] == row.imbalance_factor)]
-    if len(here) < 2:
+    cells = results.cells[results.cells["omega"].notna()]
+    field = cells[(cells[FIELD] == [getattr(row, name) for name in FIELD]).all(axis="columns")]
+    is_flat = field["cell"].map(results.flat).fillna(value=False).astype(bool)
+    flat = field[is_flat & field["cell"].isin(results.candidates)]
+    if len(flat) < 2:
         return ""
-    low, high = here["omega"].min(), here["omega"].max()
-    omegas = f"ω = {low:g}" if low == high else f"ω from {low:g} to {high:g}"
-    return f" Validation cannot tell {counted(len(here) - 1, 'other candidate')} from it ({omegas})."
+    omegas = listed(_runs(sorted(field["omega"].unique()), set(flat["omega"])))
+    return f" Validation cannot tell {counted(len(flat) - 1, 'other candidate')} from it (flat region: {omegas})."
+
+
+def _runs(omegas: list[float], wanted: set[float]) -> list[str]:
+    """The wanted ones of all the omegas, neighbours together.
+
+    Example:
+        >>> _runs([0.25, 0.5, 0.75, 1.0], {0.25, 0.75, 1.0})
+        ['ω = 0.25', 'ω from 0.75 to 1']
+    """
+    runs = [list(run) for is_wanted, run in groupby(omegas, wanted.__contains__) if is_wanted]
+    return [f"ω = {run[0]:g}" if len(run) == 1 else f"ω from {run[0]:g} to {run[-1]:g}" for run in runs]
 
 
 def damaged_checkpoints(results: Results) -> str | None:

@@ -28,6 +28,9 @@ _LATEX = {
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
     "-": "{-}",  # a pair of hyphens would become a dash
+    "[": "{[}",  # after the end of a row, or \item, these three are read as parts of the command
+    "]": "{]}",
+    "*": "{*}",
     "±": r"$\pm$",
     "−": "$-$",
     "ω": r"$\omega$",
@@ -37,6 +40,8 @@ _LATEX = {
     "†": r"\textdagger{}",
     "×": r"$\times$",
     "≥": r"$\geq$",
+    "▲": r"$\bigtriangleup$",
+    "▼": r"$\bigtriangledown$",
 }
 
 
@@ -80,4 +85,4 @@ def _latex_character(character: str) -> str:
         return _LATEX[character]
     if character.isascii() or "\u00c0" <= character <= "\u00ff":
         return character
-    return f"[U+{ord(character):04X}]"
+    return f"{{[}}U+{ord(character):04X}{{]}}"

@@ -9,6 +9,7 @@ from typing import Any
 from ccar.evidence.frames import rows_of
 from ccar.evidence.published import published_rows
 from ccar.evidence.result_rows import ResultRow
+from ccar.reports.finding import recipes_of
 from ccar.reports.results import Results
 from ccar.reports.table import Column, Entry, Row, Table
 from ccar.reports.wording import MISSING, counted, listed, percent, points
@@ -63,7 +64,7 @@ def published_table(results: Results) -> Table | None:
 
 
 def _caption(results: Results, num_others: int) -> str:
-    recipes = listed(list(dict.fromkeys(results.cells["recipe"])))
+    recipes = listed(recipes_of(results.cells))
     validation = results.cells["validation_per_class"].iloc[0]  # one for all cells of a study
     sentences = [
         f"Published beside measured. {DAGGER}: a number from a paper, trained by the recipe of that letter (below the "

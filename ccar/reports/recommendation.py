@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ _HEAD = """\
 # For each data set, imbalance factor and base loss: the omega that was chosen on validation images.
 # study: an entry for methods.extra of a study file.
 # build_loss: ccar.losses.build_loss(class_counts=..., **build_loss) in a training script of your own.
+# loss_factor: multiplies the loss of build_loss; study has it too.
 # verdict: of its balanced test accuracy against the plain base loss. What is not better may be left out.
 """
 
@@ -37,7 +39,6 @@ def render_best_omega(results: Results) -> str:
 
 def _recommendation(results: Results, row: Any) -> dict[str, Any]:  # noqa: ANN401  (a row of a frame)
     configuration = results.source.configurations[row.cell]
-    compared = bool(row.versus_plain_n)
     return {
         "data": row.data,
         "imbalance_factor": configuration["data"]["imbalance_factor"],
@@ -47,10 +48,11 @@ def _recommendation(results: Results, row: Any) -> dict[str, Any]:  # noqa: ANN4
         "validation_balanced_accuracy": round(getattr(row, f"{CRITERION}_mean"), 4),
         "test_accuracy": round(row.test_accuracy_mean, 4) if row.test_accuracy_n else None,
         "test_balanced_accuracy": round(getattr(row, f"{PRIMARY}_mean"), 4) if getattr(row, f"{PRIMARY}_n") else None,
-        "gain_over_plain": round(row.versus_plain_mean, 4) if compared else None,
-        "verdict": row.versus_plain_verdict if compared else None,
+        "gain_over_plain": None if math.isnan(row.versus_plain_mean) else round(row.versus_plain_mean, 4),
+        "verdict": row.versus_plain_verdict if isinstance(row.plain_cell, str) else None,
         "study": dict(results.source.entries[row.cell]),
         "build_loss": _arguments(configuration),
+        "loss_factor": configuration["loss_factor"],
     }
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from ccar.errors import UserError
 from ccar.store.records import TrialStatus
+from ccar.study.wording import dotted, shown
 
 SCHEMA_VERSION = 1
 
@@ -49,10 +51,14 @@ class Recommendation(_Part):
     validation_balanced_accuracy: float
     test_accuracy: float | None
     test_balanced_accuracy: float | None
-    gain_over_plain: float | None = Field(description="in balanced test accuracy, paired by seed; a share")
+    gain_over_plain: float | None = Field(
+        description="in balanced test accuracy, paired by seed; a share; null: no seed has finished both"
+    )
     verdict: str | None = Field(description="of that gain; null: there is no plain base loss to compare with")
     study: dict[str, Any] = Field(description="an entry for methods.extra of a study file")
     build_loss: dict[str, Any] = Field(description="keyword arguments for ccar.losses.build_loss")
+    # Older reports lack it.
+    loss_factor: float = Field(1.0, description="multiplies the loss of build_loss; study has it too")
 
 
 class CellRow(_Row):
@@ -72,18 +78,32 @@ class TrialRow(_Row):
 
     cell: str
     seed: int
+    method: str
+    data: str
+    imbalance_factor: str = Field(description="a number, or natural")
     key: str = Field(description="sha256 of everything that can change the trial's numbers")
     data_fingerprint: str = Field(description="sha256 of the bytes of its images, and of which of them it sees")
     status: TrialStatus
+    test_balanced_accuracy: float | None = Field(description="a share; null: it has not finished")
+
+
+class Choice(_Row):
+    """What validation images chose for one base loss: its omega, and what it reached."""
+
+    data: str
+    imbalance_factor: str = Field(description="a number, or natural")
+    family: str = Field(description="the base loss, with its options and procedure")
+    method: str = Field(description="label of the chosen method")
+    omega: float
 
 
 class Ranks(_Part):
-    """Average ranks over the settings, 1 the best."""
+    """Average ranks over the imbalance factors, 1 the best."""
 
-    mean: dict[str, float]
-    num_blocks: int
-    friedman_p: float | None = Field(description="null: fewer than four data sets, whose ranks are no sample")
-    critical_difference: float | None
+    model_config = ConfigDict(extra="ignore")  # older reports have the results of tests here that were never made: null
+
+    mean: dict[str, float] = Field(description="by method, of those with all their seeds everywhere")
+    num_blocks: int = Field(description="imbalance factors")
 
 
 class Figure(_Part):
@@ -140,7 +160,7 @@ class Report(_Part):
     )
     method_note: str = Field(description="how to read the numbers")
     recommendations: list[Recommendation]
-    choices: list[Row] = Field(description="the omega chosen on validation images, with what it reached")
+    choices: list[Choice]
     optimism: list[Row] = Field(description="what picking omega on the test set would have claimed")
     flat_region: dict[str, bool | None] = Field(
         description="by cell: whether validation does not show it to be worse than the chosen one; null: cannot tell"
@@ -184,8 +204,16 @@ def read_report(path: Path) -> Report:
                 f"{file}: schema version {version['input']!r} is unknown: expected {SCHEMA_VERSION}",
                 hint="read it with the version of ccar that wrote it, or write it anew with `ccar report`",
             ) from error
-        where = ".".join(map(str, wrong[0]["loc"]))
         raise UserError(
-            f"{file} is no report of ccar: {where + ': ' if where else ''}{wrong[0]['msg']}",
+            f"{file} is no report of ccar: {_mistake(wrong[0])}",
             hint="`ccar report STUDY --out DIR` writes one: DIR/report.json",
         ) from error
+
+
+def _mistake(details: ErrorDetails) -> str:
+    path, message = dotted(details["loc"]), details["msg"]
+    if details["type"] == "missing":
+        return f"{path} is missing"
+    wanted = message.removeprefix("Input should be ")
+    where = f"{path}: " if path else ""  # of the whole file there is none
+    return where + (message if wanted == message else f"found {shown(details['input'])}, expected {wanted}")

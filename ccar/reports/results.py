@@ -15,7 +15,7 @@ from ccar.evidence.frames import SETTING
 from ccar.evidence.optimism import optimism
 from ccar.evidence.published import beside_measured
 from ccar.evidence.ranks import Ranks, average_ranks
-from ccar.evidence.selection import select_omega, select_without_each_seed
+from ccar.evidence.selection import candidates, select_omega, select_without_each_seed
 from ccar.evidence.shape_and_scale import select_method, shape_and_scale
 from ccar.evidence.test_results import with_test_results
 from ccar.reports.report_input import ReportInput
@@ -27,7 +27,11 @@ class Setting:
 
     data: str
     imbalance_factor: str
-    label: str  # "IF 100"; with the data set in front where a report has several
+
+    @property
+    def label(self) -> str:
+        """How tables and figures call it: `IF 100`."""
+        return setting_label(self.imbalance_factor)
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows of this setting."""
@@ -43,6 +47,7 @@ class Results:
         trials: validation and test results side by side, one row per trial.
         cells: from `summarise_cells`.
         choices: from `best_omegas`; without rows where nothing could be chosen.
+        candidates: ids of the cells that competed for the choices.
         optimism: what picking omega on the test set would have claimed, from `optimism`.
         flat: from `flat_region`: which cells validation does not show to be worse than the chosen one.
         shape_and_scale: the parts of the gains, from `shape_and_scale`; without rows in a study without controls.
@@ -57,6 +62,7 @@ class Results:
     trials: pd.DataFrame
     cells: pd.DataFrame
     choices: pd.DataFrame
+    candidates: frozenset[str]
     optimism: pd.DataFrame
     flat: pd.Series[Any]
     shape_and_scale: pd.DataFrame
@@ -75,20 +81,20 @@ class Results:
 def summarise(source: ReportInput) -> Results:
     """Compute what the tables, figures and sentences of a report are made from."""
     choices = select_omega(source.validation)  # before anything of the test set is looked at
+    competed = candidates(source.validation)
     left_out = select_without_each_seed(source.validation)
     methods = select_method(source.validation)
     flat = flat_region(choices, source.validation)
     trials = with_test_results(source.validation, source.tests)
     cells = summarise_cells(trials, source.baseline)
     costs = study_costs(source.validation, source.costs, source.submitted_at)
-    settings = trials.drop_duplicates(SETTING)[SETTING]
-    several_data_sets = settings["data"].nunique() > 1
     return Results(
         source=source,
         trials=trials,
         cells=cells,
         choices=best_omegas(choices, cells),
-        optimism=optimism(choices, left_out, trials, cells),
+        candidates=competed,
+        optimism=optimism(choices, left_out, competed, trials, cells),
         flat=flat,
         shape_and_scale=shape_and_scale(methods, trials, cells),
         published=beside_measured(cells),
@@ -96,8 +102,7 @@ def summarise(source: ReportInput) -> Results:
         costs=costs,
         claims=claim_costs(choices, cells, costs.hours_of_cell),
         settings=tuple(
-            Setting(data, factor, (f"{data}, " if several_data_sets else "") + setting_label(factor))
-            for data, factor in settings.itertuples(index=False, name=None)
+            Setting(*setting) for setting in trials.drop_duplicates(SETTING)[SETTING].itertuples(index=False, name=None)
         ),
     )
 

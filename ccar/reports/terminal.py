@@ -30,7 +30,8 @@ def terminal_table(results: Results) -> list[RenderableType]:
     Rows are base losses, imbalance factor by imbalance factor: accuracy plain, the omega chosen on validation,
     accuracy at it, and the difference between the two, paired by seed. A method without any omega has its
     difference to the baseline there, with a star. A study without any omega has its methods
-    as rows, with their difference to the baseline. Fits 80 columns for the names that ccar gives; longer ones wrap.
+    as rows, with their difference to the baseline. n stands below a number where seeds are missing. Fits 80 columns
+    for the names that ccar gives; longer ones wrap.
     """
     parts: list[RenderableType] = [Text(TITLE, style="bold"), Text(), _table(results), Text()]
     warnings = [finding.no_choice(results), finding.seeds_warning(results)]
@@ -62,7 +63,9 @@ def _table(results: Results) -> Table:
 
 
 def _base_losses(results: Results, setting: Setting) -> Iterator[list[Text]]:
-    cells, choices = setting.of(results.cells), setting.of(results.choices).set_index("family")
+    cells, choices = setting.of(results.cells), setting.of(results.choices)
+    planned = choices["cell"].map(cells.set_index("cell")["planned"])
+    choices = choices.assign(planned=planned).set_index("family")
     for family in dict.fromkeys(cells["family"]):
         plain = cells[(cells["family"] == family) & cells["omega"].isna()].head(1)
         is_baseline = bool(plain["is_baseline"].any())
@@ -72,9 +75,8 @@ def _base_losses(results: Results, setting: Setting) -> Iterator[list[Text]]:
             omega = Text(f"{chosen['omega']:g}")
             yield [*row, omega, _accuracy(chosen), *_difference(chosen, "versus_plain_")]
         elif len(plain) and not is_baseline:
-            difference, verdict = _difference(plain.iloc[0], f"{PRIMARY}_difference_")
-            to_baseline = difference + Text("" if difference.plain == MISSING else " *")
-            yield [*row, *[Text(MISSING)] * 2, to_baseline, verdict]
+            to_baseline = _difference(plain.iloc[0], f"{PRIMARY}_difference_", mark=" *")
+            yield [*row, *[Text(MISSING)] * 2, *to_baseline]
         else:
             yield [*row, *[Text(MISSING)] * 3, Text("")]
 
@@ -86,18 +88,25 @@ def _methods(results: Results, setting: Setting) -> Iterator[list[Text]]:
 
 
 def _accuracy(row: pd.Series[Any]) -> Text:
-    return Text(percent(row[f"{PRIMARY}_mean"], row[f"{PRIMARY}_half_width"]))
+    text = percent(row[f"{PRIMARY}_mean"], row[f"{PRIMARY}_half_width"])
+    return Text(text + _missing(row[f"{PRIMARY}_n"], row["planned"]))
 
 
-def _difference(row: pd.Series[Any], prefix: str) -> list[Text]:
-    if not row[f"{prefix}n"]:
-        return [Text(MISSING), Text("")]
-    difference, half_width = points(row[f"{prefix}mean"]), row[f"{prefix}high"] - row[f"{prefix}mean"]
+def _difference(row: pd.Series[Any], prefix: str, mark: str = "") -> list[Text]:
     verdict = str(row[f"{prefix}verdict"])
+    if not row[f"{prefix}n"]:
+        return [Text(MISSING), Text(_SHORT[verdict] if verdict == NOT_JUDGED else "", style="dim")]
+    difference, half_width = points(row[f"{prefix}mean"]), row[f"{prefix}high"] - row[f"{prefix}mean"]
+    text = difference if math.isnan(half_width) else f"{difference} ± {100 * half_width:.2f}"
     return [
-        Text(difference if math.isnan(half_width) else f"{difference} ± {100 * half_width:.2f}"),
+        Text(text + mark + _missing(row[f"{prefix}n"], row["planned"])),
         Text(_SHORT.get(verdict, verdict), style=_STYLES.get(verdict, "dim")),
     ]
+
+
+def _missing(n: float, planned: int) -> str:
+    """The seeds behind a number where they are fewer than planned: below it, since a line has no room for more."""
+    return f"\n(n = {n:.0f})" if 0 < n < planned else ""
 
 
 def _name(name: str, *, is_baseline: bool) -> Text:

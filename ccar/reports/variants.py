@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from ccar.evidence.cells import PRIMARY, SWITCHES
 from ccar.reports.results import Results, Setting
 
 GAIN = f"{PRIMARY}_versus_plain"  # of the re-weighted cells, in `Results.cells`
+Standing = Literal["flat region", "worse", "cannot be told"]
 _USUAL = {"phase": "dual", "confidence": "adjusted", "gradient": "through", "keep_z": False, "reduction": "mean"}
 
 
@@ -23,9 +25,10 @@ def variants(cells: pd.DataFrame) -> tuple[list[str], pd.Series[str]]:
     return varying, values.agg(", ".join, axis="columns").astype("str")
 
 
-def worse_on_validation(results: Results) -> set[str]:
-    """The cells outside the flat region around the chosen one."""
-    return set(results.flat.index[~results.flat.fillna(value=True).astype(bool)])
+def beside_the_choice(results: Results) -> dict[str, Standing]:
+    """What validation says of each re-weighted cell beside the chosen one of its base loss, if there is one."""
+    words: dict[bool, Standing] = {True: "flat region", False: "worse"}
+    return {str(cell): "cannot be told" if pd.isna(flat) else words[bool(flat)] for cell, flat in results.flat.items()}
 
 
 def by_frequency(results: Results) -> Iterator[tuple[Setting, str, pd.DataFrame]]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import math
 
+from ccar.metrics.accuracy import FEW_BELOW, MANY_ABOVE
+
 MISSING = "–"
+GROUPS_NOTE = (
+    f"Many: classes with more than {MANY_ABOVE} training images; medium: {FEW_BELOW} to {MANY_ABOVE}; "
+    f"few: fewer than {FEW_BELOW}."
+)
+ECE_NOTE = "ECE: expected calibration error, a share."
 
 
 def percent(mean: float, half_width: float = math.nan) -> str:
@@ -54,6 +61,16 @@ def more_seeds(number: float) -> str:
     return "over 1,000" if math.isinf(number) else f"{number:.0f}"
 
 
+def lacking(n: int, planned: int) -> str:
+    """What stands behind a mean over fewer seeds than planned; empty where all have finished.
+
+    Example:
+        >>> lacking(2, 3), lacking(3, 3)
+        (' (n = 2)', '')
+    """
+    return "" if n == planned else f" (n = {n})"
+
+
 def p_value(p: float) -> str:
     """A p-value to two digits.
 
@@ -84,6 +101,16 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
         ('1 seed', '3 seeds', '2 base losses')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def named(name: str, details: str) -> str:
+    """A name, with what is to be said of it in brackets.
+
+    Example:
+        >>> named("resnet50", "pretrained"), named("resnet50", "")
+        ('resnet50 (pretrained)', 'resnet50')
+    """
+    return f"{name} ({details})" if details else name
 
 
 def listed(items: list[str]) -> str:

@@ -37,8 +37,9 @@ def write_report(out_dir: Path, results: Results, each: Map = map) -> list[Path]
     """Write `results` as report.md, report.html, report.tex, report.json, best_omega.yaml, CSV files and figures/.
 
     The same numbers give the same bytes, whenever and wherever the trials ran; what does differ (times, hosts, devices)
-    stands in costs.csv, in the tables of costs and machines, and under those names in report.json. When the folder
-    already holds the report of the same numbers, nothing is written.
+    stands in costs.csv, in the tables of costs and machines, and under those names in report.json. when the folder
+    already holds the report of the same numbers, nothing is written; of a former report no figure stays that this one
+    does not have.
 
     Args:
         out_dir: made where it is missing.
@@ -97,7 +98,12 @@ def _write(out_dir: Path, files: Mapping[str, bytes], digest: str) -> None:
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
     try:
-        (out_dir / "figures").mkdir(parents=True, exist_ok=True)
+        figures = out_dir / "figures"
+        figures.mkdir(parents=True, exist_ok=True)
+        for name in _former_files(out_dir) - files.keys():
+            stale = figures / Path(name).name  # figures alone come and go, and a manifest may be of somebody else
+            if stale.is_file():
+                stale.unlink()
         (out_dir / MANIFEST).unlink(missing_ok=True)  # an interrupted report must not look whole
         for name, content in files.items():
             (out_dir / name).write_bytes(content)
@@ -107,6 +113,14 @@ def _write(out_dir: Path, files: Mapping[str, bytes], digest: str) -> None:
             f"cannot write the report to {out_dir}: {error.strerror or error}",
             hint="choose a folder that this user may write, on a disk with room: --out DIR",
         ) from error
+
+
+def _former_files(out_dir: Path) -> set[str]:
+    """The files of the report that lies there, whatever it was made from; none where nothing says which they are."""
+    try:
+        return {str(name) for name in json.loads((out_dir / MANIFEST).read_bytes())["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _intact_files(out_dir: Path, digest: str) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""What people may name as a store: a folder, or s3://BUCKET/PREFIX; and what of it stays on this machine."""
+"""What people may write for a path, and name as a store: a folder, or s3://BUCKET/PREFIX; what of it stays here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import urllib.parse
 from pathlib import Path
 
-from ccar.errors import UserError
+from ccar.errors import StoreUnreachable, UserError
 from ccar.store.disk_folder import DiskFolder
 from ccar.store.folder import Folder
 
@@ -20,15 +20,16 @@ def folder_at(address: str | Path) -> Folder:
     """The folder at an address; asks nobody yet.
 
     Raises:
-        UserError: there can be no such address, or what it takes is not installed.
+        StoreUnreachable: what it takes is not installed.
+        UserError: there can be no such address.
     """
     place = _bucket_and_prefix(address)
     if place is None:
-        return DiskFolder(Path(address).expanduser().absolute())
+        return DiskFolder(whole_path(address))
     try:
         from ccar.store.bucket import Bucket, BucketFolder  # 5 MB that folders do not need
     except ModuleNotFoundError as error:
-        raise UserError(
+        raise StoreUnreachable(
             "a store in a bucket needs a library that is not installed: obstore", hint="pip install obstore"
         ) from error
     bucket, prefix = place
@@ -42,12 +43,24 @@ def local_root(address: str | Path) -> Path:
     """
     place = _bucket_and_prefix(address)
     if place is None:
-        return Path(address).expanduser().absolute()
+        return whole_path(address)
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    server = urllib.parse.urlsplit(endpoint()).netloc.rpartition("@")[2]
-    return state.joinpath(
-        "ccar", "s3", server.replace(":", "_") or "unknown", *filter(None, "/".join(place).split("/"))
-    )
+    return state.joinpath("ccar", "s3", server().replace(":", "_"), *filter(None, "/".join(place).split("/")))
+
+
+def whole_path(written: str | Path) -> Path:
+    """The path that is meant, for every working directory: absolute, with `~` and `~USER` filled in.
+
+    Raises:
+        UserError: nobody here has that name.
+    """
+    try:
+        return Path(written).expanduser().absolute()
+    except RuntimeError as error:  # so pathlib says it
+        raise UserError(
+            f"a path begins with an unknown user: found {written}, expected one of this machine",
+            hint="write the whole path",
+        ) from error
 
 
 def endpoint() -> str:
@@ -56,13 +69,23 @@ def endpoint() -> str:
     return next(filter(None, named), "https://s3.amazonaws.com")
 
 
+def server() -> str:
+    """HOST:PORT of the S3 server, as it may be printed: its address may hold a key."""
+    return urllib.parse.urlsplit(endpoint()).netloc.rpartition("@")[2] or "unknown"
+
+
 def _bucket_and_prefix(address: str | Path) -> tuple[str, str] | None:
     """None for a folder.
 
     Raises:
-        UserError: it looks like a URL and cannot be used.
+        UserError: it is empty, or looks like a URL and cannot be used.
     """
     text = str(address)
+    if not text.strip():  # a variable that is not set; Path("") would be the folder that ccar is started in
+        raise UserError(
+            "the store is empty: found an empty text, expected a folder, or s3://BUCKET/PREFIX",
+            hint="is a variable not set? Without --store it is CCAR_STORE, or ccar-store",
+        )
     scheme = _URL.match(text)
     if scheme is None:
         return None

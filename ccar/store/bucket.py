@@ -18,14 +18,16 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from ccar.errors import StoreError, StoreUnreachable
-from ccar.store.address import endpoint
+from ccar.store.address import endpoint, server
 from ccar.store.turn import taken_turn
 
 # At first contact somebody waits at a terminal; later a server may be started anew beneath a study.
 _SECONDS_AT_FIRST = 4
 _SECONDS_LATER = 30
+_SECONDS_FOR_A_WHOLE_OBJECT = 3600  # of any size, as long as it comes on
 _WRITER = "ccar-writer"  # metadata of what was created exclusively: which call it was
 _CREATE_AGAIN = 3
+_PARTS_AT_ONCE = 4  # of 5 MB, each of which has to be there in time; by default twelve, too many for a slow link
 # Refused; or a key is missing; or both are, and this machine, which may be one of a cloud, was asked for them in vain.
 _NO_ADMISSION = re.compile(r"status code: 40[13]|Missing \w+|/latest/api/token")
 
@@ -56,7 +58,9 @@ class Bucket:
             client_options={
                 "allow_http": endpoint().startswith("http://"),
                 "connect_timeout": timedelta(seconds=seconds),
-                "timeout": timedelta(seconds=seconds),
+                # Between two bytes, and not until the last one: a large checkpoint on a slow link takes minutes.
+                "read_timeout": timedelta(seconds=seconds),
+                "timeout": timedelta(seconds=_SECONDS_FOR_A_WHOLE_OBJECT),
             },
             retry_config={"max_retries": 10, "retry_timeout": timedelta(seconds=seconds)},
         )
@@ -65,15 +69,15 @@ class Bucket:
         text = str(error)
         if "NoSuchBucket" in text:
             return StoreUnreachable(
-                f"there is no bucket {self.name!r} at {endpoint()}", hint="create it, or name another one: --store"
+                f"there is no bucket {self.name!r} at {server()}", hint="create it, or name another one: --store"
             )
         if _NO_ADMISSION.search(text):
             return StoreUnreachable(
-                f"{endpoint()} does not let this user into the bucket {self.name!r}",
+                f"{server()} does not let this user into the bucket {self.name!r}",
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_REGION if it has one",
             )
         return StoreUnreachable(
-            f"cannot use the bucket {self.name!r} at {endpoint()}: {_reason(error)}",
+            f"cannot use the bucket {self.name!r} at {server()}: {_reason(error)}",
             hint="is the server up, and AWS_ENDPOINT_URL its address?",
         )
 
@@ -109,7 +113,7 @@ class BucketFolder:
 
     def replace(self, name: str, content: bytes) -> None:
         with self._says("write", name):
-            self._put(name, content)
+            self._put(name, content, max_concurrency=_PARTS_AT_ONCE)
 
     def read(self, name: str) -> bytes:
         with self._says("read", name):
@@ -122,9 +126,9 @@ class BucketFolder:
             return False
         return True
 
-    def delete(self, name: str) -> None:
-        with self._says("delete", name):
-            obstore.delete(self._bucket.objects, self._key(name))
+    def delete(self, *names: str) -> None:
+        with self._says("delete", names[0] if len(names) == 1 else None):
+            obstore.delete(self._bucket.objects, [self._key(name) for name in names])  # several at once
 
     def touch(self, name: str) -> None:
         self.replace(name, b"")
@@ -139,13 +143,7 @@ class BucketFolder:
                 found = self._listed()
                 return [*(_last(each["path"]) for each in found["objects"]), *map(_last, found["common_prefixes"])]
             # All objects, a thousand at a time, come sooner than the contents of each folder.
-            above = len(self._path) + 1 if self._path else 0
-            below = (
-                each["path"][above:]
-                for chunk in self._bucket.objects.list(self._path, chunk_size=1000)
-                for each in chunk
-            )
-            return {parts[depth - 1] for path in below if len(parts := path.split("/")) >= depth}
+            return {parts[depth - 1] for path in self._below() if len(parts := path.split("/")) >= depth}
 
     def versions(self) -> Mapping[str, str]:
         with self._says("list"):
@@ -160,8 +158,9 @@ class BucketFolder:
         return self  # nothing has to be made
 
     def clear(self) -> None:
-        for name in self.names():
-            self.delete(name)
+        with self._says("list"):
+            found = list(self._below())
+        self.delete(*found)
 
     def free_bytes(self) -> int | None:
         return None
@@ -174,6 +173,13 @@ class BucketFolder:
             obstore.put(self._bucket.objects, self._key(name), content, **options)
         except FileNotFoundError as error:
             raise StoreError(f"there is no bucket {self._bucket.name!r} any more") from error
+
+    def _below(self) -> Iterator[str]:
+        """All objects in it and in its folders, by their paths from here."""
+        above = len(self._path) + 1 if self._path else 0
+        for chunk in self._bucket.objects.list(self._path, chunk_size=1000):
+            for each in chunk:
+                yield each["path"][above:]
 
     def _listed(self) -> obstore.ListResult[Any]:
         return obstore.list_with_delimiter(self._bucket.objects, self._path)

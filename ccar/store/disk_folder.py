@@ -43,9 +43,10 @@ class DiskFolder:
             return False
         return True
 
-    def delete(self, name: str) -> None:
-        with self._says("delete", name):
-            (self.path / name).unlink(missing_ok=True)
+    def delete(self, *names: str) -> None:
+        for name in names:
+            with self._says("delete", name):
+                (self.path / name).unlink(missing_ok=True)
 
     def touch(self, name: str) -> None:
         with self._says("write", name):
@@ -61,10 +62,12 @@ class DiskFolder:
             with self._says("read"):
                 if depth == 1:
                     return os.listdir(self.path)  # noqa: PTH208
-                with os.scandir(self.path) as folders:
-                    return [name for folder in folders for name in os.listdir(folder)]  # noqa: PTH208
+                with os.scandir(self.path) as entries:
+                    # A file manager may leave a file here.
+                    folders = [entry.name for entry in entries if entry.is_dir()]
         except FileNotFoundError:
             return []
+        return [name for folder in folders for name in self.folder(folder).names()]  # one may be deleted meanwhile
 
     def versions(self) -> Mapping[str, str]:
         found = {}

@@ -32,8 +32,8 @@ class Folder(Protocol):
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
 
-    def delete(self, name: str) -> None:
-        """Remove a file, if it is there."""
+    def delete(self, *names: str) -> None:
+        """Remove files, as far as they are there."""
 
     def touch(self, name: str) -> None:
         """Renew the time of a file, which is made empty if it is not there. Need not be durable."""

@@ -1,10 +1,11 @@
-"""How many trials share a GPU, as it was measured: a note for each kind of trial.
+"""How many trials share a GPU, as it was measured: a note for each kind of trial on each kind of GPU.
 
-gpus/DIGEST.json    the kind of GPU, and the number
+gpus/DIGEST-DIGEST.json    of the kind of trial, and of the kind of GPU; the kind of GPU, and the number
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from ccar.errors import StoreError
@@ -28,22 +29,32 @@ class GpuNotes:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
-    def read(self, trial: TrialConfig, cpus: float) -> GpuNote | None:
-        """What was measured for such a trial on so many CPUs; None: nothing yet."""
-        try:
-            return GpuNote(**unseal(self._folder, _name(trial, cpus)))
-        except (FileNotFoundError, StoreError):  # a damaged one is measured again
-            return None
+    def read(self, trial: TrialConfig, cpus: float) -> list[GpuNote]:
+        """What was measured for such a trial on so many CPUs; a damaged note is as good as none.
+
+        Raises:
+            StoreError: the notes cannot be listed.
+        """
+        found = []
+        for name in sorted(self._folder.names()):
+            if name.startswith(_prefix(trial, cpus)):
+                with suppress(FileNotFoundError, StoreError):
+                    found.append(GpuNote(**unseal(self._folder, name)))
+        return found
 
     def write(self, trial: TrialConfig, cpus: float, note: GpuNote) -> None:
-        """Remember it, in place of what was measured before.
+        """Remember it, in place of what was measured on this kind of GPU before.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        self._folder.replace(_name(trial, cpus), sealed(asdict(note)))
+        name = f"{_prefix(trial, cpus)}{_digest({'gpu': note.gpu})}.json"
+        self._folder.replace(name, sealed(asdict(note)))
 
 
-def _name(trial: TrialConfig, cpus: float) -> str:
-    digest = digest_of_parts({"trial": trial.model_dump(mode="json"), "cpus": cpus})
-    return f"{digest[:32]}.json"
+def _prefix(trial: TrialConfig, cpus: float) -> str:
+    return f"{_digest({'trial': trial.model_dump(mode='json'), 'cpus': cpus})}-"
+
+
+def _digest(parts: dict[str, object]) -> str:
+    return digest_of_parts(parts)[:32]

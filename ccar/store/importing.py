@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ccar.errors import TrialBusy
 from ccar.store.trial_file import TrainedTrial
+from ccar.store.trial_log import FINAL
 from ccar.store.trial_store import TrialStore
 
 
@@ -24,6 +25,8 @@ def import_trials(store: TrialStore, trials: Sequence[TrainedTrial]) -> Import:
 
     A trial that the store has begun is left alone: its first epochs would be of one device, its last ones of another.
 
+    A store that is not there yet becomes its owner's alone.
+
     Args:
         store: to put them into.
         trials: from `read_trials`, which has checked them.
@@ -35,7 +38,7 @@ def import_trials(store: TrialStore, trials: Sequence[TrainedTrial]) -> Import:
     in_the_way = []
     for trial in trials:
         record = store.read(trial.key)
-        if record.status in ("finished", "diverged"):
+        if record.status in FINAL:
             already_there += 1
         elif record.epochs:
             in_the_way.append(f"trial {trial.key[:12]} is {record.status} here after {len(record.epochs)} epochs")
@@ -49,6 +52,7 @@ def import_trials(store: TrialStore, trials: Sequence[TrainedTrial]) -> Import:
 
 
 def _put(store: TrialStore, trial: TrainedTrial) -> None:
+    store.make_private()
     claim = store.claim(trial.config, trial.parts, class_counts=trial.class_counts, worker=trial.worker)
     if trial.test is not None:
         claim.finish(trial.test, None, trial.epochs)

@@ -7,8 +7,10 @@ import math
 import os
 import platform
 import threading
+import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,7 @@ def this_process() -> dict[str, Any]:
 def is_alive(process: Mapping[str, Any], folder: Folder, heartbeat: str, *, now: float | None = None) -> bool:
     """Whether the process that these facts name may still be working.
 
-    On the same machine a process that is gone is dead at once; anywhere, one whose heartbeat is older than
+    On the same machine a process that is certainly gone is dead at once; anywhere, one whose heartbeat is older than
     the lease is taken for dead (and should it wake up, the log refuses its writes).
 
     Args:
@@ -91,21 +93,76 @@ def is_alive(process: Mapping[str, Any], folder: Folder, heartbeat: str, *, now:
         heartbeat: the file that it touches.
         now: Unix time; None: what the clock of that place says, which takes a file there to ask.
     """
-    if process["machine"] == _machine() and not _is_running(process["pid"], process["process_started"]):
+    if _is_gone(process):
         return False
     try:
-        clock = _time_in(folder) if now is None else now
+        clock = time_in(folder) if now is None else now
         return clock - folder.touched_at(heartbeat) < LEASE_SECONDS
     except FileNotFoundError:
         return False
 
 
+class Watch:
+    """Tells who is alive to somebody who looks again and again, and writes nothing to ask for the time of that place.
+
+    A heartbeat that was renewed between two looks is no older than the first of them, however wrong our clock is.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Sight] = {}  # by the name of the heartbeat, which no other one has
+
+    def is_alive(self, process: Mapping[str, Any], folder: Folder, heartbeat: str) -> bool:
+        """See `is_alive`; at the first look by our clock."""
+        if _is_gone(process):
+            return False
+        try:
+            touched_at = folder.touched_at(heartbeat)
+        except FileNotFoundError:
+            return False
+        now, before = time.monotonic(), self._seen.get(heartbeat)
+        if before is not None and before.touched_at == touched_at:
+            beat_at = before.beat_at
+        else:
+            beat_at = now - max(0.0, time.time() - touched_at)
+            beat_at = beat_at if before is None else max(beat_at, before.looked_at)
+        self._seen[heartbeat] = _Sight(touched_at, beat_at, now)
+        return now - beat_at < LEASE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """A heartbeat as it was when it was looked at last."""
+
+    touched_at: float  # by the clock of that place
+    beat_at: float  # the same as far as it is known on our monotonic clock
+    looked_at: float  # on our monotonic clock
+
+
+def _is_gone(process: Mapping[str, Any]) -> bool:
+    """Whether it was on this machine, and has certainly ended."""
+    return bool(process["machine"] == _machine()) and not _is_running(process["pid"], process["process_started"])
+
+
 def _is_running(pid: int, started: float) -> bool:
+    """False only where the process is certainly gone: of one that does not show itself, its heartbeat tells."""
     try:
         found = psutil.Process(pid)
         return abs(_started(found) - started) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return False
+        return _is_hidden(pid)
+    except psutil.AccessDenied:
+        return True
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether it is there, and another user's: where /proc is mounted with hidepid, that shows one's own only."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        pass
+    return False
 
 
 def _started(process: psutil.Process) -> float:
@@ -113,8 +170,13 @@ def _started(process: psutil.Process) -> float:
     return float(process.create_time() - psutil.boot_time())
 
 
-def _time_in(folder: Folder) -> float:
-    """The clock that stamps files in `folder`: where it is reached by network it is the server's, not ours."""
+def time_in(folder: Folder) -> float:
+    """Unix time by the clock that stamps files in `folder`: where it is reached by network the server's, not ours.
+
+    Raises:
+        StoreError: the folder cannot be written, which it takes to ask.
+        FileNotFoundError: there is no such folder.
+    """
     probe = f".clock.{uuid.uuid4().hex}"  # nobody else may remove it meanwhile
     folder.touch(probe)
     try:

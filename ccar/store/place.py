@@ -19,8 +19,12 @@ def facts_of_this_place(device: torch.device, threads: int) -> dict[str, Any]:
         device: that is trained on.
         threads: CPU threads of the process.
     """
+    # Of convolutions in float32, as torch calls it: tf32 unless it was told otherwise; older GPUs do not have that.
+    precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]  # torch's stubs leave it out
+    on_gpu = {"convolutions": precision} if device.type == "cuda" else {}
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        **on_gpu,
         "processor": processor(),
         "threads": threads,
         "versions": {

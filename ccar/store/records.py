@@ -18,8 +18,8 @@ class TrialRecord:
     """Everything the store knows of one trial except its test results, which are read apart.
 
     `absent`: never begun. `unfinished`: begun, goes on from its last commit. `stopped`: ended by early
-    stopping. `diverged`: the loss was no longer finite. `failed`: the code raised; the next run tries again.
-    In a trial that has ended, only the last and the best epoch keep their per-class accuracies and reliability.
+    stopping. `diverged`: a loss or a weight was no longer finite. `failed`: the code raised; the next run tries
+    again. In a trial that has ended, only the last and the best epoch keep their per-class accuracies and reliability.
     """
 
     key: str

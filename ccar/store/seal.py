@@ -10,6 +10,8 @@ from typing import Any
 from ccar.errors import Damaged
 from ccar.store.folder import Folder
 
+TRAIN_AGAIN = "restore it from a backup, or delete the trial's folder to train that trial again"
+
 
 def sealed(payload: Mapping[str, Any]) -> bytes:
     """`payload` as one line of JSON, and a second line with the sha256 of the first."""
@@ -17,8 +19,13 @@ def sealed(payload: Mapping[str, Any]) -> bytes:
     return line + b'\n{"sha256":"' + hashlib.sha256(line).hexdigest().encode() + b'"}\n'
 
 
-def unseal(folder: Folder, name: str) -> dict[str, Any]:
+def unseal(folder: Folder, name: str, *, hint: str = "delete that file") -> dict[str, Any]:
     """Read back what `sealed` made.
+
+    Args:
+        folder: where it is.
+        name: of the file.
+        hint: what to do about one that is damaged.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -33,14 +40,27 @@ def unseal(folder: Folder, name: str) -> dict[str, Any]:
     if not matches:
         raise Damaged(
             f"{folder}/{name} is damaged: its content does not match its sha256",
-            hint="restore it from a backup, or delete the trial's folder to train that trial again",
+            hint=hint,
         )
     payload: dict[str, Any] = json.loads(line)
     return payload
 
 
+def unseal_needed(folder: Folder, name: str, *, hint: str) -> dict[str, Any]:
+    """As `unseal`, of a file that has to be there.
+
+    Raises:
+        Damaged: the file is missing or was altered.
+        StoreError: it cannot be read.
+    """
+    try:
+        return unseal(folder, name, hint=hint)
+    except FileNotFoundError as error:
+        raise Damaged(f"{folder}/{name} is missing", hint=hint) from error
+
+
 def read_verified(folder: Folder, name: str, sha256: str) -> bytes:
-    """The bytes of a file, which must have this digest.
+    """The bytes of a trial's file, which must have this digest.
 
     Raises:
         Damaged: the file is missing or was altered.
@@ -49,7 +69,7 @@ def read_verified(folder: Folder, name: str, sha256: str) -> bytes:
     try:
         content = folder.read(name)
     except FileNotFoundError as error:
-        raise Damaged(f"{folder}/{name} is missing", hint="delete the trial's folder to train it again") from error
+        raise Damaged(f"{folder}/{name} is missing", hint=TRAIN_AGAIN) from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise Damaged(f"{folder}/{name} is damaged", hint="delete the trial's folder to train that trial again")
+        raise Damaged(f"{folder}/{name} is damaged", hint=TRAIN_AGAIN)
     return content

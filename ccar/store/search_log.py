@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 from ccar.errors import Fenced
 from ccar.store.folder import Folder
-from ccar.store.seal import sealed, unseal
+from ccar.store.seal import sealed, unseal_needed
+
+_SUFFIX = ".jsonl"
 
 
 class StoredSearchLog:
@@ -20,10 +22,13 @@ class StoredSearchLog:
         """The suggestions of this group so far, in the order in which they were made.
 
         Raises:
-            StoreError: a file was altered after it was written.
+            Damaged: a file is missing before the last one, or was altered after it was written.
+            StoreError: one cannot be read.
         """
         folder = self._group(group)
-        return [unseal(folder, name)["params"] for name in sorted(folder.names()) if name.endswith(".jsonl")]
+        hint = f"restore it from a backup, or delete {folder} to search anew; trials that are stored stay"
+        num_asked = sum(name.endswith(_SUFFIX) for name in folder.names())
+        return [unseal_needed(folder, _name(index), hint=hint)["params"] for index in range(num_asked)]
 
     def record(self, group: str, index: int, params: Mapping[str, float]) -> None:
         """Remember suggestion `index`, durably.
@@ -33,8 +38,12 @@ class StoredSearchLog:
             StoreError: the store cannot be written.
         """
         content = sealed({"group": group, "params": dict(params)})
-        if not self._group(group).create(f"{index:06d}.jsonl", content):
+        if not self._group(group).create(_name(index), content):
             raise Fenced(f"suggestion {index} of {group} was made by another driver of this study")
 
     def _group(self, group: str) -> Folder:
         return self._folder.folder(hashlib.sha256(group.encode()).hexdigest()[:16])
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}{_SUFFIX}"

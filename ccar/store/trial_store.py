@@ -3,10 +3,11 @@
 Layout::
 
     trials/ab/abcd.../trial.json          what the key digests
-                      log/000000.jsonl    claims, committed epochs, the end (see trial_log.py)
+                      log/000000.jsonl    claims, commits until it has finished, the end (see trial_log.py)
                       checkpoint-*.pt     state after the last two commits, until the trial has finished
                       weights-*.pt        the trained model
                       hang.txt            where the trial hung, if it did
+                      crash.txt           where its process crashed, if it did
                       test-*.jsonl        the test results, apart from all that selection may read
     studies/NAME.json                     the studies that were run against this store
     gpus/                                 how many trials share a GPU, as measured (see gpu_notes.py)
@@ -24,7 +25,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -37,11 +39,11 @@ from ccar.store.files import make_private_folder
 from ccar.store.folder import Folder
 from ccar.store.gpu_notes import GpuNotes
 from ccar.store.key import digest_of_parts
-from ccar.store.liveness import Heartbeat, is_alive, this_process
+from ccar.store.liveness import Heartbeat, Watch, is_alive, this_process
 from ccar.store.records import StudyRecord, TrialRecord, TrialStatus, without_unneeded_classes
-from ccar.store.seal import read_verified, sealed, unseal
+from ccar.store.seal import TRAIN_AGAIN, read_verified, sealed, unseal_needed
 from ccar.store.search_log import StoredSearchLog
-from ccar.store.trial_log import ENDS, LogRecord, RecordType, TrialLog
+from ccar.store.trial_log import ENDS, FINAL, LogRecord, RecordType, TrialLog
 from ccar.training.config import TrialConfig
 from ccar.training.result import EpochResult, TestResult
 
@@ -50,8 +52,10 @@ log = logging.getLogger(__name__)
 _EPOCHS = TypeAdapter(tuple[EpochResult, ...])
 _TEST = TypeAdapter(TestResult)
 _STUDY = TypeAdapter(StudyRecord)
-_TERMINAL: frozenset[str] = frozenset({"finished", "diverged"})
+# Of no use in a trial that has ended for good, unless its last record names it: also what others left that died.
+_SWEPT = ("checkpoint-", "test-", "weights-", "heartbeat-", "stacks", ".")
 _ID = "store-id"
+_KEY_LENGTH = 64  # what else lies there, a file manager or a synchroniser has put there
 _PROBE_BYTES = 65_536  # an empty file, or one of a few bytes, still fits on most disks that are full
 
 
@@ -69,6 +73,7 @@ class TrialStore:
         """
         self.files: Folder = folder_at(address)
         self.root = local_root(address)
+        self._watch = Watch()
 
     @property
     def address(self) -> str:
@@ -97,6 +102,14 @@ class TrialStore:
                 hint="use a server that refuses a put with `If-None-Match: *` where there is something already",
             )
 
+    def make_private(self) -> None:
+        """Make the store's folder on this machine, its owner's alone; one that is there stays as open as it is.
+
+        Raises:
+            StoreError: it cannot be created.
+        """
+        make_private_folder(self.root)
+
     def id(self) -> str:
         """A name for this store that no other one has, made when it is first asked for.
 
@@ -111,51 +124,51 @@ class TrialStore:
         """All that is known of a trial, except its test results.
 
         Raises:
-            StoreError: a file was altered after it was written.
+            Damaged: a file is missing, or was altered after it was written.
+            StoreError: one cannot be read, or is of another version of ccar.
         """
-        log = self._log(key)
-        length = log.length()
-        if length == 0:
-            return TrialRecord(key=key, status="absent")
-        trial = unseal(self._folder(key), "trial.json")
-        last = log.read(length - 1)
-        history = last if last.type in ENDS else _history_of(log, last)
-        status = cast(TrialStatus, last.type) if last.type in ENDS else "unfinished"
-        try:
-            config, class_counts = TrialConfig.model_validate(trial["config"]), tuple(trial["class_counts"])
-        except (ValidationError, KeyError) as error:
-            raise StoreError(
-                f"trial {key[:12]} was stored by another version of ccar",
-                hint="use the version that wrote it, or delete the trial's folder to train it again",
-            ) from error
-        return TrialRecord(
-            key=key,
-            status=status,
-            config=config,
-            class_counts=class_counts,
-            parts=trial["parts"],
-            epochs=_EPOCHS.validate_python(history.content["epochs"]),
-            started_at=history.content["started_at"],
-            ended_at=last.at,
-            error=last.content.get("error"),
-            worker=history.content["worker"],
-            num_records=length,
-            claim=history.content["claimed_by"],
-        )
+        with _of_this_version(key):
+            found = _last_and_history(self._log(key), whole=ENDS)
+            if found is None:
+                return TrialRecord(key=key, status="absent")
+            last, history = found
+            trial = unseal_needed(self._folder(key), "trial.json", hint=TRAIN_AGAIN)
+            return TrialRecord(
+                key=key,
+                status=cast(TrialStatus, last.type) if last.type in ENDS else "unfinished",
+                config=TrialConfig.model_validate(trial["config"]),
+                class_counts=tuple(trial["class_counts"]),
+                parts=trial["parts"],
+                epochs=_EPOCHS.validate_python(history.content["epochs"]),
+                started_at=history.content["started_at"],
+                ended_at=last.at,
+                error=last.content.get("error"),
+                worker=history.content["worker"],
+                num_records=last.number + 1,
+                claim=history.content["claimed_by"],
+            )
 
     def read_test(self, key: str) -> TestResult | None:
         """The test results of a finished trial, or None. Nothing that selects may call this.
 
         Raises:
-            StoreError: a file was altered after it was written.
+            Damaged: a file is missing, or was altered after it was written.
+            StoreError: one cannot be read, or is of another version of ccar.
         """
         content = self._side_file_of_finished(key, "test")
-        return None if content is None else _TEST.validate_json(content.partition(b"\n")[0])
+        if content is None:
+            return None
+        with _of_this_version(key):
+            return _TEST.validate_json(content.partition(b"\n")[0])
 
     def read_weights(self, key: str) -> bytes | None:
         """The trained model of a finished trial, as `torch.save` wrote it (load with `weights_only=True`).
 
         None where the trial has not finished, or was imported: see `ccar.store.trial_file`.
+
+        Raises:
+            Damaged: a file is missing, or was altered after it was written.
+            StoreError: one cannot be read, or is of another version of ccar.
         """
         return self._side_file_of_finished(key, "weights")
 
@@ -167,15 +180,31 @@ class TrialStore:
         """Length of a trial's log, without reading it: grows with every commit."""
         return self._log(key).length()
 
+    def log_version(self, key: str) -> str:
+        """A text that changes with a trial's log, also where that was deleted and begun anew."""
+        return self._log(key).version()
+
     def is_being_trained(self, record: TrialRecord) -> bool:
-        """Whether somebody who seems to be alive is working on this trial; writes nothing."""
+        """Whether somebody who seems to be alive is working on this trial; writes nothing.
+
+        Where the clock of this machine is not that of the store, the answer is right once a beat was seen.
+        """
         if record.claim is None:
             return False
-        return is_alive(record.claim["worker"], self._folder(record.key), record.claim["heartbeat"], now=time.time())
+        return self._watch.is_alive(record.claim["worker"], self._folder(record.key), record.claim["heartbeat"])
 
     def keys(self) -> list[str]:
         """The keys of all trials that were ever begun, in their order."""
-        return sorted(self.files.folder("trials").names(depth=2))
+        return sorted(name for name in self.files.folder("trials").names(depth=2) if len(name) == _KEY_LENGTH)
+
+    def begun(self, keys: Iterable[str]) -> set[str]:
+        """Those of these trials that were ever begun.
+
+        Asks at most once for each of the 256 folders above them: a look at each trial takes long in a bucket.
+        """
+        wanted = set(keys)
+        folders = {_path(key)[:-1] for key in wanted}
+        return wanted.intersection(name for folder in folders for name in self.files.folder(*folder).names())
 
     def claim(
         self,
@@ -197,7 +226,7 @@ class TrialStore:
 
         Raises:
             TrialBusy: somebody who is still alive works on it, or it has ended for good.
-            StoreError: the store cannot be written, or a file in it was altered.
+            StoreError: the store cannot be written; or a file in it is missing, was altered, or is of another version.
         """
         key = digest_of_parts(dict(parts))
         folder = self._folder(key)
@@ -211,11 +240,14 @@ class TrialStore:
         log = self._log(key)
         facts = {**this_process(), **worker}
         while True:
-            number = log.length()
-            last = log.read(number - 1) if number else None
-            if last is not None and last.type in _TERMINAL:
-                raise TrialBusy(f"trial {key[:12]} has {last.type} meanwhile")
-            former = _history_of(log, last) if last is not None else None
+            with _of_this_version(key):
+                last, former = _last_and_history(log, whole=FINAL) or (None, None)
+                if last is not None and last.type in FINAL:
+                    _sweep(folder, last.content)
+                    raise TrialBusy(f"trial {key[:12]} has {last.type} meanwhile")
+                if former is not None:
+                    _EPOCHS.validate_python(former.content["epochs"])
+            number = 0 if last is None else last.number + 1
             if former is not None and former.content["claimed_by"] is not None:
                 claimant = former.content["claimed_by"]
                 if not even_if_busy and is_alive(claimant["worker"], folder, claimant["heartbeat"]):
@@ -237,6 +269,16 @@ class TrialStore:
                 heartbeat.end()
                 raise
             return Claim(folder, log, number + 1, heartbeat, facts, former, now)
+
+    def sweep(self, key: str) -> None:
+        """Remove from a trial that has ended for good what is of no use, left by who died before it could do that.
+
+        Raises:
+            StoreError: the trial cannot be read.
+        """
+        last = self._log(key).last()
+        if last is not None and last.type in FINAL:
+            _sweep(self._folder(key), last.content)
 
     @property
     def drivers(self) -> Drivers:
@@ -260,7 +302,7 @@ class TrialStore:
         Raises:
             StoreError: the store cannot be written.
         """
-        make_private_folder(self.root)
+        self.make_private()
         content = json.dumps(dataclasses.asdict(record), indent=1).encode()
         self.files.folder("studies").replace(f"{record.name}.json", content)
 
@@ -297,12 +339,11 @@ class TrialStore:
                 log.warning("%s", error)
 
     def _side_file_of_finished(self, key: str, kind: Literal["test", "weights"]) -> bytes | None:
-        log = self._log(key)
-        length = log.length()
-        last = log.read(length - 1) if length else None
-        if last is None or last.type != "finished":
-            return None
-        side = last.content[kind]
+        with _of_this_version(key):
+            last = self._log(key).last()
+            if last is None or last.type != "finished":
+                return None
+            side = last.content[kind]
         return None if side is None else read_verified(self._folder(key), side["file"], side["sha256"])
 
     def _folder(self, key: str) -> Folder:
@@ -334,6 +375,7 @@ class Claim:
         self._checkpoint: dict[str, str] | None = former.content["checkpoint"] if former else None
         self._one_before: dict[str, str] | None = former.content["one_before"] if former else None
         self._damages: list[str] = list(former.content["damages"]) if former else []
+        self._commits: list[int] = list(former.content["commits"]) if former else []
         self._started_at: float = former.content["started_at"] if former else now
         self._is_held = True
 
@@ -370,7 +412,7 @@ class Claim:
         """Commit the epochs since the last commit, with the state after them; those that it knows stay as they were.
 
         Raises:
-            Fenced: somebody else has taken the trial over; nothing was written.
+            Fenced: somebody else has taken the trial over, or deleted it; nothing was written.
             StoreError: the store cannot be written; what was committed before stays.
         """
         new = self._new(epochs)
@@ -380,10 +422,11 @@ class Claim:
         side = self._put_side_file("checkpoint", ".pt", checkpoint)
         state = {"checkpoint": side, "one_before": self._checkpoint, "damages": self._damages}
         self._append("commit", {"epochs": new, **state}, side)
+        self._commits.append(self._number - 1)
         self._epochs.extend(new)
         self._checkpoint, self._one_before = side, self._checkpoint
         if outdated is not None:
-            self._folder.delete(outdated["file"])
+            _remove(self._folder, outdated["file"])
 
     def finish(self, test: TestResult, weights: bytes | None, epochs: Sequence[EpochResult] = ()) -> None:
         """End the trial with its test results and its trained model.
@@ -394,7 +437,7 @@ class Claim:
             epochs: those since the last commit.
 
         Raises:
-            Fenced: somebody else has taken the trial over; nothing was written.
+            Fenced: somebody else has taken the trial over, or deleted it; nothing was written.
             StoreError: the store cannot be written.
         """
         self._epochs.extend(self._new(epochs))
@@ -402,10 +445,6 @@ class Claim:
         weights_file = None if weights is None else self._put_side_file("weights", ".pt", weights)
         error = "; ".join(self._damages) or None
         self._end("finished", {"test": test_file, "weights": weights_file, "error": error}, test_file, weights_file)
-        for folder in (self._folder, self._folder.folder("log")):
-            for name in folder.names():
-                if name.startswith(("checkpoint-", "heartbeat-", "stacks", ".")):  # of those that died before us, too
-                    folder.delete(name)
 
     def diverge(self, error: str, epochs: Sequence[EpochResult] = ()) -> None:
         """End the trial because its loss is no longer finite; it will not be tried again.
@@ -442,21 +481,21 @@ class Claim:
 
     def _end(self, type_: RecordType, content: Mapping[str, Any], *sides: Mapping[str, str] | None) -> None:
         # The last record repeats the whole history, so that readers of ended trials open one file.
-        self._append(
-            type_,
-            {
-                "epochs": without_unneeded_classes(self._epochs),
-                "checkpoint": None if type_ == "finished" else self._checkpoint,
-                "one_before": None if type_ == "finished" else self._one_before,
-                "damages": self._damages,
-                "started_at": self._started_at,
-                "worker": self._worker,
-                "claimed_by": None,
-                **content,
-            },
-            *sides,
-        )
+        whole = {
+            "epochs": without_unneeded_classes(self._epochs),
+            "checkpoint": None if type_ in FINAL else self._checkpoint,
+            "one_before": None if type_ in FINAL else self._one_before,
+            "replaces": self._commits if type_ in FINAL else [],
+            "damages": self._damages,
+            "started_at": self._started_at,
+            "worker": self._worker,
+            "claimed_by": None,
+            **content,
+        }
+        self._append(type_, whole, *sides)
         self._let_go()
+        if type_ in FINAL:
+            _sweep(self._folder, whole)
 
     def _append(self, type_: RecordType, content: Mapping[str, Any], *sides: Mapping[str, str] | None) -> None:
         """Write the next record, which names these side files."""
@@ -464,7 +503,7 @@ class Claim:
             self._log.append(self._number, type_, time.time(), content)
         except Fenced:
             for side in filter(None, sides):  # whoever took the trial over may have cleaned up already
-                self._folder.delete(side["file"])
+                _remove(self._folder, side["file"])
             raise
         self._number += 1
 
@@ -482,10 +521,63 @@ def _path(key: str) -> tuple[str, ...]:
     return "trials", key[:2], key
 
 
+@contextmanager
+def _of_this_version(key: str) -> Iterator[None]:
+    """Turn what a trial lacks, or has otherwise, into an error of the store: its files are as they were written."""
+    try:
+        yield
+    except (ValidationError, LookupError, TypeError) as error:
+        raise StoreError(
+            f"trial {key[:12]} was stored by another version of ccar",
+            hint="use the version that wrote it, or delete the trial's folder to train it again",
+        ) from error
+
+
+def _remove(folder: Folder, name: str) -> None:
+    """Delete what nobody needs; where that cannot be done, what was committed counts all the same."""
+    with suppress(StoreError):
+        folder.delete(name)
+
+
+def _sweep(folder: Folder, end: Mapping[str, Any]) -> None:
+    """Delete of a trial that has ended for good what is of no use any more, as far as that can be done.
+
+    Args:
+        folder: of the trial.
+        end: content of its last record.
+    """
+    kept = {side["file"] for kind in ("test", "weights") if (side := end.get(kind)) is not None}
+    with suppress(StoreError):
+        folder.delete(*(name for name in folder.names() if name.startswith(_SWEPT) and name not in kept))
+    with suppress(StoreError):
+        TrialLog(folder.folder("log")).tidy(end.get("replaces", ()))  # other versions of ccar keep all records
+
+
+def _last_and_history(log: TrialLog, *, whole: Set[str]) -> tuple[LogRecord, LogRecord] | None:
+    """The last record, and the history up to it in the form that ending records carry; None: there is no record.
+
+    Args:
+        log: of a trial.
+        whole: the types of last records that are the history themselves.
+
+    Raises:
+        Damaged: a record is missing, or was altered after it was written.
+        StoreError: one cannot be read, or does not follow the one before it.
+    """
+    while (last := log.last()) is not None:
+        try:
+            return last, last if last.type in whole else _history_of(log, last)
+        except Damaged:
+            if log.length() == last.number + 1:  # else the trial has ended just now, and what is missed was replaced
+                raise
+    return None
+
+
 def _history_of(log: TrialLog, last: LogRecord) -> LogRecord:
     """`last`, with the whole history up to it in the form that ending records carry."""
     epochs: list[dict[str, Any]] = []
     state: dict[str, Any] = {"checkpoint": None, "one_before": None, "damages": []}
+    commits: list[int] = []
     started_at = worker = claimed_by = None
     for number in range(last.number + 1):
         record = last if number == last.number else log.read(number)
@@ -497,11 +589,13 @@ def _history_of(log: TrialLog, last: LogRecord) -> LogRecord:
             if record.content["epochs"][0]["epoch"] != expected:
                 raise StoreError(f"record {number} of {log} does not follow epoch {expected - 1}")
             epochs.extend(record.content["epochs"])
+            commits.append(number)
         else:
             claimed_by = None
         state |= {name: record.content[name] for name in state if name in record.content}
     content = {
         "epochs": epochs,
+        "commits": commits,
         **state,
         "started_at": started_at,
         "worker": worker,

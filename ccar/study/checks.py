@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from ccar.data.config import HAS_OWN_VALIDATION
-from ccar.errors import Problem
+from ccar.data.sources import check_options
+from ccar.errors import DataError, Problem
+from ccar.study.data_wording import USUAL_HINT, found_and_expected
 from ccar.study.methods import Exclusion, Method, OpenMethod, facts_of
 from ccar.study.parts import plain
 from ccar.study.recipe_changes import recipe_with
-from ccar.study.wording import did_you_mean
+from ccar.study.wording import did_you_mean, dotted
 from ccar.study.yaml_source import KeyPath
-from ccar.training.recipe import CutMix, Mixup
+from ccar.training.config import BaseLoss, Procedure, Reduction, Reweighting
+from ccar.training.recipe import CutMix, Mixup, Recipe
 
 if TYPE_CHECKING:
     from ccar.study.definition import Study
+
+_WITHOUT_EFFECT = {  # a switch: what was found where nothing reads it, what is expected, what to do
+    "frequency": (
+        "phase constant, which takes 0 for every class",
+        "another phase beside it",
+        "delete frequency, or add a phase that reads it",
+    ),
+    "confidence": (
+        "raw over losses that adjust no logits",
+        "a base with a prior or a margin",
+        "delete confidence, or add a base such as balanced_softmax",
+    ),
+    "keep_z": ("one Z for all images, which the reduction divides by", "reduction mean beside it", "delete keep_z"),
+}
 
 
 def check_study(study: Study, wrong: frozenset[str] = frozenset()) -> list[Problem]:
@@ -26,7 +44,7 @@ def check_study(study: Study, wrong: frozenset[str] = frozenset()) -> list[Probl
 
     Args:
         study: the study, with stand-ins for the parts that are wrong in themselves.
-        wrong: the top-level keys of those parts; checks that look at them are left out.
+        wrong: those parts by their keys, of the top level and within `data`; checks that look at them are left out.
     """
     return [problem for parts, check in _CHECKS if not wrong & parts for problem in check(study)]
 
@@ -37,19 +55,77 @@ def _methods_differ(study: Study) -> Iterator[Problem]:
     by_label: dict[str, Method] = {}
     by_settings: dict[tuple[object, ...], Method] = {}
     for index, method in enumerate(fixed):
-        path = ("methods", "extra", index - first_extra)
-        same = by_settings.get(method.settings)
+        path: KeyPath = ("methods", "extra", index - first_extra)
+        changes = dict(method.recipe_changes)
+        # By what the recipe is in the end: a change to what it says already is none.
+        settings = (*method.settings, _recipe_of(study, method.procedure, changes) or method.recipe_changes)
+        same = by_settings.get(settings)
         if same is not None:
             message = (
                 f"methods.extra[{path[-1]}] trains the same as another method: "
                 f"found {method.label!r} beside {same.label!r}, expected it once"
             )
-            yield study.problem(path, message, "delete it; base losses and grid points need no mention here")
+            hint = "delete it; base losses and grid points need no mention here"
+            if changes and method.recipe_changes != same.recipe_changes:
+                path, hint = (*path, "recipe"), "delete it, or change what the recipe does not say already"
+            yield study.problem(path, message, hint)
         elif method.label in by_label:
             message = f"two methods have one label: found {method.label!r} twice, expected different labels"
             yield study.problem((*path, "label"), message, "choose another label")
         by_label.setdefault(method.label, method)
-        by_settings.setdefault(method.settings, method)
+        by_settings.setdefault(settings, method)
+
+
+def _recipe_of(study: Study, procedure: Procedure, changes: Mapping[str, object]) -> Recipe | None:
+    """None where the changes do not fit, which `_recipe_changes_fit` tells."""
+    try:
+        return recipe_with(study.recipe, procedure.recipe, changes)
+    except (PydanticCustomError, ValidationError):
+        return None
+
+
+def _switches_have_an_effect(study: Study) -> Iterator[Problem]:
+    """What changes nothing at all is refused; what changes some methods only makes no more methods of the others."""
+    methods = study.methods
+    for index, grid in enumerate(methods.reweighting or ()):
+        path: KeyPath = ("methods", "reweighting", index)
+        points = tuple(grid.points())
+        yield from _without_effect(study, path, "methods.reweighting", points, methods.bases, study.recipe)
+        for point, reduction in points:
+            if grid.omega is None and "omega" in point.unused(methods.bases[0], reduction):
+                message = (
+                    f"omega is searched where it changes nothing: found phase {point.phase}, frequency "
+                    f"{plain(point.frequency)}, keep_z {plain(point.keep_z)}, reduction {reduction}, expected phase "
+                    "dual, or nothing that takes the scale out"
+                )
+                yield study.problem(path, message, "with one slope on both sides of it, omega is only a scale")
+                break
+    for index, extra in enumerate(methods.extra):
+        recipe = _recipe_of(study, extra.procedure, extra.changes)
+        if extra.reweighting is not None and recipe is not None:
+            path = ("methods", "extra", index, "reweighting")
+            points = ((extra.reweighting, extra.reweighting.reduction),)
+            base = extra.base or extra.procedure.default_base
+            yield from _without_effect(study, path, dotted(path), points, (base,), recipe)
+
+
+def _without_effect(
+    study: Study,
+    path: KeyPath,
+    where: str,
+    points: Sequence[tuple[Reweighting, Reduction]],
+    bases: Sequence[BaseLoss],
+    recipe: Recipe,
+) -> Iterator[Problem]:
+    for name, (found, expected, hint) in _WITHOUT_EFFECT.items():
+        usual = Reweighting.model_fields[name].default
+        written = [(point, reduction) for point, reduction in points if getattr(point, name) != usual]
+        if written and all(name in point.unused(base, reduction) for point, reduction in written for base in bases):
+            message = f"{where}.{name} has no effect: found {found}, expected {expected}"
+            yield study.problem((*path, name), message, hint)
+    if recipe.mixing is None and any(point.soft_labels == "per_label" for point, _ in points):
+        message = f"{where}.soft_labels has no effect: found a recipe without mixing, expected mixup or cutmix"
+        yield study.problem((*path, "soft_labels"), message, "delete soft_labels, or add mixing to the recipe")
 
 
 def _stage_one_is_a_method(study: Study) -> Iterator[Problem]:
@@ -98,12 +174,13 @@ def _stage_one_is_a_method(study: Study) -> Iterator[Problem]:
 
 def _recipe_changes_fit(study: Study) -> Iterator[Problem]:
     for index, extra in enumerate(study.methods.extra):
-        path = ("methods", "extra", index) + (("recipe",) if extra.changes else ())
+        path: KeyPath = ("methods", "extra", index) + (("recipe",) if extra.changes else ())
         try:
             recipe_with(study.recipe, extra.procedure.recipe, extra.changes)
         except PydanticCustomError as error:
             context = error.context or {}
-            yield study.problem(path, f"methods.extra[{index}].recipe {error.message()}", context["hint"])
+            where = dotted(("methods", "extra", index, "recipe", *context["at"]))
+            yield study.problem((*path, *context["at"]), f"{where} {error.message()}", context["hint"])
         except ValidationError as error:
             changes = ", ".join(sorted(extra.procedure.recipe | extra.changes))
             for part in error.errors():
@@ -113,13 +190,17 @@ def _recipe_changes_fit(study: Study) -> Iterator[Problem]:
 
 
 def _mixing_has_a_loss(study: Study) -> Iterator[Problem]:
-    for method in study.methods.by_label.values():
+    known = study.methods.by_label
+    places: dict[str, KeyPath] = {
+        extra.method(known).label: ("methods", "extra", index) for index, extra in enumerate(study.methods.extra)
+    }
+    searched = [replace(method.at(1.0), label=method.label) for method in study.methods.open()]
+    for method in (*known.values(), *searched):
         changes = {"mixing": study.recipe.mixing, **method.procedure.recipe, **dict(method.recipe_changes)}
         mixing = changes["mixing"]
         if not isinstance(mixing, Mixup | CutMix) or not method.procedure.trains:
             continue
-        extras = [extra.method(study.methods.by_label).label for extra in study.methods.extra]
-        path: KeyPath = ("methods", "extra", extras.index(method.label)) if method.label in extras else ("recipe",)
+        path = places.get(method.label, ("recipe",))
         if not method.base.takes_two_labels:
             message = (
                 f"{method.base.name} has no rule for mixed images: found mixing {mixing.name} at {method.label!r}, "
@@ -129,7 +210,7 @@ def _mixing_has_a_loss(study: Study) -> Iterator[Problem]:
         elif method.reweighting is not None and method.reweighting.soft_labels == "forbidden":
             message = (
                 f"Omega has no rule for mixed images: found mixing {mixing.name} at {method.label!r}, expected "
-                "soft_labels: per_label beside omega"
+                "soft_labels: per_label in its reweighting"
             )
             yield study.problem(path, message, "per_label mixes the losses of both labels; or leave mixing out for it")
         elif method.reduction == "scale_matched":
@@ -144,11 +225,11 @@ def _mixing_has_a_loss(study: Study) -> Iterator[Problem]:
 def _procedures_use_all_they_are_given(study: Study) -> Iterator[Problem]:
     for index, extra in enumerate(study.methods.extra):
         method = extra.method(study.methods.by_label)
-        try:
-            recipe = recipe_with(study.recipe, extra.procedure.recipe, extra.changes)
-        except (PydanticCustomError, ValidationError):  # told by _recipe_changes_fit
+        recipe = _recipe_of(study, extra.procedure, extra.changes)
+        if recipe is None:
             continue
-        for where, found, expected, hint in extra.procedure.objections(method.base, method.reweighting, recipe):
+        objections = extra.procedure.objections(method.base, method.reweighting, method.reduction, recipe)
+        for where, found, expected, hint in objections:
             path: KeyPath = ("methods", "extra", index)
             if where in ("base", "reweighting"):
                 path = (*path, where)
@@ -168,6 +249,17 @@ def _tau_is_chosen_on_validation(study: Study) -> Iterator[Problem]:
             )
             path = ("methods", "extra", index, "procedure")
             yield study.problem(path, message, "write one tau, or raise data.validation_per_class")
+
+
+def _data_options_have_effect(study: Study) -> Iterator[Problem]:
+    try:
+        check_options(study.data.at(study.data.imbalance_factors[0]))
+    except DataError as error:
+        for line in error.problems:
+            option = line.partition(" ")[0]
+            message, hint = found_and_expected(line)
+            path = ("data", option if option in type(study.data).model_fields else "root")
+            yield study.problem(path, message, hint or USUAL_HINT)
 
 
 def _published_split_is_kept(study: Study) -> Iterator[Problem]:
@@ -193,15 +285,11 @@ def _published_split_is_kept(study: Study) -> Iterator[Problem]:
 
 
 def _pretrained_weights_fit(study: Study) -> Iterator[Problem]:
-    path = study.pretrained
-    if path is None:
+    if study.pretrained is None:
         return
     if study.model in ("small_cnn", "resnet32"):
         message = f"pretrained weights do not fit the model: found model {study.model}, expected one of torchvision's"
         yield study.problem(("pretrained",), message, "such as resnet152; or delete pretrained")
-    elif not path.is_file():
-        message = f"pretrained weights are missing: found no file {path}, expected a state_dict saved with torch.save"
-        yield study.problem(("pretrained",), message, "nothing is downloaded: get torchvision's file yourself")
     for method in study.methods.by_label.values():
         if not method.procedure.takes_pretrained:
             message = (
@@ -311,14 +399,17 @@ def _pairs(study: Study, *, excluded: bool = False) -> Iterator[tuple[float | st
                 yield factor, method
 
 
+_DATA_OPTIONS = frozenset(f"data.{key}" for key in ("name", "root", "lists", "counts", "download", "image_size"))
 _CHECKS: tuple[tuple[frozenset[str], Callable[[Study], Iterator[Problem]]], ...] = (
-    (frozenset({"methods"}), _methods_differ),
+    (frozenset({"methods", "recipe"}), _methods_differ),
+    (frozenset({"methods", "recipe"}), _switches_have_an_effect),
     (frozenset({"methods", "data"}), _stage_one_is_a_method),
     (frozenset({"methods", "recipe"}), _recipe_changes_fit),
     (frozenset({"methods", "recipe"}), _mixing_has_a_loss),
     (frozenset({"methods", "recipe"}), _procedures_use_all_they_are_given),
     (frozenset({"methods", "data"}), _tau_is_chosen_on_validation),
-    (frozenset({"data"}), _published_split_is_kept),
+    (_DATA_OPTIONS, _data_options_have_effect),
+    (frozenset({"data.name", "data.imbalance_factors", "data.validation_per_class"}), _published_split_is_kept),
     (frozenset({"model", "pretrained", "methods"}), _pretrained_weights_fit),
     (frozenset({"methods", "search"}), _omega_comes_from_one_place),
     (frozenset({"search"}), _searched_range_has_room),

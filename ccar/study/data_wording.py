@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+USUAL_HINT = "see the data section of docs/study-file.md"
 # What it says, the same as `what is wrong: found X, expected Y`, and what of it is a hint. The first that fits counts.
 _FORMS: tuple[tuple[str, str, str], ...] = (
     (r"(.+?): (expected .+), (found .+)", r"\1: \3, \2", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,13 +30,14 @@ from ccar.data.config import (
     ValidationPerClass,
     number_or_word,
 )
-from ccar.errors import Problem, StudyFileError
+from ccar.errors import Problem, StudyFileError, UserError
+from ccar.store.address import whole_path
 from ccar.study.checks import check_study
 from ccar.study.methods import Methods
 from ccar.study.parts import OneOrMore, Part, Several, Synonyms, mistake, plain
 from ccar.study.recipe_changes import ByName
 from ccar.study.schema import study_schema_of
-from ccar.study.wording import problems_of
+from ccar.study.wording import dotted, problems_of
 from ccar.study.yaml_source import KeyPath, YamlSource, parse_yaml, read_yaml
 from ccar.training.config import ModelName, Omega
 from ccar.training.recipe import Recipe
@@ -45,11 +47,13 @@ OMEGAS_PER_UNIT = 1000  # searched omegas are rounded: a finer pivot changes not
 # Results before a searcher learns from them. Optuna's 10 are for many parameters and would leave a short search without
 # a model. The same for every num_samples: a search that is extended goes on as a longer one would have.
 NUM_RANDOM_OMEGAS = 4
+UNITS_OF_RAY = 10_000  # in a CPU, and in a GPU
 
 Objective = Literal["accuracy", "balanced_accuracy", "many", "medium", "few"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
+_PATHS: tuple[KeyPath, ...] = (("data", "root"), ("data", "lists"), ("pretrained",))
 
 
 def _expanded(value: object) -> object:
@@ -63,12 +67,16 @@ def _expanded(value: object) -> object:
         found = os.environ.get(variable["name"]) or variable["default"]
         if found is None:
             name = variable["name"]
-            hint = f"export {name}=FOLDER, or write ${{{name}:-FOLDER}} for a default"
-            raise mistake("names an environment variable that is not set", f"${{{name}}}", "a set one", hint=hint)
+            what = "names an environment variable that is not set on this machine"
+            hint = f"write ${{{name}:-FOLDER}} for a default, or export {name}=FOLDER; `ccar submit` needs it here, too"
+            raise mistake(what, f"${{{name}}}", "a set one", hint=hint)
         return found
 
-    # Absolute, since workers may start in another folder.
-    return Path(_VARIABLE.sub(filled, value)).expanduser().absolute()
+    try:
+        return whole_path(_VARIABLE.sub(filled, value))  # since workers may start in another folder
+    except UserError as error:
+        hint = error.hint or ""
+        raise mistake("begins with an unknown user", value, "one of this machine", hint=hint) from error
 
 
 class StudyData(Part):
@@ -135,7 +143,17 @@ class Resources(Part):
 
     def with_trials_per_gpu(self, count: int) -> Resources:
         """The same after measuring how many trials share a GPU; what the file says is not changed."""
-        return self.model_copy(update={"gpus": 1 / count}) if self.gpus == "auto" else self
+        return self.model_copy(update={"gpus": share_of_gpu(count)}) if self.gpus == "auto" else self
+
+
+def ray_units(amount: float) -> int:
+    """An amount of CPUs or GPUs as Ray counts it: in steps of 1 / 10 000, rounded."""
+    return int(amount * UNITS_OF_RAY + 0.5)
+
+
+def share_of_gpu(count: int) -> float:
+    """The largest share of a GPU of which it holds so many, as Ray counts: of 1/32, rounded up, it would hold 31."""
+    return UNITS_OF_RAY // count / UNITS_OF_RAY
 
 
 def rounded_omega(omega: float) -> float:
@@ -278,6 +296,21 @@ class Study(Part):
         """The file as it was read; empty for a study that was made in code."""
         return self._source.text if self._source else ""
 
+    def relative_paths(self) -> list[Problem]:
+        """A problem for each path that is another one where ccar is started in another folder: as on a cluster."""
+        if self._source is None:
+            return []
+        problems = []
+        for path in _PATHS:
+            said = self._source.value_at(path) if self._source.written(path) == path else None
+            if not isinstance(said, str):
+                continue
+            filled = _VARIABLE.sub(lambda variable: variable["default"] or "/", said)  # whoever sets it sees to it
+            if not filled.startswith(("/", "~")):
+                message = f"{'.'.join(map(str, path))} is relative: found {said}, expected a whole path"
+                problems.append(self.problem(path, message, "the one that the nodes of the cluster have"))
+        return problems
+
     def problem(self, path: KeyPath, message: str, hint: str | None = None) -> Problem:
         """Something wrong with the value at `path`, with its place in the file."""
         if self._source is None:
@@ -319,8 +352,12 @@ def _study_of(source: YamlSource) -> Study:
         study = Study.model_validate(source.data, strict=True)
     except ValidationError as error:
         problems += problems_of(error, source, study_schema())
-        wrong = frozenset(str(part["loc"][0]) for part in error.errors() if part["loc"])
+        places = [part["loc"] for part in error.errors() if part["loc"]]
+        wrong = frozenset(dotted(place[:depth]) for place in places for depth in (1, 2))
         sound = {key: value for key, value in source.data.items() if key not in wrong}
+        if isinstance(data := source.data.get("data"), Mapping):  # its keys are checked against each other
+            known = {key: value for key, value in data.items() if f"data.{key}" not in wrong}
+            sound["data"] = {**_STAND_INS["data"], **known}
         study = Study.model_validate({**_STAND_INS, **sound}, strict=True)
     study._source = source
     problems += check_study(study, wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ccar.data.config import DataConfig
 from ccar.errors import DataError, Problem, StudyFileError, UserError
-from ccar.study.data_wording import found_and_expected
+from ccar.study.data_wording import USUAL_HINT, found_and_expected
 from ccar.study.definition import Study
 from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
@@ -39,6 +40,8 @@ class Cell:
     method: str  # the same at every imbalance factor: "focal+ccar(omega=0.75)"
     family: str  # what a plain loss and its omegas share: "focal"
     may_stop: bool  # whether early stopping may end its trials: not the baseline, not what others start from
+    stage_one: str | None  # the method, at the same imbalance factor, whose network its trials start from
+    own_recipe_changes: tuple[str, ...]  # fields of the recipe that this method changes by itself
     config: TrialConfig  # with seed 0, which means nothing here
 
 
@@ -94,15 +97,28 @@ def open_cells_of(study: Study) -> tuple[OpenCell, ...]:
     )
 
 
+def num_trials_of(study: Study) -> int:
+    """How many trials the study has at its end, those that a searcher has yet to suggest included; opens no file."""
+    methods, factors = study.methods, study.data.imbalance_factors
+    fixed, searched = (
+        sum(not methods.excludes(factor, method) for factor in factors for method in those)
+        for those in (methods.fixed(), methods.open())
+    )
+    samples = study.search.num_samples if study.search else 0
+    return (fixed + searched * samples) * len(study.seeds)
+
+
 def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue) -> Cell:
     """The cell of one method at one imbalance factor."""
     procedure = method.procedure
+    usual = recipe_with(study.recipe, procedure.recipe)
+    recipe = recipe_with(usual, dict(method.recipe_changes))
     config = TrialConfig(
         data=study.data.at(imbalance_factor),
         model=study.model,
         pretrained=None if study.pretrained is None else _pretrained(study.pretrained),
         head=method.base.head,
-        recipe=recipe_with(study.recipe, procedure.recipe, dict(method.recipe_changes)),
+        recipe=recipe,
         loss=method.base,
         reweighting=method.reweighting,
         reduction=method.reduction,
@@ -118,7 +134,9 @@ def cell_of(study: Study, method: Method, imbalance_factor: ImbalanceFactorValue
         # Only trainings of one length under one recipe compare epoch by epoch.
         may_stop=method.label not in {study.baseline, *study.methods.stage_ones}
         and procedure.name == "end_to_end"
-        and config.recipe == study.recipe,
+        and recipe == study.recipe,
+        stage_one=method.stage_one,
+        own_recipe_changes=tuple(name for name, value in recipe if value != getattr(usual, name)),
         config=config,
     )
 
@@ -159,7 +177,8 @@ def _pretrained(path: Path) -> Pretrained:
 
 
 def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData:
-    """The images of the study; decoded or packed into `cache_dir` on the first call.
+    """The images of the study, once its pretrained weights are there; decoded or packed into `cache_dir` on the first
+    call.
 
     Args:
         study: says which.
@@ -167,12 +186,13 @@ def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData
         pack: False: where large images are not packed yet, be content with their labels (see `load_labels`).
 
     Raises:
-        StudyFileError: they are missing, unreadable or incomplete; at the line that says where they are, or in
-            the list that names them. Or they are to be packed, and cannot give what the study asks for (see
+        StudyFileError: images or weights are missing, unreadable or incomplete; at the line that says where they are,
+            or in the list that names them. Or they are to be packed, and cannot give what the study asks for (see
             `fingerprints_of`).
     """
     from ccar.data import sources  # numpy and more: not needed to read a study file
 
+    _check_pretrained(study)
     with _at_its_line(study):
         source = sources.load_labels(_any_data(study), cache_dir)
     if not pack or source.fingerprint:
@@ -180,6 +200,15 @@ def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData
     fingerprints_of(study, source)  # packing may take hours: all that labels can tell is told before
     with _at_its_line(study):
         return sources.load_source(_any_data(study), cache_dir)
+
+
+def _check_pretrained(study: Study) -> None:
+    """Not where the file is read: whoever submits a study need not have what the cluster's nodes have."""
+    path = study.pretrained
+    if path is not None and not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises where one may not look)
+        message = f"pretrained weights are missing: found no file {path}, expected a state_dict saved with torch.save"
+        hint = "nothing is downloaded: get torchvision's file yourself"
+        raise StudyFileError([study.problem(("pretrained",), message, hint)])
 
 
 def check_images(study: Study, cache_dir: Path) -> int:
@@ -217,7 +246,7 @@ def _at_its_line(study: Study) -> Iterator[None]:
         yield
     except DataError as error:
         path = ("data",) if study.data.root is None else ("data", "root")
-        usual = error.hint or "see the data section of docs/study-file.md"
+        usual = error.hint or USUAL_HINT
         worded = map(found_and_expected, error.problems)
         raise StudyFileError([study.problem(path, message, hint or usual) for message, hint in worded]) from error
 
@@ -359,6 +388,13 @@ def _recipe_problems(
             continue
         epochs = num_epochs(recipe, num_images)
         length = f"{recipe.iterations} iterations, which are {epochs} epochs {where}"
+        warmup = recipe.schedule.warmup_epochs
+        if warmup > epochs:
+            message = (
+                f"recipe ends before its warm-up does: found warmup_epochs {warmup} and {length}, expected no more "
+                "than these"
+            )
+            yield study.problem(("recipe",), message, "change schedule.warmup_epochs, or train longer")
         milestones = recipe.schedule.milestones if isinstance(recipe.schedule, StepSchedule) else ()
         if milestones and milestones[-1] >= epochs:
             message = (

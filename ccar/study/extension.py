@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import yaml
 
@@ -24,7 +24,8 @@ def extended(study: Study, *, omegas: Sequence[float] = (), num_seeds: int = 0) 
     """
     text = study.text
     if omegas:
-        text = _with_more(text, _omega_node(text), [_new(omega, _omegas(study)) for omega in dict.fromkeys(omegas)])
+        node, known = _omega_node(study)
+        text = _with_more(text, node, [_new(omega, known) for omega in dict.fromkeys(omegas)])
     if num_seeds:
         first = max(study.seeds) + 1
         (seeds,) = _values(_root(text), "seeds")
@@ -32,26 +33,27 @@ def extended(study: Study, *, omegas: Sequence[float] = (), num_seeds: int = 0) 
     return text
 
 
-def _omegas(study: Study) -> set[float]:
-    return {omega for grid in study.methods.reweighting or () for omega in grid.omega or ()}
-
-
-def _new(omega: float, known: set[float]) -> str:
+def _new(omega: float, known: Collection[float]) -> str:
     if omega in known:
         raise UserError(f"the study has omega {plain(omega)} already", hint="its trials run when it is submitted again")
     return plain(omega)
 
 
-def _omega_node(text: str) -> yaml.Node:
-    """Where the omegas stand: the only such place, or the only one with several."""
-    found = [
-        node
-        for methods in _values(_root(text), "methods")
+def _omega_node(study: Study) -> tuple[yaml.Node, tuple[float, ...]]:
+    """Where the omegas stand, and which: the only such place, or the only one with several."""
+    grids = [
+        grid
+        for methods in _values(_root(study.text), "methods")
         for reweighting in _values(methods, "reweighting")
         for grid in (reweighting.value if isinstance(reweighting, yaml.SequenceNode) else [reweighting])
-        for node in _values(grid, "omega")
     ]
-    several = [node for node in found if isinstance(node, yaml.SequenceNode) and len(node.value) > 1]
+    found = [
+        (node, grid.omega)
+        for grid, written in zip(study.methods.reweighting or (), grids, strict=False)  # `reweighting: null` is no grid
+        for node in _values(written, "omega")
+        if grid.omega is not None
+    ]
+    several = [(node, omegas) for node, omegas in found if len(omegas) > 1]
     if len(found) == 1:
         return found[0]
     if len(several) == 1:

@@ -42,7 +42,13 @@ PROCEDURE_NAMES: tuple[str, ...] = tuple(
 END_TO_END = EndToEnd()
 SoftLabels = Literal["forbidden", "per_label"]
 Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Label = Annotated[str, Field(pattern=r"^[^/\n]{1,100}$", description="1 to 100 characters on one line, no slash")]
+Label = Annotated[
+    str,
+    Field(
+        pattern=r"^[^/\x00-\x1f\x7f-\x9f]{1,100}$",  # a terminal obeys some of these
+        description="1 to 100 characters on one line, no slash and no control characters",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +67,14 @@ class Method:
 
     @property
     def settings(self) -> tuple[object, ...]:
-        """Equal for two methods that train the same."""
-        how = (self.procedure, self.stage_one, self.recipe_changes, self.loss_factor)
-        return (self.base, self.reweighting, self.reduction, *how)
+        """Equal for two methods that train the same under one recipe.
+
+        So an omega that changes nothing is not in it, though the method keeps the one that was written.
+        """
+        weight = self.reweighting
+        if weight is not None and "omega" in weight.unused(self.base, self.reduction):
+            weight = weight.model_copy(update={"omega": 1.0})
+        return (self.base, weight, self.reduction, self.procedure, self.stage_one, self.loss_factor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +152,7 @@ class Grid(Part):
             chosen: dict[str, Any] = dict(zip(switches, values, strict=True))
             reduction = chosen.pop("reduction")
             for omega in self.omega or (placeholder_omega,):
-                yield _without_unused_beta(Reweighting(omega=omega, **chosen)), reduction
+                yield Reweighting(omega=omega, **chosen), reduction
 
 
 class ExtraReweighting(Reweighting):
@@ -209,7 +220,7 @@ class ExtraMethod(Part):
         reweighting = None
         if self.reweighting is not None:
             switches = {name: getattr(self.reweighting, name) for name in Reweighting.model_fields}
-            reweighting = _without_unused_beta(Reweighting(**switches))
+            reweighting = Reweighting(**switches)
         return _method(
             self.base or self.procedure.default_base,
             reweighting,
@@ -232,7 +243,7 @@ def entry_of(method: Method) -> dict[str, Any]:
         entry["base"] = method.base.model_dump(mode="json")
         if method.reweighting is not None:
             reweighting = method.reweighting.model_dump(mode="json")
-            if not _reads_beta(method.reweighting):
+            if "effective_number_beta" in method.reweighting.unused(method.base, method.reduction):
                 del reweighting["effective_number_beta"]  # a study file refuses what has no effect
             entry["reweighting"] = {**reweighting, "reduction": method.reduction}
         if method.loss_factor != 1:
@@ -294,9 +305,11 @@ class Methods(Part):
         """The methods with a known omega or without one, in the order of the file, before exclusions."""
         methods: list[Method] = []
         for base in self.bases:
-            methods.append(_method(base))
             points = (point for grid in self.reweighting or () if grid.omega is not None for point in grid.points())
-            methods.extend(_method(base, *point) for point in dict.fromkeys(points))
+            different: dict[object, Method] = {}
+            for method in (_method(base), *(_method(base, *point) for point in points)):
+                different.setdefault(method.settings, method)
+            methods.extend(different.values())
         known = {method.label: method for method in methods}
         for extra in self.extra:  # what reads a network in another way may stand before the method that trains it
             if extra.procedure.trains:
@@ -316,14 +329,13 @@ class Methods(Part):
 
     def open(self) -> list[OpenMethod]:
         """The methods whose omega is searched, in the order of the file, before exclusions."""
-        points = dict.fromkeys(
-            point for grid in self.reweighting or () if grid.omega is None for point in grid.points()
-        )
-        return [
-            OpenMethod(base=base, switches=switches, reduction=reduction)
+        points = [point for grid in self.reweighting or () if grid.omega is None for point in grid.points()]
+        methods = (
+            OpenMethod(base=base, switches=switches.normal_form(base, reduction), reduction=reduction)
             for base in self.bases
             for switches, reduction in points
-        ]
+        )
+        return list(dict.fromkeys(methods))
 
     def excludes(self, imbalance_factor: float | str, method: Method | OpenMethod) -> bool:
         """Whether an exclusion leaves the method out at this imbalance factor."""
@@ -342,10 +354,10 @@ def facts_of(imbalance_factor: float | str, method: Method | OpenMethod) -> dict
     switches = method.switches if isinstance(method, OpenMethod) else method.reweighting
     if switches is not None:
         facts |= {**dict(switches), "reduction": method.reduction}
-        if not _reads_beta(switches):  # nobody chose the value that it has; every other switch is as it was written
-            del facts["effective_number_beta"]
+        for name in switches.unused(method.base, method.reduction):  # nobody chose the value that it has
+            del facts[name]
     if isinstance(method, OpenMethod):
-        del facts["omega"]
+        facts.pop("omega", None)
     return facts
 
 
@@ -360,6 +372,8 @@ def _method(
     stage_one: str | None = None,
     recipe_changes: tuple[tuple[str, object], ...] = (),
 ) -> Method:
+    if reweighting is not None:  # what trains the same has one label and one key
+        reweighting = reweighting.normal_form(base, reduction)
     factor = "" if loss_factor == 1 else f"{plain(loss_factor)}*"
     changes = ", ".join(f"{name}={_shown(value)}" for name, value in recipe_changes)
     how = (f"[{changes}]" if changes else "") + _shown_procedure(procedure, stage_one)
@@ -425,18 +439,6 @@ def _label(base: BaseLoss, reweighting: Reweighting | None, reduction: Reduction
 def vector_name(frequency: tuple[float, ...]) -> str:
     """A custom vector may have thousands of entries: it is named by a digest of them."""
     return f"custom-{hashlib.sha256(repr(frequency).encode()).hexdigest()[:6]}"
-
-
-def _reads_beta(reweighting: Reweighting) -> bool:
-    return reweighting.frequency == "effective_number"
-
-
-def _without_unused_beta(reweighting: Reweighting) -> Reweighting:
-    """Two points that differ only in a beta that nothing reads are one point."""
-    if _reads_beta(reweighting):
-        return reweighting
-    default = Reweighting.model_fields["effective_number_beta"].default
-    return reweighting.model_copy(update={"effective_number_beta": default})
 
 
 def _check_beta_is_used(switches: BaseModel, used: bool) -> None:

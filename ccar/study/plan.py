@@ -11,12 +11,9 @@ from typing import Any, Literal
 
 from ccar.store.key import key_parts
 from ccar.store.records import TrialRecord, TrialStatus
-from ccar.study.definition import Resources
+from ccar.study.definition import Resources, ray_units
 from ccar.study.expansion import PlannedTrial
 from ccar.training.config import TrialConfig
-
-# A trial in one of these states is trained, or trained on, by the next run; the others are done.
-TO_RUN: frozenset[TrialStatus] = frozenset({"absent", "unfinished", "failed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +25,17 @@ class Capacity:
 
     def slots(self, resources: Resources) -> int:
         """How many trials run at once; a share of a GPU is a share of one GPU, never of two."""
-        by_cpu = _times(self.cpus, resources.cpus)
+        by_cpu = times(self.cpus, resources.cpus)
         if resources.gpu_share == 0:
             return by_cpu
         if resources.gpu_share < 1:
-            return min(by_cpu, int(self.gpus) * _times(1, resources.gpu_share))
-        return min(by_cpu, _times(self.gpus, resources.gpu_share))
+            return min(by_cpu, int(self.gpus) * times(1, resources.gpu_share))
+        return min(by_cpu, times(self.gpus, resources.gpu_share))
 
 
-def _times(whole: float, part: float) -> int:
-    """How often `part` fits; 0.1 + 0.2 is a little more than 0.3."""
-    return int(whole / part + 1e-9)
+def times(whole: float, part: float) -> int:
+    """How often Ray fits `part` into `whole`: six times 0.142857, which it rounds up, into 1."""
+    return ray_units(whole) // max(1, ray_units(part))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +80,16 @@ class Why:
     differences: tuple[Difference, ...]  # empty: the trial itself is finished
 
 
+def states_to_run(*, stopped_is_done: bool) -> frozenset[TrialStatus]:
+    """A trial in one of these states is trained, or trained on, by the next run; the others are done.
+
+    Args:
+        stopped_is_done: whether a trial that was stopped early counts as done: in a study that stops trials.
+    """
+    again: frozenset[TrialStatus] = frozenset({"absent", "unfinished", "failed"})
+    return again if stopped_is_done else again | {"stopped"}
+
+
 def plan_of(
     trials: Sequence[PlannedTrial],
     records: Mapping[str, TrialRecord],
@@ -102,9 +109,9 @@ def plan_of(
         resources: of one trial.
         capacity: of the machine or the cluster.
         num_trials: trials at the end of the study, where a searcher suggests some; default: the known ones.
-        stopped_is_done: whether a trial that was stopped early counts as done: in a study that stops trials.
+        stopped_is_done: see `states_to_run`.
     """
-    again: frozenset[TrialStatus] = TO_RUN if stopped_is_done else TO_RUN | {"stopped"}
+    again = states_to_run(stopped_is_done=stopped_is_done)
     statuses = {trial.key: _status(records.get(trial.key)) for trial in trials}
     by_status = Counter(statuses.values())
     missing = [trial for trial in trials if statuses[trial.key] in again]

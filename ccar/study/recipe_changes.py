@@ -9,8 +9,8 @@ from pydantic import Field, GetCoreSchemaHandler, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
-from ccar.study.parts import Part, Shorthand, mistake
-from ccar.training.recipe import Recipe, changed_recipe
+from ccar.study.parts import Part, Shorthand, mistake, plain
+from ccar.training.recipe import CosineSchedule, Recipe, changed_recipe
 from ccar.training.recipes import RECIPES
 
 
@@ -52,13 +52,14 @@ def recipe_with(recipe: Recipe, *layers: Mapping[str, object]) -> Recipe:
     """`recipe` changed by one layer after the other: a method's own length takes the place of its procedure's.
 
     Raises:
-        PydanticCustomError: a length in epochs would silently drop the warm-up, which counts iterations.
+        PydanticCustomError: a length in epochs would silently drop the warm-up, which counts iterations; or a warm-up
+            changes the learning rate of no epoch.
         pydantic.ValidationError: the changed recipe contradicts itself.
     """
     for changes in layers:
         epochs = changes.get("epochs")
         if isinstance(epochs, int) and recipe.iterations and recipe.warmup_iterations and "schedule" not in changes:
-            share = max(1, round(epochs * recipe.warmup_iterations / recipe.iterations))
+            share = round(epochs * recipe.warmup_iterations / recipe.iterations)
             raise mistake(
                 "loses its warm-up",
                 f"epochs {epochs} in place of the {recipe.iterations} iterations of {recipe.name}",
@@ -66,10 +67,36 @@ def recipe_with(recipe: Recipe, *layers: Mapping[str, object]) -> Recipe:
                 hint=f"write schedule: {_with_warmup(recipe, share)} for as large a share of the training",
             )
         recipe = changed_recipe(recipe, changes)
+        if "schedule" in changes:
+            _check_warmup(recipe)
     return recipe
 
 
+def _check_warmup(recipe: Recipe) -> None:
+    """With one that warms nothing up, the same training would have two keys."""
+    schedule = recipe.schedule
+    if schedule.warmup_epochs == 1:
+        raise mistake(
+            "has no effect",
+            "1",
+            "0, or 2 and more",
+            hint="the epoch of this number has the full learning rate, so that with 1 none has less",
+            at=("schedule", "warmup_epochs"),
+        )
+    warms_up = schedule.warmup_epochs or recipe.warmup_iterations
+    if isinstance(schedule, CosineSchedule) and schedule.warmup_start and not warms_up:
+        raise mistake(
+            "has no effect",
+            f"{plain(schedule.warmup_start)} without a warm-up",
+            "warmup_epochs beside it",
+            hint="write warmup_epochs: 2 or more, or delete warmup_start",
+            at=("schedule", "warmup_start"),
+        )
+
+
 def _with_warmup(recipe: Recipe, epochs: int) -> str:
-    """The schedule as a study file has it, with so many epochs of warm-up."""
-    schedule = recipe.schedule.model_copy(update={"warmup_epochs": epochs}).model_dump(mode="json")
-    return "{" + ", ".join(f"{name}: {value}" for name, value in schedule.items()) + "}"
+    """The schedule as a study file has it, with so many epochs of warm-up; none where they would be fewer than two."""
+    warmup = {"warmup_epochs": epochs} if epochs > 1 else {"warmup_epochs": 0, "warmup_start": 0.0}
+    schedule = recipe.schedule.model_dump(mode="json")
+    changed = {name: warmup.get(name, value) for name, value in schedule.items()}
+    return "{" + ", ".join(f"{name}: {value}" for name, value in changed.items()) + "}"

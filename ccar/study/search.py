@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from ccar.errors import Fenced
+from ccar.store.key import digest_of_parts, key_parts
 from ccar.study.definition import NUM_RANDOM_OMEGAS, OMEGAS_PER_UNIT, OptunaSearch, Study, rounded_omega
 from ccar.study.expansion import (
     OpenCell,
@@ -122,8 +122,24 @@ class _Group:
     cell: OpenCell
     name: str  # in the search log
     taken: set[float]  # omegas that the study runs in any case
+    num_samples: int  # how many suggestions there will be: fewer than asked for where no other omega is left
     suggestions: list[_Suggestion] = field(default_factory=list)  # those of earlier runs first
-    num_given: int = 0  # how many of them were handed out in this run
+    to_give: deque[_Suggestion] = field(default_factory=deque)  # those that this run has yet to hand out
+
+    @property
+    def own(self) -> list[_Suggestion]:
+        """The suggestions that no method of the study trains in any case, as one that was pasted from a report does."""
+        return [suggestion for suggestion in self.suggestions if suggestion.omega not in self.taken]
+
+    @property
+    def tried(self) -> set[float]:
+        """All omegas that a new suggestion must not repeat."""
+        return self.taken | {suggestion.omega for suggestion in self.suggestions}
+
+    @property
+    def num_to_come(self) -> int:
+        """How many suggestions have yet to be made."""
+        return self.num_samples - len(self.suggestions)
 
 
 class OptunaSource:
@@ -142,6 +158,7 @@ class OptunaSource:
         fixed: Sequence[PlannedTrial],
         cells: Sequence[OpenCell],
         fingerprints: Mapping[Setting, str],
+        images: str,
         log: SearchLog,
     ) -> None:
         """Take up the search where the log ends.
@@ -150,7 +167,8 @@ class OptunaSource:
             study: has a search.
             fixed: the trials that need no search.
             cells: where omega is searched.
-            fingerprints: of the data at each imbalance factor and seed.
+            fingerprints: of the data at each imbalance factor and seed; they go into the trial keys.
+            images: digest of all images, whatever the seeds; it goes into the name of a search.
             log: suggestions of earlier runs; new ones are recorded before they are handed out.
         """
         assert study.search is not None
@@ -161,24 +179,26 @@ class OptunaSource:
         self._log = log
         self._queue = deque(fixed)
         self._suggestion_of: dict[str, _Suggestion] = {}
-        self._groups = [_group(study, cell, fixed) for cell in cells]
+        self._groups = [_group(study, cell, fixed, images) for cell in cells]
         for group in self._groups:
             for params in log.asked(group.name)[: self._search.num_samples]:
                 self._add(group, params["omega"])
+            num_free = len(free_omegas(self._search, group.tried))
+            group.num_samples = len(group.suggestions) + min(group.num_to_come, num_free)
 
     @property
     def num_trials(self) -> int:
-        searched = len(self._groups) * self._search.num_samples * len(self._study.seeds)
-        return len(self._fixed) + searched
+        to_come = sum(group.num_to_come for group in self._groups)
+        return len(self.known) + to_come * len(self._study.seeds)
 
     @property
     def known(self) -> tuple[PlannedTrial, ...]:
-        searched = (trial for group in self._groups for suggestion in group.suggestions for trial in suggestion.trials)
+        searched = (trial for group in self._groups for suggestion in group.own for trial in suggestion.trials)
         return (*self._fixed, *searched)
 
     @property
     def exhausted(self) -> bool:
-        return not self._queue and all(group.num_given == self._search.num_samples for group in self._groups)
+        return not self._queue and not any(group.num_to_come or group.to_give for group in self._groups)
 
     def next(self) -> PlannedTrial | None:
         if not self._queue:
@@ -196,25 +216,24 @@ class OptunaSource:
 
     def _next_of(self, group: _Group) -> tuple[PlannedTrial, ...]:
         """The trials of the group's next omega; none when it has no more, or has to learn results first."""
-        index = group.num_given
-        if index == self._search.num_samples:
-            return ()
-        if index == len(group.suggestions):
+        while group.num_to_come and not group.to_give:
+            index = len(group.suggestions)
             visible = group.suggestions[: max(0, index - self._search.max_concurrent + 1)]
             if not all(suggestion.is_told for suggestion in visible):
                 return ()
             history = [(suggestion.omega, suggestion.values) for suggestion in visible]
             pending = [suggestion.omega for suggestion in group.suggestions[len(visible) :]]
-            wanted = suggest_omega(self._search, group.name, history, pending)
-            taken = group.taken | {suggestion.omega for suggestion in group.suggestions}
-            self._add(group, self._recorded(group, index, nearest_free_omega(wanted, self._search, taken)))
-        group.num_given += 1
-        return group.suggestions[index].trials
+            wanted = suggest_omega(self._search, group.cell.id, history, pending)
+            self._add(group, self._recorded(group, index, nearest_free_omega(wanted, self._search, group.tried)))
+        return group.to_give.popleft().trials if group.to_give else ()
 
     def _add(self, group: _Group, omega: float) -> None:
+        """One suggestion more. That of a taken omega is not handed out: the trials that run in any case tell of it."""
         cell = cell_of(self._study, group.cell.method.at(omega), group.cell.imbalance_factor)
         suggestion = _Suggestion(omega, plan_cells([cell], self._study.seeds, self._fingerprints))
         group.suggestions.append(suggestion)
+        if omega not in group.taken:
+            group.to_give.append(suggestion)
         self._suggestion_of |= {trial.key: suggestion for trial in suggestion.trials}
 
     def _recorded(self, group: _Group, index: int, omega: float) -> float:
@@ -240,7 +259,7 @@ def trial_source(study: Study, source: SourceData, log: SearchLog) -> TrialSourc
     fixed = plan_cells(cells_of(study), study.seeds, fingerprints)
     if study.search is None:
         return InStages(GridSource(fixed))
-    return InStages(OptunaSource(study, fixed, open_cells_of(study), fingerprints, log))
+    return InStages(OptunaSource(study, fixed, open_cells_of(study), fingerprints, source.fingerprint, log))
 
 
 def suggest_omega(
@@ -253,7 +272,7 @@ def suggest_omega(
 
     Args:
         search: algorithm, range, objectives, seed.
-        group: name of the group, so that groups draw different omegas.
+        group: what the omegas are for, so that groups draw different ones.
         history: omegas with their values, larger is better; None, as bad as the worst, where no end was reached.
         pending: omegas under way, which the next one should keep away from.
 
@@ -296,22 +315,26 @@ def _sampler(search: OptunaSearch, seed: int) -> optuna.samplers.BaseSampler:
 
 
 def nearest_free_omega(wanted: float, search: OptunaSearch, taken: set[float]) -> float:
-    """The nearest omega in steps of the search that was not taken yet: samplers like to repeat themselves."""
+    """The nearest omega that was not taken yet, if there is one: samplers like to repeat themselves."""
+    return min(free_omegas(search, taken), key=lambda omega: abs(omega - wanted))
+
+
+def free_omegas(search: OptunaSearch, taken: set[float]) -> list[float]:
+    """The omegas in steps of the search that were not taken yet."""
     low = round(search.omega[0] * OMEGAS_PER_UNIT)
     omegas = [rounded_omega((low + step) / OMEGAS_PER_UNIT) for step in range(search.num_omegas)]
-    free = [omega for omega in omegas if omega not in taken]
-    return min(free or omegas, key=lambda omega: abs(omega - wanted))
+    return [omega for omega in omegas if omega not in taken]
 
 
-def _group(study: Study, cell: OpenCell, fixed: Sequence[PlannedTrial]) -> _Group:
-    """A search that asks for something else is another group and begins anew; more samples or seeds go on."""
+def _group(study: Study, cell: OpenCell, fixed: Sequence[PlannedTrial], images: str) -> _Group:
+    """A search that asks for something else, or whose trials would all have other keys, is another group and begins
+    anew; more samples or seeds go on."""
     assert study.search is not None
     config = cell_of(study, cell.method.at(1.0), cell.imbalance_factor).config  # 1.0 stands for any omega
     identity = {
         "search": study.search.model_dump(mode="json", exclude={"num_samples"}),
-        "config": config.model_dump(mode="json", exclude={"data": {"root", "download"}}),
+        "trial": key_parts(config, images),
     }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     taken = set()
     for trial in fixed:
         reweighting = trial.config.reweighting
@@ -319,4 +342,4 @@ def _group(study: Study, cell: OpenCell, fixed: Sequence[PlannedTrial]) -> _Grou
             anywhere = reweighting.model_copy(update={"omega": 1.0})
             if trial.cell.config.model_copy(update={"reweighting": anywhere}) == config:
                 taken.add(reweighting.omega)
-    return _Group(cell, f"{cell.id}#{digest}", taken)
+    return _Group(cell, f"{cell.id}#{digest_of_parts(identity)[:12]}", taken, study.search.num_samples)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ccar.store.records import StudyTrial
 from ccar.study.definition import Study
-from ccar.study.expansion import Cell, PlannedTrial, cell_of, cells_of, open_cells_of
+from ccar.study.expansion import Cell, PlannedTrial, cell_of, cells_of, num_trials_of, open_cells_of
 
 
 def stored_trials(study: Study, trials: Sequence[StudyTrial]) -> tuple[PlannedTrial, ...]:
@@ -29,6 +29,20 @@ def stored_trials(study: Study, trials: Sequence[StudyTrial]) -> tuple[PlannedTr
         for trial in trials
         if (cell := cells.get(trial.cell)) is not None
     )
+
+
+def num_to_suggest(study: Study, trials: Sequence[StudyTrial]) -> int:
+    """How many more trials a searcher has yet to suggest, at least; none of a study without one.
+
+    Args:
+        study: the definition that the store remembers.
+        trials: those that it remembers.
+    """
+    if study.search is None:
+        return 0
+    # Each omega that the study lists may have been a suggestion before, and then there is none in its place.
+    listed = sum(cell.config.reweighting is not None for cell in cells_of(study))
+    return max(0, num_trials_of(study) - len(trials) - listed * len(study.seeds))
 
 
 def _searched_cell(study: Study, wanted: str) -> Cell | None:

@@ -89,7 +89,8 @@ class Feeder:
         """Let it do a last pass and end; after `timeout` seconds end it anyway, which loses nothing.
 
         Returns:
-            How many trials MLflow does not have yet: `ccar sync` sends them later.
+            How many trials MLflow does not have yet: `ccar sync` sends them later. It cannot send those that are
+            damaged in the store, and they do not count.
         """
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -138,9 +139,7 @@ def _pause(failures: int) -> float:
 
 def _one_pass(outbox: Outbox, store: TrialStore, study_name: str, *, min_age: float) -> tuple[str, ...]:
     study = store.study(study_name)
-    if study is None or outbox.is_current(study):
-        return ()
-    return outbox.deliver(study, min_age=min_age).damaged
+    return () if study is None else outbox.deliver(study, min_age=min_age).damaged
 
 
 def _deliver_report(outbox: Outbox, store: TrialStore, study_name: str, report_dir: Path) -> None:

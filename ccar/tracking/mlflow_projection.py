@@ -8,27 +8,27 @@ may have done it. Such doubles are deleted at the end of each delivery, and when
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
 import urllib.parse
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import requests
 import sqlalchemy.exc
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
 from ccar.errors import TrackingError
 from ccar.store.records import StudyRecord, StudyTrial, TrialRecord
-from ccar.tracking.address import is_server, shown
+from ccar.tracking.address import is_server, shown, sqlite_file, without_secrets
 from ccar.tracking.run_content import (
     PER_CLASS_FILE,
     DataDescription,
@@ -37,10 +37,14 @@ from ccar.tracking.run_content import (
     milliseconds,
     run_content,
 )
-from ccar.tracking.study_content import question_of, report_tags
+from ccar.tracking.study_content import digest_of_plan, question_of, report_tags
 from ccar.training.result import TestResult
 
 _RUNS_PER_PAGE = 200  # a page of 1,000 takes as long per run, and 150 MB
+_REPORT = "report"  # the folder of a study's parent run
+_REMARK = "(raised as a result of Query-invoked autoflush"  # SQLAlchemy's, before what the database says
+_URI_LIMIT = 200  # characters of the column runs.artifact_uri
+_LENGTH_OF_RUN = len("/") + 32 + len("/artifacts")  # what MLflow adds for each run, whose name has 32 digits
 
 # MLflow logs the traceback of every database error before it raises the error that we turn into ours, and
 # tells about the tables that it creates.
@@ -108,7 +112,7 @@ class _KnownRuns:
 
 
 class Projection:
-    """Sends studies to one MLflow store or server. Only one process may do so at a time (see outbox.py)."""
+    """Sends studies to one MLflow store or server. Of each study, only one process may at a time (see outbox.py)."""
 
     def __init__(self, tracking_uri: str, artifact_root: str | None, store_id: str) -> None:
         """Connect; a new SQLite file gets its tables here.
@@ -145,20 +149,56 @@ class Projection:
         known.put_study(study)
         return known
 
-    def forget(self) -> None:
-        """Look everything up again before the next delivery: somebody else may have written, or it failed."""
-        self._studies.clear()
+    def forget(self, study_name: str) -> None:
+        """Look a study up again before its next delivery: somebody else may have written, or it failed."""
+        self._studies.pop(study_name, None)
 
     def _find_or_create_experiment(self, name: str) -> Experiment:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             location = self._artifact_root and f"{self._artifact_root}/{urllib.parse.quote(name, safe='')}"
+            self._check_length(location)
             # The kind makes MLflow's page open on the table of runs instead of asking what this is about.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             return self._client.get_experiment(self._client.create_experiment(name, location, tags))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
+        self._check_location(found)
         return found
+
+    def _check_length(self, location: str | None) -> None:
+        """All databases but SQLite refuse a run whose files are at a longer address.
+
+        Raises:
+            TrackingError: the runs of this experiment would be refused.
+        """
+        if location is None or sqlite_file(self._uri) is not None:
+            return
+        if len(location) + _LENGTH_OF_RUN > _URI_LIMIT:
+            raise TrackingError(
+                f"{shown(self._uri)} takes no run whose files are at so long an address: "
+                f"found {location}, expected {_URI_LIMIT - _LENGTH_OF_RUN} characters at most",
+                hint="give the store a shorter path, or the study a shorter name",
+            )
+
+    def _check_location(self, experiment: Experiment) -> None:
+        """MLflow notes the absolute path of an experiment's files, and would make that folder anew wherever it was.
+
+        Raises:
+            TrackingError: the files are not where they were written.
+        """
+        location = urllib.parse.urlsplit(experiment.artifact_location)
+        if location.scheme != "file" or experiment.artifact_location.startswith(self._artifact_root or "file:"):
+            return
+        folder = urllib.parse.unquote(location.path)
+        if not Path(folder).exists():
+            is_file = sqlite_file(self._uri) is not None
+            raise TrackingError(
+                f"the files of {experiment.name!r} in MLflow were in {folder}, which is not there",
+                hint="was the store moved? Delete mlflow.db in it, and run `ccar sync`: all of it is made again"
+                if is_file
+                else "was the store moved, or is that a study of another machine? Give this one another name",
+            )
 
 
 class StudyProjection:
@@ -169,9 +209,8 @@ class StudyProjection:
     ) -> None:
         self._client = client
         self._uri = tracking_uri
-        self._study_name = study_name
         self._experiment_id = experiment_id
-        self._store_id = store_id
+        self._family = {"ccar.study": study_name, "ccar.store": store_id}  # tags of the runs that are ours
         self._created_since: int | None = None  # start of the earliest run that may be there twice
         self._runs = self._find_runs()
 
@@ -191,12 +230,16 @@ class StudyProjection:
                 self._runs.parent = self._create_run(milliseconds(study.submitted_at), tags)
                 self._delete_doubles()
             parent = self._runs.parent
-            plan = json.dumps([asdict(trial) for trial in study.trials], indent=1)
-            version = hashlib.sha256(f"{study.definition}\0{plan}".encode()).hexdigest()
+            version = digest_of_plan(study)
             if parent.tags.get("ccar.study_version") != version:
+                plan = json.dumps([asdict(trial) for trial in study.trials], indent=1)
                 _put_text(self._uri, parent, {"study.yaml": study.definition, "plan.json": plan})
                 self._client.set_tag(parent.run_id, "ccar.study_version", version)
                 parent.tags["ccar.study_version"] = version
+
+    def has(self, trial_key: str) -> bool:
+        """Whether there was a run of this trial when the study was looked up, or one was created since."""
+        return trial_key in self._runs.trials
 
     def deliver(self, trial: StudyTrial, record: TrialRecord, test: TestResult | None) -> int:
         """Bring one trial's run up to the store's state, in as few calls as MLflow allows.
@@ -238,14 +281,20 @@ class StudyProjection:
     def log_report(self, folder: Path) -> None:
         """Put the files of a report into the parent run, under report/, and what it has found into its tags.
 
+        Files of a former report that this one does not have are removed, where this user may do that.
+
         Raises:
             TrackingError: MLflow did not take them.
         """
-        assert self._runs.parent is not None, "put_study comes first"
+        parent = self._runs.parent
+        assert parent is not None, "put_study comes first"
         with _tracking_errors(self._uri):
-            self._client.log_artifacts(self._runs.parent.run_id, str(folder), "report")
+            with _files_of(parent, self._uri) as files:
+                files.log_artifacts(str(folder), _REPORT)  # type: ignore[no-untyped-call]
+            with suppress(MlflowException), _files_of(parent, self._uri) as files:
+                _delete_outdated(files, folder, _REPORT)
             if (report := folder / "report.json").is_file():
-                self._tag_parent(report_tags(report.read_text(encoding="utf-8")))
+                self._tag_parent(report_tags(report.read_bytes()))
 
     def _tag_parent(self, tags: Mapping[str, str]) -> None:
         parent = self._runs.parent
@@ -296,25 +345,28 @@ class StudyProjection:
     def _create_run(self, start_time: int, tags: Mapping[str, str]) -> _KnownRun:
         if is_server(self._uri):  # else no answer can get lost
             self._created_since = start_time if self._created_since is None else min(self._created_since, start_time)
-        family = {"ccar.study": self._study_name, "ccar.store": self._store_id}
-        if self._runs.parent is not None:
-            family["mlflow.parentRunId"] = self._runs.parent.run_id
-        return _KnownRun.of(self._client.create_run(self._experiment_id, start_time, {**tags, **family}))
+        above = {} if self._runs.parent is None else {"mlflow.parentRunId": self._runs.parent.run_id}
+        return _KnownRun.of(self._client.create_run(self._experiment_id, start_time, {**tags, **self._family, **above}))
 
     def _delete_doubles(self) -> None:
-        """Delete the runs that were created beside those that we know, because an answer got lost."""
+        """Leave one of the runs that were created twice: an answer got lost, or another process delivers as well.
+
+        Both know that server by other names then, and take no turns. They agree on which run stays.
+        """
         if self._created_since is None:
             return
-        for run in self._search(f"attributes.start_time >= {self._created_since}"):
-            known = self._runs.that_shows_the_same_as(run)
-            if known is not None and known.run_id != run.run_id:
-                self._client.delete_run(run.run_id)
+        kept = self._find_runs(f"attributes.start_time >= {self._created_since}")
+        for run in (kept.parent, *kept.trials.values()):
+            if run is not None:
+                known = self._runs.that_shows_the_same_as(run)
+                if known is not None and known.run_id != run.run_id:
+                    self._runs.put(run)
         self._created_since = None
 
-    def _find_runs(self) -> _KnownRuns:
+    def _find_runs(self, filter_string: str = "") -> _KnownRuns:
         """What is there. Of runs that show the same, the one that has got furthest stays: the least is sent again."""
         found = _KnownRuns()
-        for run in sorted(self._search(), key=_KnownRun.rank, reverse=True):
+        for run in sorted(self._search(filter_string), key=_KnownRun.rank, reverse=True):
             if found.that_shows_the_same_as(run) is None:
                 found.put(run)
             else:
@@ -329,8 +381,8 @@ class StudyProjection:
             page = self._client.search_runs(
                 [self._experiment_id], filter_string, max_results=_RUNS_PER_PAGE, page_token=token
             )
-            ours = (run for run in map(_KnownRun.of, page) if run.tags.get("ccar.store") == self._store_id)
-            found |= {run.run_id: run for run in ours}
+            runs = map(_KnownRun.of, page)
+            found |= {run.run_id: run for run in runs if self._family.items() <= run.tags.items()}
             token = page.token
             if not token:
                 return list(found.values())
@@ -353,11 +405,29 @@ def _dataset_input(data: DataDescription) -> DatasetInput:
 
 def _put_text(tracking_uri: str, run: _KnownRun, files: dict[str, str]) -> None:
     """Write text files into a run. MlflowClient.log_text would read the whole run first: 3 ms more each."""
-    repository = get_artifact_repository(run.artifact_uri, tracking_uri=tracking_uri)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _files_of(run, tracking_uri) as repository:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
         repository.log_artifacts(folder)  # type: ignore[no-untyped-call]
+
+
+def _delete_outdated(files: ArtifactRepository, folder: Path, path: str) -> None:
+    """Remove what is below `path` and not in this report, whole folders first."""
+    for found in files.list_artifacts(path):
+        here = folder / PurePosixPath(found.path).relative_to(_REPORT)
+        if not here.exists():
+            files.delete_artifacts(found.path)  # type: ignore[no-untyped-call]
+        elif found.is_dir:
+            _delete_outdated(files, folder, found.path)
+
+
+@contextmanager
+def _files_of(run: _KnownRun, tracking_uri: str) -> Iterator[ArtifactRepository]:
+    """The place of a run's files. MLflow knows whose library that takes; what it raises becomes MLflow's error."""
+    try:
+        yield get_artifact_repository(run.artifact_uri, tracking_uri=tracking_uri)
+    except Exception as error:
+        raise MlflowException(f"cannot use {run.artifact_uri}, where the files of runs are: {error}") from error
 
 
 @contextmanager
@@ -366,7 +436,8 @@ def _tracking_errors(tracking_uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        lines = [line for line in str(error).strip().splitlines() if not line.startswith(_REMARK)] or [""]
+        reason = without_secrets(lines[0], tracking_uri)
         raise TrackingError(
             f"MLflow at {shown(tracking_uri)}: {reason}",
             hint="nothing is lost, the trials are in the store: run `ccar sync` when it is mended",

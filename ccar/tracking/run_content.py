@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from ccar.data.config import WHEREABOUTS
 from ccar.metrics.accuracy import Evaluation
 from ccar.store.records import StudyTrial, TrialRecord, TrialStatus
 from ccar.training.result import TestResult
@@ -28,9 +29,11 @@ STATUS: Mapping[TrialStatus, RunStatus] = {
 }
 PER_CLASS_FILE = "per_class_accuracy.json"
 
-_WHEREABOUTS: Any = {"data": {"root", "download"}, "stage_one": {"data": {"root", "download"}}}
+_WHEREABOUTS: Any = {"data": set(WHEREABOUTS), "pretrained": {"path"}}
+_NO_PARAMS: Any = {**_WHEREABOUTS, "stage_one": _WHEREABOUTS}
 _PARAM_LIMIT = 6000  # characters; MLflow cuts longer values off
 _TAG_LIMIT = 5000  # all of MLflow's stores take this much
+_NAME_LIMIT = 250
 _DIGEST_LIMIT = 36
 
 
@@ -86,7 +89,7 @@ def run_content(trial: StudyTrial, record: TrialRecord, test: TestResult | None)
         start_time=milliseconds(record.started_at),
         end_time=milliseconds(record.ended_at) if ended else None,
         tags=_tags(trial, record, has_table=per_class is not None),
-        params=dict(_params(record.config.model_dump(mode="json", exclude=_WHEREABOUTS))),
+        params=dict(_params(record.config.model_dump(mode="json", exclude=_NO_PARAMS))),
         points=tuple(point for point in _points(record, test) if math.isfinite(point.value)),
         per_class=per_class,
         data=_data(record),
@@ -100,7 +103,7 @@ def milliseconds(seconds: float) -> int:
 
 def _tags(trial: StudyTrial, record: TrialRecord, *, has_table: bool) -> dict[str, str]:
     tags = {
-        "mlflow.runName": f"{trial.cell} seed {trial.seed}",
+        "mlflow.runName": f"{trial.cell} seed {trial.seed}"[-_NAME_LIMIT:],  # the seed is at its end
         "ccar.kind": "trial",
         "ccar.trial_key": trial.key,
         "ccar.cell": trial.cell,
@@ -112,10 +115,15 @@ def _tags(trial: StudyTrial, record: TrialRecord, *, has_table: bool) -> dict[st
         "ccar.worker": json.dumps(_place(record.worker), sort_keys=True, default=str),
     }
     if record.error:
-        tags["ccar.error"] = record.error
+        tags["ccar.error"] = _unicode(record.error)[-_TAG_LIMIT:]  # a traceback's last line is the error
     if has_table:  # what MlflowClient.log_table leaves, for the UI and for mlflow.load_table
         tags["mlflow.loggedArtifacts"] = json.dumps([{"path": PER_CLASS_FILE, "type": "table"}])
     return {name: value[:_TAG_LIMIT] for name, value in tags.items() if value}
+
+
+def _unicode(text: str) -> str:
+    """What every database takes: an error may name a file whose name is no Unicode; PostgreSQL refuses NUL, too."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 def _place(worker: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +206,7 @@ def _number(value: float | str) -> str:
 def _data(record: TrialRecord) -> DataDescription:
     assert record.config is not None
     data = record.config.data
-    description = data.model_dump(mode="json", exclude={"root", "download"}, exclude_none=True)
+    description = data.model_dump(mode="json", exclude=set(WHEREABOUTS), exclude_none=True)
     # The two kinds of source that mlflow.data.get_source reads back: a folder, or the code that has the data.
     source_type, source = (
         ("code", {"tags": {"mlflow.source.name": f"ccar {data.name}"}})

@@ -7,10 +7,12 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ccar.errors import TrackingError
-from ccar.tracking.address import authorization, shown, without_credentials
+from ccar.tracking.address import api_request, shown, without_credentials
 
 _SECONDS_TO_ANSWER = 5.0
 _PER_PAGE = 1000
@@ -34,6 +36,16 @@ class StudyPage(NamedTuple):
     address: str
 
 
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn what an answer lacks that is a proxy's, or that of another MLflow, into our error."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise TrackingError("MLflow's answer was not understood") from error
+
+
+@_understood()
 def study_pages(server: str) -> list[StudyPage]:
     """The studies that were logged there, by ccar on whatever machine: the latest first, a thousand at most.
 
@@ -41,7 +53,7 @@ def study_pages(server: str) -> list[StudyPage]:
         server: address of an MLflow server.
 
     Raises:
-        TrackingError: nobody answers there.
+        TrackingError: nobody answers there, or not as MLflow would.
     """
     address, credentials = without_credentials(server.rstrip("/"))
     experiments, token = list[str](), ""
@@ -76,6 +88,7 @@ def _study_page(address: str, run: Any) -> StudyPage:  # noqa: ANN401  (JSON)
     )
 
 
+@_understood()
 def run_page(server: str, study: str, trial_key: str) -> str:
     """The address of the page of a trial's run.
 
@@ -85,7 +98,7 @@ def run_page(server: str, study: str, trial_key: str) -> str:
         trial_key: of the trial.
 
     Raises:
-        TrackingError: nobody answers there, or the server does not have the run.
+        TrackingError: nobody answers there, or not as MLflow would; or the server does not have the run.
     """
     address, credentials = without_credentials(server.rstrip("/"))
     name = urllib.parse.quote(study, safe="")
@@ -103,13 +116,8 @@ def run_page(server: str, study: str, trial_key: str) -> str:
 
 
 def _ask(address: str, credentials: str | None, path: str, body: object = None) -> Any:  # noqa: ANN401  (JSON)
-    request = urllib.request.Request(f"{address}/api/2.0/mlflow/{path}")
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    if (header := authorization(credentials)) is not None:
-        request.add_header("Authorization", header)
     try:
+        request = api_request(address, credentials, path, body)
         with urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:

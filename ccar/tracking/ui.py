@@ -102,14 +102,14 @@ def check_host(host: str) -> None:
 
 
 def _check_password(host: str) -> None:
-    """Make sure that there is a password to ask others for.
+    """Make sure that there is a password to ask for.
 
     Raises:
         UserError: there is none.
     """
     if not os.environ.get(PASSWORD):
         raise UserError(
-            f"the page on {host} can be opened from other machines, and there is no password to ask them for",
+            f"there is no password to ask for, and without one pages are on {LOOPBACK} only: found --host {host}",
             hint=f"set {PASSWORD} (12 characters or more), or leave --host out and forward the port: ssh -L",
         )
 

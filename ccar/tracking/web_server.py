@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,6 +23,9 @@ import psutil
 from ccar.errors import TrackingError, UserError
 
 LOOPBACK = "127.0.0.1"
+NUM_PORTS = 65536
+# Below those that the system hands out to connections, one of which could take a port before its server is up.
+PORTS_OF_SERVERS = range(20_000, 32_768)
 _SECONDS_TO_ANSWER = 120.0  # importing a server takes 5 s on an idle machine, more on a busy one
 _SECONDS_TO_STOP = 5.0
 
@@ -49,9 +55,9 @@ class Server:
                     answered = True
             except urllib.error.HTTPError:
                 answered = True
-            except OSError:
+            except (OSError, http.client.HTTPException):  # the latter of another program, on a port it took meanwhile
                 answered = False
-            if answered and self._listens():  # else it was another program, on a port it took meanwhile
+            if answered and self._listens():  # else it was such a program
                 return
             time.sleep(0.1)
         self._output.seek(0)
@@ -104,20 +110,36 @@ def running(command: Sequence[str], environment: Mapping[str, str], name: str, a
             _end_group(process)
 
 
-def free_port(host: str, wanted: int | None, default: int) -> int:
-    """The port that is wanted; without one the default, or any that is free when that is taken.
+def free_port(host: str, wanted: int | None = None, default: int | None = None) -> int:
+    """A port to listen on.
+
+    Args:
+        host: IP address of this machine.
+        wanted: this one and no other.
+        default: without one that is wanted, this one if it is free. Else any of `PORTS_OF_SERVERS`.
 
     Raises:
-        UserError: the port is taken.
+        UserError: the port is taken, or nobody can listen there.
     """
-    for port in (default, 0) if wanted is None else (wanted,):
+    if wanted is not None:
+        ports = [wanted]
+    else:
+        ports = random.sample(PORTS_OF_SERVERS, len(PORTS_OF_SERVERS))
+        if default is not None:
+            ports.insert(0, default)
+    for port in ports:
         with socket.socket() as probe:
             # As the server will do it: a port in TIME_WAIT from the last server is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue
+                raise UserError(
+                    f"cannot listen on {host}, port {port}: {error.strerror}",
+                    hint="expected an IPv4 address of this machine, and a port that this user may have",
+                ) from error
             found: int = probe.getsockname()[1]
             return found
     raise UserError(f"port {wanted} is taken", hint="choose another one, or none: then a free one is found")

@@ -32,6 +32,7 @@ class _Frozen(BaseModel):
 class _BaseLoss(_Frozen):
     head: ClassVar[Head] = "linear"  # the classifier whose logits the loss is made for
     takes_two_labels: ClassVar[bool] = True  # under mixup and CutMix; as the loss of this name says
+    adjusts_logits: ClassVar[bool] = False  # whether its softmax has a prior or a margin in it
 
 
 class CrossEntropy(_BaseLoss):
@@ -67,6 +68,7 @@ class LDAM(_BaseLoss):
 
     head: ClassVar[Head] = "normed"  # the margins are on cosines
     takes_two_labels: ClassVar[bool] = False
+    adjusts_logits: ClassVar[bool] = True
     name: Literal["ldam"] = "ldam"
     max_margin: Finite = Field(0.5, gt=0, description="margin of the rarest class, on cosines")
     scale: Finite = Field(30.0, gt=0, description="multiplies the cosines, no unit")
@@ -79,6 +81,7 @@ class LDAM(_BaseLoss):
 class LogitAdjustment(_BaseLoss):
     """Cross-entropy on logits shifted by tau times the log prior (Menon et al. 2021)."""
 
+    adjusts_logits: ClassVar[bool] = True
     name: Literal["logit_adjustment"] = "logit_adjustment"
     tau: Finite = Field(1.0, ge=0, description="strength of the class prior: 1 is balanced softmax")
 
@@ -86,12 +89,14 @@ class LogitAdjustment(_BaseLoss):
 class BalancedSoftmax(_BaseLoss):
     """Cross-entropy on logits shifted by the log counts (Ren et al. 2020): logit adjustment at tau 1."""
 
+    adjusts_logits: ClassVar[bool] = True
     name: Literal["balanced_softmax"] = "balanced_softmax"
 
 
 class FocalLogitAdjustment(_BaseLoss):
     """Focal loss on the logits of logit adjustment."""
 
+    adjusts_logits: ClassVar[bool] = True
     name: Literal["focal_logit_adjustment"] = "focal_logit_adjustment"
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
     tau: Finite = Field(1.0, ge=0, description="strength of the class prior: 1 is balanced softmax")
@@ -100,6 +105,7 @@ class FocalLogitAdjustment(_BaseLoss):
 class FocalBalancedSoftmax(_BaseLoss):
     """Focal loss on the logits of balanced softmax."""
 
+    adjusts_logits: ClassVar[bool] = True
     name: Literal["focal_balanced_softmax"] = "focal_balanced_softmax"
     gamma: Finite = Field(1.0, ge=0, description="focusing: 0 is plain cross-entropy; default 1")
 
@@ -109,6 +115,7 @@ class ALA(_BaseLoss):
 
     head: ClassVar[Head] = "normed"  # the margins are on cosines
     takes_two_labels: ClassVar[bool] = False
+    adjusts_logits: ClassVar[bool] = True
     name: Literal["ala"] = "ala"
     scale: Finite = Field(30.0, gt=0, description="multiplies the cosines, no unit")
     difficulty_gradient: Gradient = Field("through", description="through the difficulty, or the difficulty detached")
@@ -118,6 +125,7 @@ class GALA(_BaseLoss):
     """Cross-entropy on logits shifted by the log of each class's gradients so far (Zhang et al. 2024)."""
 
     takes_two_labels: ClassVar[bool] = False
+    adjusts_logits: ClassVar[bool] = True
     name: Literal["gala"] = "gala"
     strength: Finite = Field(1.0, ge=0, description="of the shift: 0 is plain cross-entropy")
 
@@ -172,6 +180,33 @@ class Reweighting(_Frozen):
         description="under mixup or cutmix p_t is not defined by the paper; per_label: mix the losses of both labels",
     )
 
+    def unused(self, loss: BaseLoss, reduction: Reduction) -> frozenset[str]:
+        """Names of the fields, omega among them, that change nothing about the loss of a batch beside the others.
+
+        `soft_labels` is not looked at: whether images are mixed, the recipe says.
+        """
+        one_slope = self.phase == "constant" or (self.phase != "dual" and self.frequency in ("none", "uniform"))
+        without_effect = {
+            "frequency": self.phase == "constant",
+            "effective_number_beta": self.phase == "constant" or self.frequency != "effective_number",
+            "confidence": not loss.adjusts_logits,
+            # With one beta for all images, Z and e^(beta omega) are a factor of the whole batch: divided out.
+            "keep_z": one_slope and reduction != "mean",
+            # With one beta on both sides of the pivot, Z has the same e^(beta omega) in it.
+            "omega": (one_slope and reduction != "mean") or (self.keep_z and self.phase != "dual"),
+        }
+        return frozenset(name for name, has_none in without_effect.items() if has_none)
+
+    def normal_form(self, loss: BaseLoss, reduction: Reduction) -> Self:
+        """The same weight in the one way that all ways to write it share: as by default what changes nothing.
+
+        Omega has no default and stays, though it may be one of the unused.
+        """
+        is_constant = self.phase == "standard_only" and self.frequency == "none"  # f' = 0 on both sides
+        same = self.model_copy(update={"phase": "constant"}) if is_constant else self
+        unused = same.unused(loss, reduction) - {"omega"}
+        return same.model_copy(update={name: Reweighting.model_fields[name].default for name in unused})
+
 
 def _taus(*, above_0: bool) -> WithJsonSchema:
     number = {"type": "number", "exclusiveMinimum" if above_0 else "minimum": 0}
@@ -198,8 +233,10 @@ class _Procedure(_Frozen):
     default_base: ClassVar[BaseLoss] = CrossEntropy()  # where a study names none
     recipe: ClassVar[dict[str, object]] = {}  # what differs from the recipe of the other methods unless a study says
 
-    def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:
-        """What of a method this procedure has no use for, and would have to ignore."""
+    def objections(
+        self, loss: BaseLoss, reweighting: Reweighting | None, reduction: Reduction, recipe: Recipe
+    ) -> Iterator[Objection]:
+        """What of a method this procedure has no use for, and would have to ignore or to misread."""
         return iter(())
 
 
@@ -272,7 +309,16 @@ class BilateralBranch(_Procedure):
     takes_pretrained: ClassVar[bool] = False
     name: Literal["bbn"] = "bbn"
 
-    def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:
+    def objections(
+        self, loss: BaseLoss, reweighting: Reweighting | None, reduction: Reduction, recipe: Recipe
+    ) -> Iterator[Objection]:
+        if reduction == "scale_matched":
+            yield Objection(
+                "reweighting",
+                "reduction scale_matched",
+                "another reduction: each of the two losses of a step would move the running mean of Omega",
+                "weight_normalised takes the scale out of each of the two by itself",
+            )
         if recipe.mixing is not None:
             yield _objection_to_mixing(recipe.mixing)
         if recipe.sampler != "instance_balanced":
@@ -307,7 +353,9 @@ class ParametricContrast(_Procedure):
         description="what varies the images that the slow copy sees; the network's own are varied by the recipe",
     )
 
-    def objections(self, loss: BaseLoss, reweighting: Reweighting | None, recipe: Recipe) -> Iterator[Objection]:
+    def objections(
+        self, loss: BaseLoss, reweighting: Reweighting | None, reduction: Reduction, recipe: Recipe
+    ) -> Iterator[Objection]:
         if loss.name not in _PRIORS:
             yield Objection(
                 "base",
@@ -380,7 +428,7 @@ class TrialConfig(_Frozen):
 
     @model_validator(mode="after")
     def _procedure_has_use_for_all(self) -> Self:
-        for objection in self.procedure.objections(self.loss, self.reweighting, self.recipe):
+        for objection in self.procedure.objections(self.loss, self.reweighting, self.reduction, self.recipe):
             raise ValueError(f"{self.procedure.name}: found {objection.found}, expected {objection.expected}")
         return self
 

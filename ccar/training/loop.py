@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,7 @@ class Training:
         device: where to.
         stage_one: the trained network of `config.stage_one`, `state_dict()["model"]` of that training; None
             where there is no stage one.
+        on_batch: is called when another batch, trained or evaluated on, has been given to the device.
 
     Attributes:
         epoch: finished epochs.
@@ -86,8 +87,10 @@ class Training:
         *,
         device: torch.device,
         stage_one: dict[str, Tensor] | None = None,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
+        self._on_batch = on_batch
         self.epoch = 0
         self.num_epochs = num_epochs(config.recipe, len(split.train)) if config.procedure.trains else 1
         self._warmup_epochs = warmup_epochs(config.recipe, len(split.train))
@@ -184,6 +187,7 @@ class Training:
     def _run_epoch(self, epoch: int) -> EpochResult:
         started = time.perf_counter()
         rate = train_loss = images_per_second = None
+        num_images = 0
         chosen: dict[str, float] = {}
         if isinstance(self._procedure, WithoutTraining):
             chosen = {"tau": self._choose_tau(self._procedure)}
@@ -204,6 +208,7 @@ class Training:
             train_loss=train_loss,
             learning_rate=rate,
             seconds=time.perf_counter() - started,
+            num_images=num_images,
             images_per_second=images_per_second,
             finished_at=time.time(),
             validation=validation,
@@ -232,7 +237,12 @@ class Training:
 
     def _step(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """One step on the images with indices `batch`; returns the loss, still on the device."""
-        loss = self._procedure.loss_of(batch, self._train, generator)
+        loss = self._descend(self._procedure.loss_of(batch, self._train, generator))
+        self._on_batch()
+        return loss
+
+    def _descend(self, loss: Tensor) -> Tensor:
+        """Change the weights by the gradient of this loss, whose value is returned."""
         if self.config.loss_factor != 1:
             loss = loss * self.config.loss_factor
         self._optimizer.zero_grad(set_to_none=True)
@@ -253,6 +263,7 @@ class Training:
         """Pixels and labels of all images of a part, in order."""
         for batch in torch.split(torch.arange(len(part), device=self._device), EVALUATION_BATCH):
             yield self._normalisation(part.plain(batch)), part.labels[batch]
+            self._on_batch()
 
     @torch.no_grad()
     def _predict(self, part: ResidentImages | StreamedImages, name: str) -> _Predictions:

@@ -24,8 +24,8 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 
 
 def mixing_generator(seed: int, epoch: int) -> np.random.Generator:
-    """What an epoch draws the weights of mixed images from: a stream of its own, since torch's seeded generators
-    draw no beta distribution, and so that mixing leaves order and augmentation as they are."""
+    """What an epoch draws the partners and weights of mixed images from: a stream of its own, since torch's seeded
+    generators draw no beta distribution, and so that mixing leaves order and augmentation as they are."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_MIXING, epoch)))
 
 

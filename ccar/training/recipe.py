@@ -16,7 +16,7 @@ class CosineSchedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["cosine"] = "cosine"
-    warmup_epochs: int = Field(0, ge=0, description="epochs until the peak learning rate; 0: start at it")
+    warmup_epochs: int = Field(0, ge=0, description="epochs until the peak learning rate, 2 or more; 0: start at it")
     warmup_start: float = Field(0.0, ge=0, le=1, description="learning rate of epoch 1, as a share of the peak")
 
 
@@ -25,7 +25,7 @@ class StepSchedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["steps"] = "steps"
-    warmup_epochs: int = Field(0, ge=0, description="epochs until the full learning rate")
+    warmup_epochs: int = Field(0, ge=0, description="epochs until the full learning rate, 2 or more; 0: start at it")
     milestones: tuple[PositiveInt, ...] = Field(description="after these epochs (1-based) the rate is multiplied")
     factor: float = Field(0.1, gt=0, lt=1, description="the multiplier; it accumulates")
 

@@ -35,7 +35,7 @@ _CIFAR_SMOKE = Recipe(
     batch_size=128,
     learning_rate=0.1,
     weight_decay=2e-4,
-    schedule=StepSchedule(warmup_epochs=1, milestones=(2,), factor=0.1),
+    schedule=StepSchedule(milestones=(2,), factor=0.1),
     augmentation=("crop", "flip"),
     precision="bf16",
 )

@@ -20,10 +20,11 @@ class EpochResult:
     train_loss: float | None
     learning_rate: float | None
     seconds: float
-    images_per_second: float | None
+    images_per_second: float | None  # while training: `seconds` have validation in them
     finished_at: float
     validation: Evaluation | None  # None when the study keeps no validation part
     chosen: Mapping[str, float] = field(default_factory=dict)  # on the validation part, such as tau
+    num_images: int = 0  # trained on; 0 in records of versions that did not count them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,14 +45,17 @@ def class_balanced_order(labels: Tensor, num_images: int, generator: torch.Gener
 
     Source: Kang et al., ICLR 2020, arXiv:1910.09217 (class-aware sampling with num_samples_cls = 4).
     """
-    classes = torch.unique(labels)
+    classes, class_of_image = torch.unique(labels, return_inverse=True)
     num_draws = math.ceil(num_images / IMAGES_PER_DRAW)
-    draws = _cycled(classes, num_draws, generator)
+    draws = _cycled(torch.arange(len(classes)), num_draws, generator)
+    by_class, num_of_class = _sorted_by_class(class_of_image, len(classes))
+    by_turn, turns_of_class = _sorted_by_class(draws, len(classes))
+    shown = [
+        _cycled(images, turns * IMAGES_PER_DRAW, generator)
+        for images, turns in zip(torch.split(by_class, num_of_class.tolist()), turns_of_class.tolist(), strict=True)
+    ]
     order = torch.empty(num_draws, IMAGES_PER_DRAW, dtype=torch.int64)
-    for label in classes.tolist():
-        turns = draws == label
-        images = (labels == label).nonzero().squeeze(1)
-        order[turns] = _cycled(images, int(turns.sum()) * IMAGES_PER_DRAW, generator).view(-1, IMAGES_PER_DRAW)
+    order[by_turn] = torch.cat(shown).view(-1, IMAGES_PER_DRAW)
     return order.flatten()[:num_images]
 
 
@@ -68,12 +71,17 @@ def reversed_order(labels: Tensor, num_images: int, generator: torch.Generator) 
 
     Source: Zhou et al., CVPR 2020, arXiv:1912.02413 (the reversed sampler of BBN).
     """
-    _, class_of_image, counts = torch.unique(labels, return_inverse=True, return_counts=True)
-    by_class = torch.argsort(class_of_image, stable=True)
+    classes, class_of_image = torch.unique(labels, return_inverse=True)
+    by_class, counts = _sorted_by_class(class_of_image, len(classes))
     first_of_class = counts.cumsum(0) - counts
     drawn = torch.multinomial(1 / counts.double(), num_images, replacement=True, generator=generator)
     within = torch.rand(num_images, generator=generator, dtype=torch.float64) * counts[drawn]
     return by_class[first_of_class[drawn] + within.long()]
+
+
+def _sorted_by_class(classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Where each class is, the places of class 0 in order first, and how many places each class has."""
+    return torch.argsort(classes, stable=True), torch.bincount(classes, minlength=num_classes)
 
 
 def _cycled(values: Tensor, length: int, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@
 #   SECRETS                      folder with the files that make_secrets.sh makes
 #   MLFLOW_BACKEND_STORE_URI     postgresql+psycopg://USER@HOST:PORT/DATABASE, without the password
 #   MLFLOW_ARTIFACTS_DESTINATION where files of runs go: a folder, or s3://BUCKET
+#   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY  of that bucket, where it is not the one of compose.yaml
 #   MLFLOW_HOST, MLFLOW_PORT     where to listen; default 127.0.0.1:5000
 #   MLFLOW_SERVER_ALLOWED_HOSTS  by which names clients may call it, e.g. mlflow.example.org:5000
 #   MLFLOW_SERVER_CORS_ALLOWED_ORIGINS  from which pages a browser may, e.g. https://mlflow.example.org
@@ -39,7 +40,7 @@ export MLFLOW_AUTH_CONFIG_PATH="$private/basic_auth.ini"
 MLFLOW_AUTH_ADMIN_PASSWORD=$(cat "$SECRETS/mlflow_admin_password")
 MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat "$SECRETS/mlflow_session_key")
 export MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_FLASK_SERVER_SECRET_KEY
-if [ -r "$SECRETS/s3_secret_key" ]; then
+if [ -z "${AWS_ACCESS_KEY_ID:-}" ] && [ -r "$SECRETS/s3_secret_key" ]; then # of the bucket that compose.yaml makes
   AWS_SECRET_ACCESS_KEY=$(cat "$SECRETS/s3_secret_key")
   export AWS_ACCESS_KEY_ID=mlflow AWS_SECRET_ACCESS_KEY
 fi

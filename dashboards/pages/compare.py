@@ -10,11 +10,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from dash import html
 
-from ccar.evidence.cells import PRIMARY, PRIMARY_NAME
+from ccar.evidence.cells import PRIMARY, PRIMARY_NAME, plain_cells, reference_cells
 from ccar.evidence.confusion import mean_confusions
 from ccar.evidence.frames import rows_of
 from ccar.evidence.importance import MIN_TRIALS, Importance
-from ccar.evidence.paired import difference_matrix, paired_differences
+from ccar.evidence.paired import difference_matrix, paired_moments
 from ccar.evidence.reliability import pooled_reliability
 from ccar.evidence.selection import CRITERION
 from ccar.evidence.significance import MIN_SEEDS
@@ -23,7 +23,7 @@ from ccar.metrics.confusion import MOST_PAIRS
 from ccar.reports.colours import NEUTRAL
 from ccar.reports.neutralise import one_line
 from ccar.reports.results import Results, Setting
-from ccar.reports.wording import MISSING, counted, interval, percent, points
+from ccar.reports.wording import ECE_NOTE, GROUPS_NOTE, MISSING, counted, interval, lacking, percent, points
 from ccar.training.result import TestResult
 from dashboards import look
 from dashboards.address import SEPARATOR, address
@@ -154,7 +154,10 @@ def _measures(cells: pd.DataFrame, study: str) -> html.Div:
         for cell in rows_of(cells)
     ]
     headings = ["Cell", "seeds #", *(f"{words} #" for words in _MEASURES.values()), "ECE #"]
-    caption = "Test set after the last epoch, in per cent, mean ± half the width of the 95 % interval"
+    caption = (
+        "Test set after the last epoch, in per cent, mean ± half the width of the 95 % interval over seeds. "
+        f"{GROUPS_NOTE} {ECE_NOTE}"
+    )
     return table("measures", caption, headings, rows)
 
 
@@ -163,9 +166,8 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
     first, *others = cells["cell"]
     if not others:
         return
-    reference_of = dict.fromkeys(others, first)
-    judged = paired_differences(found.trials, PRIMARY, reference_of)
-    by_seed = difference_matrix(found.trials, PRIMARY, pd.Series(reference_of, dtype="str"))
+    judged = _judged(found, first, others)
+    by_seed = difference_matrix(found.trials, PRIMARY, pd.Series(dict.fromkeys(others, first), dtype="str"))
     seeds = sorted(found.trials.loc[found.trials["status"] == "finished", "seed"].unique())
     names = dict(zip(cells["cell"], cells["method"], strict=True))
     figure = look.figure(
@@ -216,9 +218,28 @@ def _differences(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
         for cell in rows_of(judged.reset_index(names="cell"))
     ]
     headings = ["Cell", "difference (points) #", "95 % interval #", "seeds #", "p after correction #", "verdict"]
-    caption = f"Difference to {one_line(first)}, paired by seed; verdicts corrected for the comparisons of this table"
+    caption = (
+        f"Difference to {one_line(first)}, paired by seed; verdicts of the report, corrected for all that it compares "
+        f"({MISSING}: it has no such comparison)"
+    )
     words = f"Difference in {PRIMARY_NAME} of each seed, their mean (bar) and its 95 % interval."
     yield section("Paired differences", plot("differences", figure, words), table("paired", caption, headings, rows))
+
+
+def _judged(found: Results, first: str, others: Sequence[str]) -> pd.DataFrame:
+    """The differences to the first cell, with the p-value and verdict of the report, or none where it has no such pair.
+
+    The cells were picked from all of the study: corrected for those of this page alone, a verdict would say too much.
+    """
+    judged = paired_moments(found.trials, PRIMARY, dict.fromkeys(others, first))
+    cells = found.cells.set_index("cell", drop=False)
+    comparisons = {"versus_plain": plain_cells(found.cells), "difference": reference_cells(found.cells)}
+    for part, absent in (("p_holm", math.nan), ("verdict", MISSING)):
+        judged[part] = absent
+        for name, reference_of in comparisons.items():
+            same = [cell for cell in others if reference_of.get(cell) == first]
+            judged.loc[same, part] = cells.loc[same, f"{PRIMARY}_{name}_{part}"]
+    return judged
 
 
 def _height(cells: Sized, plot: int = 320) -> int:
@@ -371,7 +392,7 @@ def _trade_off(found: Results, setting: Setting, picked: Sequence[str]) -> Itera
             name=name,
             mode="markers",
             marker=style,
-            text=[shown(method) for method in rows["method"]],
+            text=[shown(row.method) + lacking(row.finished, row.planned) for row in rows_of(rows)],
             hovertemplate="%{text}<br>%{x:.2f} / %{y:.2f}<extra></extra>",
         )
     for index, cell in enumerate(picked):
@@ -385,7 +406,7 @@ def _trade_off(found: Results, setting: Setting, picked: Sequence[str]) -> Itera
         )
     words = (
         "Frequent classes against rare ones, mean over the seeds. Ringed: no other cell is at least as good on all "
-        "groups of classes and better on one."
+        "groups of classes and better on one; a cell that lacks seeds is not on that front, and keeps no other one off."
     )
     yield section("Head against tail", plot("trade-off", figure, words))
 

@@ -16,8 +16,8 @@ from ccar.reports.neutralise import one_line
 from ccar.reports.published_table import published_table
 from ccar.reports.results import Results, Setting
 from ccar.reports.tables.best_omega import best_omega_table
-from ccar.reports.variants import GAIN, by_frequency, frequency_names, variants, worse_on_validation
-from ccar.reports.wording import MISSING, interval, points
+from ccar.reports.variants import GAIN, Standing, beside_the_choice, by_frequency, frequency_names, variants
+from ccar.reports.wording import MISSING, interval, lacking, points
 from dashboards import look
 from dashboards.address import address
 from dashboards.desk import Desk
@@ -26,7 +26,8 @@ from dashboards.pages.study import base_losses
 
 Fields = Mapping[str, str]
 MOST_ROWS = 60  # of a table: a browser takes half a minute for thousands of fields
-_POINT = ["cell", "omega", *(f"{GAIN}_{part}" for part in ("mean", "low", "high", "n", "verdict"))]
+_POINT = ["cell", "omega", "planned", *(f"{GAIN}_{part}" for part in ("mean", "low", "high", "n", "verdict"))]
+_LOOKS: Mapping[Standing, str] = {"worse": "-open", "cannot be told": "-open-dot"}  # of the flat region: filled
 _BESIDE = (
     ("", "nothing"),
     ("table", "a table of them"),
@@ -104,7 +105,7 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
         return
     switches, labels = variants(cells)
     line_of = cells["family"] if not switches else cells["family"] + ": " + labels
-    worse, chosen = worse_on_validation(found), set(found.choices["cell"])
+    standing, chosen = beside_the_choice(found), set(found.choices["cell"])
     lines = list(dict.fromkeys(line_of))
     for setting in found.settings:
         here = setting.of(cells)
@@ -120,14 +121,14 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
         figure.add_hline(0, line={"color": look.INK, "width": 1})
         for index, line in enumerate(lines):
             own = here[line_of.reindex(here.index) == line].sort_values("omega")
-            _line(figure, index, line, own, study, worse, chosen)
+            _line(figure, index, line, own, study, standing, chosen)
         for index, line in enumerate(lines):
             _key(figure, index, line)
         caption = (
             f"{setting.label}: gain in {PRIMARY_NAME} over the plain base loss at each ω. Bars: 95 % interval of the "
             "difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on validation. Hollow: worse "
-            "than the chosen one on validation; filled: the flat region, which validation cannot tell from it. A point "
-            "leads to the trials of its cell."
+            "than the chosen one on validation; filled: the flat region, which validation cannot tell from it; hollow "
+            "with a dot: which of the two cannot be said, for want of seeds. A point leads to the trials of its cell."
             + (f" One line per base loss and {', '.join(switches)}." if switches else "")
         )
         yield section(
@@ -138,7 +139,13 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
 
 
 def _line(
-    figure: go.Figure, index: int, line: str, own: pd.DataFrame, study: str, worse: set[str], chosen: set[str]
+    figure: go.Figure,
+    index: int,
+    line: str,
+    own: pd.DataFrame,
+    study: str,
+    standing: Mapping[str, Standing],
+    chosen: set[str],
 ) -> None:
     half_width = 100 * (own[f"{GAIN}_high"] - own[f"{GAIN}_mean"])
     marker = look.marker(index)
@@ -160,7 +167,7 @@ def _line(
         line={"color": colour, "width": 1.6},
         marker={
             "color": colour,
-            "symbol": [f"{symbol}-open" if cell in worse else symbol for cell in own["cell"]],
+            "symbol": [f"{symbol}{_LOOKS.get(standing.get(cell, 'flat region'), '')}" for cell in own["cell"]],
             "size": [15 if ringed else 8 for ringed in is_chosen],
             "opacity": 1,
             "line": {
@@ -196,13 +203,8 @@ def _hover(cell: object) -> str:
     return f"{name}<br>{points(mean)} points{f' ({ends})' if ends else ''}, n = {n}<br>{verdict}"
 
 
-def _on_validation(cell: str, found: Results, chosen: set[str]) -> str:
-    """What the choice makes of a cell; nothing where that cannot be told."""
-    flat = found.flat.get(cell)
-    return "chosen" if cell in chosen else MISSING if pd.isna(flat) else "flat region" if flat else "worse"
-
-
 def _gains(setting: Setting, here: pd.DataFrame, study: str, found: Results, chosen: set[str]) -> html.Div:
+    standing = beside_the_choice(found)
     rows = [
         [
             link(cell.cell, address("/trial", study=study, cell=cell.cell)),
@@ -211,7 +213,7 @@ def _gains(setting: Setting, here: pd.DataFrame, study: str, found: Results, cho
             interval(getattr(cell, f"{GAIN}_low"), getattr(cell, f"{GAIN}_high")),
             str(getattr(cell, f"{GAIN}_n")),
             str(getattr(cell, f"{GAIN}_verdict")),
-            _on_validation(cell.cell, found, chosen),
+            "chosen" if cell.cell in chosen else standing.get(cell.cell, MISSING),
         ]
         for cell in rows_of(here[_POINT].head(MOST_ROWS))
     ]
@@ -234,8 +236,8 @@ def _frequencies(found: Results, study: str, base: str) -> list[Content]:
                     f"frequency-{setting.label}-{index}",
                     _heat_map(cells, study, highest),
                     f"{setting.label}, {family}: gain over the plain base loss in points, by ω and source of the class "
-                    "frequency. ▲ better, ▼ worse by the verdict; empty: not in the study. A field leads to "
-                    "its trials.",
+                    "frequency. ▲ better, ▼ worse by the verdict; n: over fewer seeds than planned; empty: not in "
+                    "the study. A field leads to its trials.",
                 )
                 for index, (setting, family, cells) in enumerate(panels)
             ),
@@ -254,9 +256,10 @@ def _heat_map(cells: pd.DataFrame, study: str, highest: float) -> go.Figure:
     for cell, name in zip(rows_of(cells[_POINT]), names, strict=True):
         place = rows.index(name), omegas.index(cell.omega)
         gain = getattr(cell, f"{GAIN}_mean")
+        n = lacking(getattr(cell, f"{GAIN}_n"), cell.planned)
         values[place[0]][place[1]] = 100 * gain
         places[place[0]][place[1]] = address("/trial", study=study, cell=cell.cell)
-        texts[place[0]][place[1]] = points(gain) + marks.get(getattr(cell, f"{GAIN}_verdict"), "")
+        texts[place[0]][place[1]] = points(gain) + marks.get(getattr(cell, f"{GAIN}_verdict"), "") + n
     figure = look.figure(
         height=140 + 38 * len(rows),
         xaxis={"title": "pivot ω", "type": "category"},

@@ -18,7 +18,7 @@ from ccar.reports.neutralise import one_line
 from ccar.reports.wording import counted
 from ccar.store.records import TrialRecord
 from ccar.study.definition import study_of_text
-from ccar.study.expansion import Cell, PlannedTrial, cells_of, open_cells_of
+from ccar.study.expansion import Cell, PlannedTrial, cells_of, num_trials_of
 from ccar.study.plan import kinds_of, plan_of
 from ccar.study.yaml_source import parse_yaml
 from dashboards.desk import Desk
@@ -95,11 +95,10 @@ def planned(desk: Desk, text: str) -> list[Content]:
             for problem in error.problems
         ]
         return [html.P(f"{counted(len(problems), 'mistake')}:", className="bad"), html.Ul(problems, id="mistakes")]
-    cells = cells_of(study)
-    searched = len(open_cells_of(study)) * (study.search.num_samples if study.search else 0)
-    num_trials = (len(cells) + searched) * len(study.seeds)
+    num_trials = num_trials_of(study)
     if num_trials > MOST_TRIALS:
         return _too_many(num_trials)
+    cells = cells_of(study)
     trials = [_trial(cell, seed) for cell in cells for seed in study.seeds]
     plan = plan_of(
         trials,
@@ -113,14 +112,17 @@ def planned(desk: Desk, text: str) -> list[Content]:
     return [
         facts(
             [
-                ("Trials", f"{plan.total:,}: {counted(len(study.seeds), 'seed')} x {len(cells) + searched:,} cells"),
+                (
+                    "Trials",
+                    f"{plan.total:,}: {counted(len(study.seeds), 'seed')} x {plan.total // len(study.seeds):,} cells",
+                ),
                 ("At once on this machine", str(plan.slots)),
                 (f"{plan.device.upper()} time", duration(plan.device_hours)),
                 ("In all", duration(plan.wall_clock_hours)),
             ]
         ),
         note("As if none had run: `ccar plan` looks at the images and says how many are done. To run it:"),
-        html.Pre(f"ccar run {FILE}", tabIndex="0", className="log"),
+        html.Pre(desk.run_command(FILE), tabIndex="0", className="log"),
         section("Cells", table("plan-cells", f"{len(cells):,} cells", ["Cell", "base loss", "seeds #"], rows)),
     ]
 

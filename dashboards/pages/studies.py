@@ -8,6 +8,8 @@ from datetime import datetime
 from dash import html
 
 from ccar.evidence.costs import study_costs
+from ccar.evidence.frames import rows_of
+from ccar.evidence.selection import best_cells
 from ccar.reports.neutralise import one_line
 from ccar.reports.wording import MISSING, hours, percent
 from dashboards import progress
@@ -40,8 +42,7 @@ def results(desk: Desk, fields: Fields) -> list[Content]:
     if not states and not library.has_looked:
         return [note("The store is being read ...")]
     if not states:
-        nothing = f"No study was run against {library.store.address} yet: ccar run FILE."
-        return problems or [note(nothing)]
+        return problems or [note(f"No study was run against this store yet: {desk.run_command('FILE')}")]
     wanted, kind = fields.get("search", "").lower(), fields.get("show", "")
     rows = [
         row
@@ -107,8 +108,8 @@ def _hours(logged: str) -> str:
 def _kind(state: StudyState) -> str:
     if state.running:
         return "running"
-    states = progress.trial_states(state)
-    return "done" if state.is_whole and not states.isin(list(progress.TO_GO)).any() else "open"
+    done = ~progress.trial_states(state).isin(list(progress.TO_GO))
+    return "done" if done.sum() == state.num_trials else "open"
 
 
 def _also(state: StudyState) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def _question(state: StudyState) -> str:
 
 def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
     states = progress.trial_states(state)
-    done, total = int((~states.isin(list(progress.TO_GO))).sum()), len(state.trials)
+    done = int((~states.isin(list(progress.TO_GO))).sum())
     failed = int((states == "failed").sum())
     latest = state.costs["ended_at"].max()
     to_go = waiting or "to be gone on with"
@@ -133,7 +134,7 @@ def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
             link(state.name, address("/study", study=state.name)),
             one_line(_question(state) or "; ".join(state.problems)),
             one_line(words + (f", {failed} failed" if failed else "")),
-            _bar(done, total, state.num_read),
+            _bar(done, state),
             _best(state),
             hours(spent),
             MISSING if latest != latest else moment(float(latest)),
@@ -141,19 +142,20 @@ def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
     )
 
 
-def _bar(done: int, total: int, num_read: int) -> html.Span:
-    said = f"{done:,} of {total:,}" if num_read == total else f"reading: {num_read:,} of {total:,}"
+def _bar(done: int, state: StudyState) -> html.Span:
+    total = state.num_trials
+    said = f"{done:,} of {total:,}" if state.is_whole else f"reading: {state.num_read:,} of {len(state.trials):,}"
     return html.Span([html.Progress(value=str(done), max=str(max(total, 1)), **{"aria-label": said}), f" {said}"])
 
 
 def _best(state: StudyState) -> Content:
     """The best cell of each imbalance factor, whose accuracies do not compare: the milder the tail, the higher."""
-    best = progress.best_cells(state.validation)
+    best = rows_of(best_cells(state.validation))
     lines = [
         html.Div(
             [
                 link(one.cell, address("/trial", study=state.name, cell=one.cell)),
-                f" {percent(one.mean, one.half_width)} %",
+                f" {percent(one.val_balanced_accuracy_mean, one.val_balanced_accuracy_half_width)} %",
             ]
         )
         for one in best[:MOST_BEST]

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 from dash import html
 
+from ccar.cli.plan import duration
 from ccar.evidence.frames import family_labels, rows_of
 from ccar.reports.neutralise import one_line
-from ccar.reports.wording import MISSING, counted, hours
+from ccar.reports.wording import GROUPS_NOTE, MISSING, counted, hours
 from dashboards import progress
 from dashboards.address import address
 from dashboards.curves import learning_curves
@@ -74,17 +75,17 @@ def figures(desk: Desk, fields: Fields) -> list[Content]:
     ]
     more = len(chosen) - len(curves)
     left_out = f" {counted(more, 'more trial')} of these not drawn." if more and said == "that run" else ""
-    caption = f"Validation accuracy of the trials {said}, and their training loss.{left_out}"
+    caption = f"Validation accuracy of the trials {said}, and their training loss.{left_out} {GROUPS_NOTE}"
     return [section("Learning curves", plot("curves", learning_curves(curves), caption))]
 
 
 def _progress(state: StudyState, states: pd.Series[str]) -> html.Div:
     counts = Counter(states)
-    counts["waiting"] += len(state.trials) - state.num_read
+    counts["waiting"] += state.num_trials - state.num_read
     said = ", ".join(f"{counts[word]:,} {word}" for word in reversed(progress.STATES) if counts[word])
     done = sum(number for word, number in counts.items() if word not in progress.TO_GO)
-    total = len(state.trials)
-    reading = "" if state.is_whole else f" (the store is being read: {state.num_read:,} of {total:,})"
+    total = state.num_trials
+    reading = "" if state.is_whole else f" (the store is being read: {state.num_read:,} of {len(state.trials):,})"
     return html.Div(
         [
             html.Progress(value=str(done), max=str(max(total, 1)), **{"aria-label": f"{done} of {total} trials done"}),
@@ -102,7 +103,7 @@ def _facts(state: StudyState, states: pd.Series[str], waiting: str) -> html.Dl:
     workers = ", ".join(f"{number} on {one_line(place)}" for place, number in sorted(in_use.items()))
     return facts(
         [
-            ("Time left", MISSING if pace.seconds_left is None else _duration(pace.seconds_left)),
+            ("Time left", MISSING if pace.seconds_left is None else _time_left(pace.seconds_left)),
             ("Trials per hour", MISSING if pace.trials_per_hour is None else f"{pace.trials_per_hour:,.0f}"),
             ("Images per second", f"{pace.images_per_second:,.0f}" if pace.images_per_second else MISSING),
             ("Hours of training", hours(float(state.costs["seconds"].sum()) / 3600)),
@@ -111,10 +112,8 @@ def _facts(state: StudyState, states: pd.Series[str], waiting: str) -> html.Dl:
     )
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {seconds:.0f} s" if seconds else "none"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {hours(seconds / 3600)}"
+def _time_left(seconds: float) -> str:
+    return f"about {duration(seconds / 3600)}" if seconds else "none"
 
 
 def _matrices(state: StudyState, states: pd.Series[str], base: str) -> Iterator[Content]:

@@ -13,7 +13,7 @@ from ccar.errors import CcarError
 from ccar.evidence.frames import rows_of, shown_versions
 from ccar.metrics.accuracy import Evaluation, group_of_class
 from ccar.reports.neutralise import one_line
-from ccar.reports.wording import MISSING, percent
+from ccar.reports.wording import ECE_NOTE, GROUPS_NOTE, MISSING, percent
 from ccar.store.records import TrialRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.expansion import PlannedTrial
@@ -98,10 +98,9 @@ def _one(desk: Desk, state: StudyState, trial: PlannedTrial, *, search: bool) ->
     if record is None:
         yield note("What the store has of this trial cannot be read.")
         return
-    held = trial.key in state.running
     yield facts(
         [
-            ("State", "running" if held else "waiting" if record.status == "absent" else record.status),
+            ("State", progress.trial_state(record, state)),
             ("Epochs", str(len(record.epochs))),
             ("Time", duration(record.seconds / 3600) if record.epochs else MISSING),
             ("Begun", moment(record.started_at) if record.started_at else MISSING),
@@ -135,7 +134,8 @@ def _mlflow(desk: Desk, state: StudyState, key: str) -> Content:
 
 
 _CURVE_WORDS = (
-    "Validation accuracy after each epoch: of all classes on average, and by class size; and the training loss."
+    "Validation accuracy after each epoch: of all classes on average, and by class size; and the training loss. "
+    f"{GROUPS_NOTE}"
 )
 
 
@@ -148,7 +148,7 @@ def _evaluations(record: TrialRecord, test: TestResult) -> html.Div:
     ]
     rows = [[name, *_numbers(found)] for name, found in parts if found is not None]
     headings = ["Part", "accuracy (%) #", "balanced #", "many #", "medium #", "few #", "ECE #", "loss #"]
-    return table("evaluations", "What the trial reached", headings, rows)
+    return table("evaluations", f"What the trial reached. {ECE_NOTE}", headings, rows)
 
 
 def _numbers(found: Evaluation) -> list[str]:
@@ -253,7 +253,9 @@ def _why(desk: Desk, state: StudyState, trial: PlannedTrial, record: TrialRecord
             yield link("It has not run. Which finished trial is most like it?", here)
             return
         answer = _nearest(desk.library.store, replace(trial, data_fingerprint=fingerprint))
-    yield html.Pre(why_text(trial, record, answer), tabIndex="0", className="log")
+    stops_early = state.study is not None and state.study.early_stopping is not None
+    text = why_text(trial, record, answer, stopped_is_done=stops_early)
+    yield html.Pre(text, tabIndex="0", className="log")
 
 
 @made_once(16, _NEAREST_SECONDS)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 
+from ccar.store.trial_log import FINAL
 from ccar.store.trial_store import TrialStore
 from ccar.tracking.run_content import run_content
 from tests.chaos.storm import Outcome
 from tests.cli.test_run import without_hours
+from tests.processes import alive_of, command_of
 
 TABLES = ("cells.csv", "trials.csv", "report.md", "report.tex")
 STUDY = "the study"
@@ -29,14 +31,16 @@ _POINTS = "select key, step, value, timestamp from metrics where run_uuid = ?"
 
 
 def doubled_epochs(store: Path) -> int:
-    """How many epochs are committed more than once, in the logs as they lie there."""
+    """How many epochs are committed more than once, in the logs as they lie there.
+
+    One of a trial that has ended for good repeats them in its last record, and has no commits any more.
+    """
     doubled = 0
     for log in store.glob("trials/??/*/log"):
-        committed: Counter[int] = Counter()
-        for file in sorted(log.glob("*.jsonl")):
-            record = json.loads(file.read_text().splitlines()[0])
-            if record["type"] == "commit":
-                committed.update(epoch["epoch"] for epoch in record["epochs"])
+        records = [json.loads(file.read_text().splitlines()[0]) for file in sorted(log.glob("*.jsonl"))]
+        ended = [record for record in records if record["type"] in FINAL]
+        whole = ended or [record for record in records if record["type"] == "commit"]
+        committed = Counter(epoch["epoch"] for record in whole for epoch in record["epochs"])
         doubled += sum(count - 1 for count in committed.values())
     return doubled
 
@@ -80,15 +84,18 @@ def wrong_in_mlflow(store: Path, study: str, database: Path) -> list[str]:
 def left_behind(folder: Path, outcome: Outcome) -> list[str]:
     """Processes that still work for the study, and files and sockets that only living ones need."""
     processes = [
-        " ".join(process.cmdline())[:200]
-        for process in psutil.process_iter(["cmdline"])
-        if process.status() != psutil.STATUS_ZOMBIE and str(folder) in " ".join(process.info["cmdline"] or ())
+        command[:200]
+        for process in alive_of(psutil.process_iter())
+        if str(folder) in (command := " ".join(command_of(process)))
     ]
     files = [
         path
         for path in (folder / "ccar-store").glob("[td]*/**/*")
         if path.name.startswith((".", "heartbeat-", "checkpoint-", "stacks")) or path.parent.name == "drivers"
     ]
+    for trial in (folder / "ccar-store" / "trials").glob("*/*"):
+        for kind in ("test", "weights"):  # the last record names one; another one is of a worker that died before it
+            files += sorted(trial.glob(f"{kind}-*"))[1:]
     files += [path for pid in outcome.drivers for path in Path("/tmp").glob(f"ccar-scratch-{pid}-*")]
     files += [path for path in outcome.clusters if path.exists()]
     return [*outcome.survivors, *processes, *map(str, files)]

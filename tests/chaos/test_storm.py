@@ -10,7 +10,7 @@ from tests.chaos.checker import doubled_epochs, left_behind, results, wrong_in_m
 from tests.chaos.storm import CCAR, FAULTS, Storm, schedule
 from tests.tiny_study import write_tiny_study
 
-pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(560)]
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 NUM_FAULTS = 12
 

@@ -12,7 +12,7 @@ from ccar.reports.report_file import Report
 from ccar.reports.results import summarise
 from tests.cli.test_commands import ccar
 from tests.evidence.made_up_study import made_up_study
-from tests.reports.conftest import input_of
+from tests.reports.conftest import EVIL, input_of
 from tests.tiny_study import write_tiny_study
 
 NAMES = ("one.yaml", "other.yaml")
@@ -82,3 +82,29 @@ def test_the_command_takes_study_files_and_reports(tmp_path):
     code, _, err = ccar("compare", path, "report.json", cwd=tmp_path)
     assert code == 2
     assert "cannot read report.json" in err
+
+
+def renamed(report, names):
+    """The report as somebody may have written it who calls things by other names."""
+    text = report.model_dump_json()
+    for old, new in names.items():
+        assert old in text
+        text = text.replace(old, json.dumps(new)[1:-1])
+    return Report.model_validate_json(text)
+
+
+def test_names_of_reports_cannot_steer_the_terminal(report):
+    names = {"cross_entropy": EVIL}
+    first = renamed(report, names)
+    second = renamed(changed(report), {**names, "omega=0.75": "omega=0.8", "resnet32": EVIL})
+    text = comparison_text(compare_reports(first, second, (EVIL, EVIL)))
+    for part in ("A  =cmd", "only in B: ", "configuration, in ", "chosen omega, ", "pairs"):
+        assert part in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_an_error_quotes_a_name_without_what_the_terminal_obeys(tmp_path):
+    code, _, err = ccar("compare", "\x1b[31mone.json", "other.json", cwd=tmp_path)
+    assert code == 2
+    assert "cannot read \N{REPLACEMENT CHARACTER}[31mone.json" in err

@@ -11,6 +11,7 @@ from tests.cli.test_commands import ccar
 NAMES = ("figure1_gradient_modulation", "figure2_omega_surface", "figure2_omega_contours")
 
 
+@pytest.mark.long
 def test_every_figure_is_written_as_png_svg_and_pdf_with_its_caption(tmp_path):
     (tmp_path / "counts.json").write_text("[500, 50, 5]\n")
     code, out, _ = ccar("figures", "--out", "shown", "--class-counts", "counts.json", cwd=tmp_path)

@@ -21,6 +21,18 @@ def clock(monkeypatch):
     return now
 
 
+def test_the_best_so_far_is_called_one_on_validation_and_in_per_cent_as_in_the_tables(clock):
+    said = io.StringIO()
+    trials = made_up_study(seeds=range(1)).trials
+    with ProgressDisplay(Console(file=said), total=len(trials), already_done=0) as display:
+        display.started(trials[0])
+        clock[0] += 60
+        accuracies = {"accuracy": 0.9, "balanced_accuracy": 0.9751}
+        display.progressed(trials[0], TrialProgress(key=trials[0].key, status="running", accuracies=accuracies))
+    setting, _, method = trials[0].cell.id.partition("/")
+    assert f"best on validation, IF {setting.removeprefix('if')}: 97.5 % {method}" in said.getvalue()
+
+
 def test_the_time_left_leaves_out_what_the_start_of_the_workers_took(clock):
     said = io.StringIO()
     trials = made_up_study(seeds=range(4)).trials
@@ -34,3 +46,26 @@ def test_the_time_left_leaves_out_what_the_start_of_the_workers_took(clock):
     lines = [line for line in said.getvalue().splitlines() if line]
     assert "left" not in lines[0]
     assert lines[-1].startswith("9/24 trials, 2 running, about 38 s left")
+
+
+def test_the_time_left_is_worded_like_the_time_that_a_plan_takes(clock):
+    said = io.StringIO()
+    trials = made_up_study(seeds=range(4)).trials
+    with ProgressDisplay(Console(file=said), total=len(trials), already_done=0) as display:
+        for number, trial in enumerate(trials[:5]):
+            display.started(trial)
+            clock[0] += 600
+            display.progressed(trial, TrialProgress(key=trial.key, status="finished"))
+            display.started(trials[number + 1])
+    lines = [line for line in said.getvalue().splitlines() if line]
+    assert lines[-1].startswith("5/24 trials, 1 running, about 3.2 h left")
+
+
+def test_the_death_of_a_process_is_told_with_its_cause_and_its_trial_runs_no_more():
+    said = io.StringIO()
+    (trial,) = made_up_study(seeds=range(1)).trials[:1]
+    with ProgressDisplay(Console(file=said), total=1, already_done=0) as display:
+        display.started(trial)
+        display.lost_worker(trial, "process 7 on 10.0.0.2: it ran out of memory")
+        assert display._running == set()
+    assert "its worker process died (process 7 on 10.0.0.2: it ran out of memory); the trial goes on" in said.getvalue()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ccar.cli.places import Places
 from ccar.cli.progress import ProgressDisplay
-from ccar.cli.replay import find_cell, replay, replay_text
+from ccar.cli.replay import ReplayedTrial, find_cell, replay, replay_text
 from ccar.cli.study_view import StudyView
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.trial_worker import TrialWorker
@@ -20,7 +20,9 @@ from ccar.reports.content import content_of
 from ccar.reports.formats.json_file import render_json
 from ccar.reports.report_file import Report
 from ccar.reports.results import summarise
+from ccar.study.plan import Difference
 from tests.cli.test_commands import ccar
+from tests.reports.conftest import EVIL
 from tests.tiny_study import write_tiny_study
 
 CRT = "methods:\n  extra: [{label: cRT, procedure: crt, recipe: {epochs: 1}}]"
@@ -73,6 +75,31 @@ def test_a_number_that_differs_is_named_with_what_may_be_why(report):
     assert "1 differ" in text
     assert re.search(r"test_accuracy: 0\.\d+ -> 0\.\d+ \(-0\.25\)", text)
     assert "not as it was: processor: another one -> " in text
+
+
+def test_what_a_report_of_another_version_lacks_is_not_compared(report):
+    changed = json.loads(report)
+    (whole,) = replayed(report, "if10/cross_entropy", seed=0)
+    for row in changed["trials"]:
+        del row["test_accuracy"]
+    changed["costs"]["trials"] = []
+    (trial,) = replayed(json.dumps(changed), "if10/cross_entropy", seed=0)
+    assert (trial.unequal, trial.compared) == ((), whole.compared - 1)
+    assert {part.stored for part in trial.circumstances} == {None}
+
+
+def test_a_report_without_cells_is_told(report):
+    with pytest.raises(UserError, match="the report has no cell 'cRT'"):
+        replayed(json.dumps({**json.loads(report), "cells": []}), "cRT")
+
+
+def test_names_of_a_report_cannot_steer_the_terminal():
+    unequal = Difference(path="status", stored=EVIL, current="finished")
+    circumstance = Difference(path="processor", stored=EVIL, current=None)
+    trial = ReplayedTrial(seed=0, compared=1, unequal=(unequal,), circumstances=(circumstance,))
+    text = replay_text(EVIL, [trial])
+    assert text.count("\N{REPLACEMENT CHARACTER}[31m") == 3
+    assert "\x1b" not in text
 
 
 @pytest.mark.parametrize(

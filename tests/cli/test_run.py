@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -14,23 +15,39 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 import torch
+from rich.console import Console
 
 from ccar.cli.places import Places
+from ccar.cli.run import _feeding
 from ccar.cli.study_view import StudyView
 from ccar.cluster.in_process import run_in_process
+from ccar.cluster.interruption import Interruption
 from ccar.cluster.trial_worker import TrialWorker
 from ccar.store.trial_store import TrialStore
 from tests.changed_training import change_training
 from tests.cli.test_commands import CCAR, ccar
 from tests.cluster.test_trial_worker import Silent
+from tests.processes import (
+    command_of,
+    end,
+    ended,
+    family_of,
+    freeze,
+    listening_on,
+    send,
+    trial_processes,
+    wait_until_gone,
+    without_agents,
+)
 from tests.tiny_study import write_tiny_study
-from tests.trial_processes import trial_processes, without_agents
+from tests.waiting import wait_until
+from tests.written import written_in
 
 pytestmark = pytest.mark.ray
 CPU = torch.device("cpu")
@@ -38,7 +55,7 @@ CPU = torch.device("cpu")
 
 def counts(folder):
     """How many runs MLflow has by kind, and how many points there are and would be without doubles."""
-    with sqlite3.connect(folder / "ccar-store" / "mlflow.db") as database:
+    with closing(sqlite3.connect(folder / "ccar-store" / "mlflow.db")) as database:
         runs = dict(database.execute("select value, count(*) from tags where key = 'ccar.kind' group by value"))
         points = database.execute("select count(*) from metrics").fetchone()[0]
         distinct = database.execute(
@@ -133,7 +150,7 @@ def test_mlflow_has_one_run_per_trial_under_one_for_the_study_and_no_point_twice
 
 def test_the_files_of_the_report_are_artifacts_of_the_study_s_run(finished):
     folder, _, _ = finished
-    with sqlite3.connect(folder / "ccar-store" / "mlflow.db") as database:
+    with closing(sqlite3.connect(folder / "ccar-store" / "mlflow.db")) as database:
         (address,) = database.execute(
             "select artifact_uri from runs join tags using (run_uuid) where key = 'ccar.kind' and value = 'study'"
         ).fetchone()
@@ -205,6 +222,24 @@ def test_report_goes_where_it_is_told(finished, tmp_path):
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_the_store_that_a_report_makes_is_its_owners_alone(tmp_path):
+    assert ccar("report", write_tiny_study(tmp_path), cwd=tmp_path)[0] == 0
+    assert (tmp_path / "ccar-store" / "reports" / "tiny" / "report.html").exists()
+    assert (tmp_path / "ccar-store").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_store_that_cannot_be_read_at_the_end_of_a_run_does_not_change_how_the_run_has_ended(tmp_path):
+    view = StudyView.open(write_tiny_study(tmp_path), Places.of(tmp_path / "ccar-store", None))
+    view.remember(view.source().known)
+    talk = Console(file=io.StringIO(), width=400)
+    with _feeding(view, talk, Interruption(lambda: None)):
+        record = tmp_path / "ccar-store" / "studies" / "tiny.json"
+        record.unlink()
+        record.symlink_to("/proc/self/mem")  # reading it is an I/O error
+    assert "may not have all trials yet, cannot read" in talk.file.getvalue()
+    assert "`ccar sync` delivers them" in talk.file.getvalue()
+
+
 def test_sync_rebuilds_a_tracking_database_that_was_lost(finished, tmp_path):
     folder, _, _ = finished
     before = counts(folder)
@@ -219,14 +254,12 @@ def test_sync_rebuilds_a_tracking_database_that_was_lost(finished, tmp_path):
 def under_way(tmp_path):
     """The processes of a run that trains in the folder of the test, the driver first."""
     command = [CCAR, "run", write_tiny_study(tmp_path, epochs=4000)]
-    with (tmp_path / "said").open("wb") as said:
-        driver = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)
-    _wait_for_a_commit(tmp_path, driver)
-    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
-    yield family
-    for process in family:
-        process.kill()
-    driver.wait()
+    with (
+        (tmp_path / "said").open("wb") as said,
+        ended(subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)) as driver,
+    ):
+        _wait_for_a_commit(tmp_path, driver)
+        yield family_of(driver.pid)
 
 
 @pytest.mark.long
@@ -234,21 +267,16 @@ def test_a_run_listens_on_loopback_only_and_rays_token_is_in_no_command_line_log
     under_way, finished, tmp_path
 ):
     assert trial_processes(under_way)
-    listening = {
-        connection.laddr.ip
-        for process in under_way
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = listening_on(under_way)
     assert listening
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text()
-    assert not [process for process in under_way if token in " ".join(process.cmdline())]
+    assert not [process for process in under_way if token in " ".join(command_of(process))]
     places = [*Path("/tmp").glob(f"ccar-scratch-{under_way[0].pid}-*"), tmp_path, finished[0]]
-    written = [path for place in places for path in place.rglob("*") if path.is_file()]
+    written = written_in(*places)
     assert {"raylet.out", "said", "feeder.log", "report.html"} <= {path.name for path in written}
-    assert not [path for path in written if token.encode() in path.read_bytes()]
+    assert not [path for path, content in written.items() if token.encode() in content]
 
 
 @pytest.mark.long
@@ -295,11 +323,16 @@ def test_a_study_goes_on_while_its_tracking_server_does_not_answer(tmp_path):
 def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_path):
     path = write_tiny_study(tmp_path, epochs=4, seeds="[0, 1, 2]")
     command = [str(CCAR), "run", str(path)]
-    drivers = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    outputs = [driver.communicate(timeout=250) for driver in drivers]
+    with ExitStack() as stack:
+        drivers = [
+            stack.enter_context(
+                ended(
+                    subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                )
+            )
+            for _ in range(2)
+        ]
+        outputs = [driver.communicate() for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
     runs, points, distinct = counts(tmp_path)
@@ -314,10 +347,10 @@ def test_two_drivers_on_one_store_share_the_work_and_train_nothing_twice(tmp_pat
 @pytest.mark.long
 def test_of_two_drivers_one_is_frozen_past_the_lease_and_each_trial_has_one_result(tmp_path):
     """It wakes up when the other one, which has an MLflow of its own, has taken its trials over and ended them."""
-    path = write_tiny_study(tmp_path, epochs=60)
+    path = write_tiny_study(tmp_path, epochs=200)  # none of its trials is to end before it is frozen
     store = TrialStore(tmp_path / "ccar-store")
     lease = {"CCAR_LEASE_SECONDS": "6"}
-    frozen = subprocess.Popen(
+    process = subprocess.Popen(
         [CCAR, "run", path],
         cwd=tmp_path,
         env={**os.environ, "COLUMNS": "120", **lease},
@@ -326,30 +359,24 @@ def test_of_two_drivers_one_is_frozen_past_the_lease_and_each_trial_has_one_resu
         text=True,
         start_new_session=True,
     )
-    _wait_for_a_commit(tmp_path, frozen)
-    family = [psutil.Process(frozen.pid), *psutil.Process(frozen.pid).children(recursive=True)]
-    try:
-        for process in family:
-            process.suspend()
+    with ended(process) as frozen:
+        _wait_for_a_commit(tmp_path, frozen)
+        family = freeze(frozen.pid)
         held = [record for record in store.all_records() if record.claim is not None]
         code, out, err = ccar("run", path, "--tracking-uri", f"sqlite:///{tmp_path}/other.db", cwd=tmp_path, **lease)
         assert code == 0, err
         keys = store.keys()
         lengths = [store.num_records(key) for key in keys]
-        for process in family:
-            process.resume()
-        assert frozen.communicate(timeout=100) == (out, None)
+        send(signal.SIGCONT, family)
+        assert frozen.communicate() == (out, None)
         assert frozen.returncode == 0
-    finally:
-        _end([process.pid for process in family])
     assert held
     for key in keys:
         records = log_of(store, key)
         types = [record["type"] for record in records]
         assert types.count("claim") == (2 if key in {record.key for record in held} else 1)
         assert types[-1] == "finished"
-        commits = [epoch["epoch"] for record in records if record["type"] == "commit" for epoch in record["epochs"]]
-        assert commits == sorted(set(commits))
+        assert [epoch["epoch"] for epoch in records[-1]["epochs"]] == list(range(1, 201))
     assert [store.num_records(key) for key in keys] == lengths  # who was fenced off wrote nothing
     files = Counter(file.name.partition("-")[0] for file in store.root.glob("trials/??/*/[!l]*"))
     assert files == {"trial.json": 2, "test": 2, "weights": 2}  # and left nothing
@@ -362,7 +389,7 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
 
     The calm one trains in this process: where a trial runs does not change its bits.
     """
-    shape = {"epochs": 25, "bases": "[cross_entropy, logit_adjustment]", "seeds": "[0, 1]"}
+    shape = {"epochs": 60, "bases": "[cross_entropy, logit_adjustment]", "seeds": "[0, 1]"}
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"
     for folder in (calm, stormy):
         folder.mkdir()
@@ -373,25 +400,19 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
     path = write_tiny_study(stormy, **shape)
     moments = random.Random(0)
     for victim in ("driver", "worker"):
-        driver = _driver(path)
-        _wait_for_a_commit(stormy, driver)
-        time.sleep(moments.uniform(0.0, 1.0))
-        driving = psutil.Process(driver.pid)
-        family = [driving, *driving.children(recursive=True)]
-        to_go = without_agents(family)
-        if victim == "driver":
-            os.kill(driver.pid, signal.SIGKILL)
+        with ended(_driver(path)) as driver:
+            _wait_for_a_commit(stormy, driver)
+            time.sleep(moments.uniform(0.0, 1.0))
+            family = family_of(driver.pid)
+            to_go = without_agents(family)
+            victims = family[:1] if victim == "driver" else trial_processes(family)
+            assert victims
+            send(signal.SIGKILL, victims)
             driver.wait()
-        else:
-            workers = trial_processes(family)
-            assert workers
-            for worker in workers:
-                worker.kill()
-            driver.wait(timeout=250)
         try:
-            wait_until_gone([process.pid for process in to_go], seconds=60)
+            wait_until_gone(to_go, seconds=60)
         finally:
-            _end([process.pid for process in family])
+            end(family)
     assert ccar("run", path, cwd=stormy)[0] == 0
     assert tables(stormy) == tables(calm)
     runs, points, distinct = counts(stormy)
@@ -400,7 +421,6 @@ def test_killed_again_and_again_the_study_ends_with_the_same_tables_bit_for_bit(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(560)
 @pytest.mark.parametrize(
     "rule", ["{algorithm: asha, grace_epochs: 1, reduction_factor: 2}", "{algorithm: median, grace_epochs: 2}"]
 )
@@ -422,10 +442,10 @@ def test_a_search_that_is_killed_again_and_again_suggests_and_stops_the_same(tmp
         for num_records in (20, 25):
             driver = _driver(stormy / "tiny.yaml", *one_at_a_time)
             _wait_for_a_commit(stormy, driver, num_records)
-            family = [driver.pid, *(child.pid for child in psutil.Process(driver.pid).children(recursive=True))]
+            family = family_of(driver.pid)
             os.kill(driver.pid, signal.SIGKILL)
             assert driver.wait() == -signal.SIGKILL
-            _end(family)
+            end(family)
         assert ccar("run", stormy / "tiny.yaml", *one_at_a_time, cwd=stormy)[0] == 0
     assert undisturbed.returncode == 0, (calm / "tiny.log").read_text()
     ends = _ends(calm)
@@ -434,10 +454,13 @@ def test_a_search_that_is_killed_again_and_again_suggests_and_stops_the_same(tmp
     assert tables(stormy) == tables(calm)
 
 
+ENDING = "ending: trials stop at their last checkpoint"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("signals", [1, 2])
 def test_one_signal_ends_a_run_in_order_and_a_second_one_at_once(tmp_path, signals):
-    driver = subprocess.Popen(
+    process = subprocess.Popen(
         [str(CCAR), "run", str(write_tiny_study(tmp_path, epochs=4000))],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
@@ -445,24 +468,35 @@ def test_one_signal_ends_a_run_in_order_and_a_second_one_at_once(tmp_path, signa
         text=True,
         start_new_session=True,
     )
-    _wait_for_a_commit(tmp_path, driver)
-    family = [driver.pid, *(child.pid for child in psutil.Process(driver.pid).children(recursive=True))]
-    try:
-        for _ in range(signals):
+    with ended(process) as driver:
+        _wait_for_a_commit(tmp_path, driver)
+        family = family_of(driver.pid)
+        try:
             sent = time.monotonic()
             os.kill(driver.pid, signal.SIGTERM)
-            time.sleep(0.5)
-        _, words = driver.communicate(timeout=250)
-        assert time.monotonic() - sent < (25 if signals == 1 else 2)
-        assert driver.returncode == 130
-        assert "ending: trials stop at their last checkpoint" in words
-        assert ("run the same command again" in words) == (signals == 1)
-        wait_until_gone(family)
-    finally:
-        _end(family)
+            words = "".join(_until(ENDING, driver.stderr))
+            if signals == 2:
+                sent = time.monotonic()
+                os.kill(driver.pid, signal.SIGTERM)
+            words += driver.communicate()[1]
+            assert time.monotonic() - sent < (25 if signals == 1 else 5)
+            assert driver.returncode == 130
+            assert ENDING in words
+            assert ("run the same command again" in words) == (signals == 1)
+            wait_until_gone(family)
+        finally:
+            end(family)
     logs = [sorted(log.iterdir())[-1] for log in (tmp_path / "ccar-store" / "trials").glob("??/*/log")]
     lasts = {json.loads(log.read_text().splitlines()[0])["type"] for log in logs}
     assert lasts == {"released"} if signals == 1 else lasts <= {"claim", "commit"}
+
+
+def _until(words, lines):
+    """The lines to that with these words."""
+    for line in lines:
+        yield line
+        if words in line:
+            return
 
 
 def _ends(folder):
@@ -484,33 +518,17 @@ def _driver(path, *options):
         )
 
 
-def wait_until_gone(pids, seconds=10):
-    """All of these processes are to end by themselves."""
-    deadline = time.monotonic() + seconds
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
-        assert time.monotonic() < deadline, [psutil.Process(pid).cmdline() for pid in pids if psutil.pid_exists(pid)]
-        time.sleep(0.1)
-
-
 def _wait_for_a_commit(folder, driver, num_records=2):
-    """Until this driver's workers have written more than so many records, or it has ended."""
-    store = folder / "ccar-store" / "trials"
-    before = len(list(store.glob("??/*/log/*")))
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and driver.poll() is None:
-        if len(list(store.glob("??/*/log/*"))) > before + num_records:
-            return
-        time.sleep(0.05)
+    """Until this driver's workers have written more than so many records."""
+    store = TrialStore(folder / "ccar-store")
+    before = _num_records(store)
+    wait_until(
+        lambda: _num_records(store) > before + num_records,
+        meanwhile=lambda: driver.poll() is None,
+        told=lambda: "it has ended, or trains nothing",
+    )
 
 
-def _end(pids):
-    """Nothing may outlive a test that fails: whatever is left is ended by its number."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        alive = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
-        if not alive:
-            return
-        time.sleep(0.2)
-        if time.monotonic() > deadline - 15:
-            for pid in alive:
-                os.kill(pid, signal.SIGKILL)
+def _num_records(store):
+    """How many records the logs of all trials have had so far."""
+    return sum(map(store.num_records, store.keys()))

@@ -6,6 +6,7 @@ import pytest
 
 from ccar.cli.side_by_side import load_and_check
 from ccar.errors import DataError, UserError
+from tests.waiting import SECONDS
 
 
 def refuse(message, hint=None):
@@ -21,7 +22,7 @@ def test_what_was_loaded_comes_back_when_every_check_has_gone_through():
 
 def test_checks_wait_for_their_answers_at_the_same_time():
     all_there = threading.Barrier(3)
-    checks = [lambda: all_there.wait(timeout=20)] * 3
+    checks = [lambda: all_there.wait(timeout=SECONDS)] * 3
     load_and_check(*checks)
 
 

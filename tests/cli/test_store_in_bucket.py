@@ -8,17 +8,17 @@ import subprocess
 import uuid
 from pathlib import Path
 
-import psutil
 import pytest
 
-from ccar.cli.places import Places
 from ccar.cli.submit import plan_here
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from tests.cli.test_commands import CCAR, ccar
+from tests.processes import command_of, end, family_of
 from tests.s3_server import SECRET
 from tests.store.places import bucket
 from tests.tiny_study import write_tiny_study
+from tests.written import files_with
 
 __all__ = ["bucket"]
 pytestmark = pytest.mark.long
@@ -32,13 +32,6 @@ def address(bucket):
 
 def state_folder():
     return Path(os.environ["XDG_STATE_HOME"])
-
-
-def files_with(secret, *folders):
-    """The files below these folders that hold a secret."""
-    found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    assert found
-    return [path for path in found if secret.encode() in path.read_bytes()]
 
 
 @pytest.mark.ray
@@ -80,10 +73,9 @@ def test_a_run_that_is_killed_goes_on_from_its_last_commit_in_a_bucket(address, 
             while not (begun := {r.key: r.epochs for r in store.all_records() if r.epochs}):
                 assert run.poll() is None
         finally:
-            processes = [run, *psutil.Process(run.pid).children(recursive=True)]
-            words = [word for process in processes[1:] for word in process.cmdline()]
-            for process in processes:
-                process.kill()
+            processes = family_of(run.pid)
+            words = [word for process in processes for word in command_of(process)]
+            end(processes, seconds=0)
     assert SECRET not in words
 
     code, _, err = ccar("run", path, "--store", address, cwd=tmp_path)
@@ -126,5 +118,5 @@ def test_the_doctor_looks_at_a_bucket(address, tmp_path):
 
 def test_a_laptop_that_does_not_reach_the_bucket_plans_all_the_same(tmp_path):
     study = load_study(write_tiny_study(tmp_path))
-    plan = plan_here(study, Places.of("s3://another-bucket/prefix", None))
+    plan = plan_here(study, "s3://another-bucket/prefix")
     assert (plan.total, plan.done) == (2, 0)

@@ -46,14 +46,18 @@ exit $code
 """
 _SCONTROL = """\
 #!/usr/bin/env bash
-case $1 in
-  show) printf 'one\\ntwo\\n' ;;
-  requeue) echo "$2" >>"$TEST_HOSTS/requeued" ;;
+case "$1 $2" in
+  "show hostnames") printf 'one\\ntwo\\n' ;;
+  "show job") echo "JobId=$3 JobState=RUNNING Reason=None" ;;
+  "requeue "*) echo "$2" >>"$TEST_HOSTS/requeued" ;;
 esac
 """
 _HOSTNAME = """\
 #!/usr/bin/env bash
-echo "$TEST_IP"
+case $1 in
+  --ip-address) echo 127.0.1.1 ;;  # as on Debian
+  *) echo "$TEST_IP fe80::1" ;;
+esac
 """
 _PROGRAMS = {"enter": _ENTER, "ssh": _SSH, "srun": _SRUN, "scontrol": _SCONTROL, "hostname": _HOSTNAME}
 

@@ -1,4 +1,4 @@
-"""The fields of ray.io/v1 that cluster/kuberay.yaml may use, as JSON Schema.
+"""The fields of ray.io/v1 that cluster/kuberay*.yaml may use, as JSON Schema.
 
 Written down from the field reference of KubeRay 1.6 (docs.ray.io, "KubeRay CRD API reference"); the CRD itself, which
 contains all of Kubernetes' pods, is not here. Pods are checked by Kubernetes' own schema instead.

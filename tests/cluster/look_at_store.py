@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 
 from ccar.store.trial_store import TrialStore
 
@@ -20,13 +21,15 @@ def look(address):
 
 def _trial(store, key):
     log = store.files.folder("trials", key[:2], key, "log")
-    records = [json.loads(log.read(name).splitlines()[0]) for name in sorted(log.names())]
-    commits = [record for record in records if record["type"] == "commit"]
+    records = []
+    for name in sorted(log.names()):
+        with suppress(FileNotFoundError):  # a commit, of a trial that has ended just now
+            records.append(json.loads(log.read(name).splitlines()[0]))
     trial = store.read(key)
     results = [(epoch.epoch, epoch.train_loss, epoch.learning_rate, epoch.validation) for epoch in trial.epochs]
     return {
         "claims": [record["worker"]["machine"] for record in records if record["type"] == "claim"],
-        "committed": [epoch["epoch"] for record in commits for epoch in record["epochs"]],
+        "committed": [epoch.epoch for epoch in trial.epochs],
         "status": trial.status,
         "results": repr((results, store.read_test(key))),
     }

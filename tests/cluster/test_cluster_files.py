@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def documents(name):
 
 
 def kuberay(kind):
-    [found] = [document for document in documents("kuberay.yaml") if document["kind"] == kind]
+    there = [*documents("kuberay.yaml"), *documents("kuberay-job.yaml")]
+    [found] = [document for document in there if document["kind"] == kind]
     return found
 
 
@@ -107,6 +109,12 @@ def test_the_cluster_on_kubernetes_asks_for_a_token_grows_and_is_closed_to_other
         assert own or [port["port"] for port in rule["ports"]] == [8265]
 
 
+def test_who_applies_the_cluster_submits_no_study():
+    """Its file cannot be on the claim yet, which the same `kubectl apply` makes."""
+    assert [document["kind"] for document in documents("kuberay-job.yaml")] == ["RayJob"]
+    assert "RayJob" not in {document["kind"] for document in documents("kuberay.yaml")}
+
+
 def test_ray_launcher_takes_its_file():
     file = documents("aws.yaml")[0]
     schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
@@ -124,6 +132,13 @@ def test_the_versions_named_are_those_that_are_tested():
     for package, locked in re.findall(r"'([a-z0-9]+)(?:\[\w+\])?==([\d.]+)'", image):
         assert f"\n{package}=={locked} " in lines
     assert kuberay("RayCluster")["spec"]["rayVersion"] == version("ray")
+
+
+def test_the_image_has_every_package_that_an_installed_ccar_has():
+    project = tomllib.loads((CLUSTER.parent / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    copied = re.findall(r"^COPY (\w+) (\w+)$", (CLUSTER / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert copied == [(package, package) for package in packages]
 
 
 SERVICE_KEYS = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from ccar.errors import UserError
 from ccar.store.disk_folder import DiskFolder
 from ccar.store.drivers import Drivers
 from dashboards.library import _waiting
+from tests.waiting import SECONDS, wait_until
 
 
 def study(name, **facts):
@@ -55,6 +58,22 @@ def test_no_trial_is_taken_away_and_nobody_starts_one_where_there_is_no_room():
     assert may_run([old, new], "old") == 5
 
 
+def test_while_a_larger_trial_waits_for_its_place_no_smaller_one_takes_what_falls_free():
+    """Four of eight shares of two GPUs are free, and on both GPUs some of them."""
+    large = study("large", slots=2, running=1, unplaced=1)
+    small = study("small", running=3)
+    assert may_run([large, small], "small") == 3
+    assert may_run([large, small], "large") == 1
+    assert may_run([study("large", slots=2, running=1), small], "small") == 4
+    assert may_run([study("like it", running=1, unplaced=1), small], "small") == 4
+    assert may_run([study("smaller", slots=16, running=1, unplaced=1), small], "small") == 4
+    none = study("none", since=1.0)
+    assert queue([large, study("small", running=2), none]) == {
+        "none": "place 1 of 1: a larger trial of large has to start"
+    }
+    assert may_run([large, none], "none") == 4  # it waits for something else
+
+
 @given(st.builds(study, st.just("a"), **{name: st.integers(0, 12) for name in ("running", "left")}))
 def test_a_study_that_is_alone_is_told_the_same_as_beside_one_that_wants_nothing(alone):
     assert may_run([alone], "a") == may_run([alone, study("b", left=0)], "a")
@@ -78,6 +97,7 @@ contender = st.builds(
     slots=st.integers(1, 12),
     running=st.integers(0, 12),
     left=st.integers(0, 12),
+    unplaced=st.integers(0, 12),
     priority=st.integers(-1, 2),
     at_once=st.none() | st.integers(1, 5),
     device_seconds=st.floats(0, 100),
@@ -169,6 +189,20 @@ def test_the_note_of_another_version_is_passed_over(tmp_path):
         wait_until(lambda: _waiting(drivers.alive()) == {"one": "paused"})
 
 
+def test_a_study_none_of_whose_trials_has_a_process_does_not_run():
+    def standing(**facts):
+        note = {**asdict(study("a", left=0, **facts)), "cluster": "here:1"}
+        return standing_of_drivers({"a": note})["a"]
+
+    assert standing(running=8, unplaced=8) == {
+        "state": "waiting",
+        "why": "none of its trials has a process yet",
+        "running": 0,
+    }
+    assert standing(running=8, unplaced=3) == {"state": "running", "why": "", "running": 5}
+    assert standing(running=8, unplaced=8, paused=True) == {"state": "paused", "why": "", "running": 0}
+
+
 def test_a_cluster_that_grows_is_shared_anew(tmp_path):
     drivers = Drivers(DiskFolder(tmp_path))
     options = {"priority": 0, "at_once": None, "say": print}
@@ -211,7 +245,7 @@ def test_a_paused_study_says_so_waits_and_goes_on(tmp_path):
     with Seat(drivers, "one_1", study="one", priority=0, at_once=None, say=print) as seat:
         allowance = Allowance(Limits(), Signals(), seat=seat)
         allowance.begin("here:1", 4, 1)
-        assert allowance.trials_at_once(0, 9) == 4
+        assert allowance.trials_at_once(0, 9, 0) == 4
         assert not allowance.outlasts_pause()  # it was not that
         drivers.pause("one_1")
         wait_until(lambda: allowance.is_over)
@@ -222,6 +256,57 @@ def test_a_paused_study_says_so_waits_and_goes_on(tmp_path):
         assert allowance.outlasts_pause()
         assert not allowance.is_over
         assert not allowance.outlasts_pause()  # a second end would have another reason
+
+
+class PausedAgain:
+    """A seat at which somebody asks for another pause as soon as one has ended."""
+
+    def __init__(self):
+        self._answers = iter([True, True, False])
+
+    @property
+    def is_to_pause(self):
+        return next(self._answers, True)
+
+    def may_run(self, running, left, device_seconds):
+        return 0
+
+
+def test_a_pause_right_after_another_one_does_not_end_the_run():
+    allowance = Allowance(Limits(), Signals(), seat=PausedAgain())
+    assert allowance.is_over
+    assert allowance.outlasts_pause()
+    assert allowance.is_over  # it pauses again
+
+
+class HeldDrivers(Drivers):
+    """The first note that a seat's thread writes is written when `go_on` is set."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.held, self.go_on = threading.Event(), threading.Event()
+        self.slots = []
+
+    def note(self, driver, content):
+        if threading.current_thread().name == "ccar-seat" and not self.held.is_set():
+            self.held.set()
+            assert self.go_on.wait(SECONDS)
+        super().note(driver, content)
+        self.slots.append(content["slots"])
+
+
+def test_an_older_note_is_never_written_over_a_newer_one(tmp_path):
+    drivers = HeldDrivers(DiskFolder(tmp_path))
+    with Seat(drivers, "one_1", study="one", priority=0, at_once=None, say=print) as seat:
+        seat.take("here:1", 2)
+        assert drivers.held.wait(SECONDS)
+        resizing = threading.Thread(target=seat.resize, args=(6,))
+        resizing.start()
+        resizing.join(1)  # written by now, if it does not wait for the one that is held
+        drivers.go_on.set()
+        resizing.join()
+    assert drivers.slots == sorted(drivers.slots)
+    assert drivers.slots[-1] == 6
 
 
 def test_a_pause_that_cannot_be_read_just_now_is_still_a_pause(tmp_path):
@@ -260,16 +345,9 @@ def test_device_hours_are_counted_by_devices_in_use_and_end_the_run(monkeypatch)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     allowance = Allowance(Limits(max_device_hours=1.0), Signals(), seat=None)
     allowance.begin("here:1", 2, 0.5)
-    assert allowance.trials_at_once(4, 10) > 100
+    assert allowance.trials_at_once(7, 10, 3) > 100  # three of them have no process yet
     clock[0] = 1799.0
     assert not allowance.is_over
     clock[0] = 1801.0
     assert allowance.is_over
     assert allowance.is_spent
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -15,14 +15,28 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ccar.cluster import local_nodes
 from ccar.cluster.last_words import last_words
-from ccar.cluster.local_cluster import read_cluster, start_cluster, stop_cluster
+from ccar.cluster.local_cluster import _gpus_by_node, read_cluster, start_cluster, stop_cluster
 from ccar.cluster.local_nodes import NodeProcess, NodeStart, end_nodes, node_ports, processes_of
 from ccar.cluster.loopback import kept_on_loopback
 from ccar.errors import ClusterError, UserError
 from ccar.store.trial_store import TrialStore
+from tests.processes import (
+    alive_of,
+    command_of,
+    ended,
+    family_of,
+    listening_on,
+    raylets_of,
+    send,
+    trial_processes,
+    wait_until_gone,
+    without_agents,
+)
 from tests.tiny_study import write_tiny_study
-from tests.trial_processes import trial_processes, without_agents
+from tests.waiting import wait_until
+from tests.written import files_with
 
 
 def ccar(*arguments, **environment):
@@ -36,8 +50,9 @@ def ccar(*arguments, **environment):
 
 
 def shared_memory_of_clusters():
-    """Without the semaphores and tensors of process pools, which other tests use at the same time."""
-    return {file for file in Path("/dev/shm").iterdir() if not file.name.startswith(("sem.", "torch_"))}
+    """Without that of process pools and of PostgreSQL, which other tests use at the same time."""
+    of_others = ("sem.", "torch_", "PostgreSQL.")
+    return {file for file in Path("/dev/shm").iterdir() if not file.name.startswith(of_others)}
 
 
 @pytest.mark.ray
@@ -61,34 +76,46 @@ def test_what_was_started_is_gone_after_stop_even_when_half_of_it_was_killed(tmp
 
         processes = processes_of(cluster.nodes, cluster.ray_dir)
         [leader] = [node for node in cluster.nodes if node.name == "node-1"]
-        raylet = next(child for child in psutil.Process(leader.pid).children() if child.name() == "raylet")
+        raylet = raylets_of(family_of(leader.pid))[0]
         agents = raylet.children()
         assert agents
-        os.kill(leader.pid, signal.SIGKILL)
-        raylet.kill()
+        send(signal.SIGKILL, [psutil.Process(leader.pid), raylet])
         broken = ccar("cluster", "status", "--folder", folder, **own)
         assert (broken.returncode, "node-1   is gone" in broken.stdout) == (1, True)
     finally:
         ended = ccar("cluster", "stop", "--folder", folder, **own)
     assert ended.returncode == 0, ended.stderr
-    assert [process for process in processes if process.is_running() and process.status() != "zombie"] == []
+    assert alive_of(processes) == []
     assert processes_of((), cluster.ray_dir) == []
     assert not cluster.ray_dir.exists()
     assert not folder.exists()
     assert list(home.iterdir()) == []
-    assert shared_memory_of_clusters() <= shared_memory
+    wait_until(lambda: shared_memory_of_clusters() <= shared_memory)  # browsers have some, each for a moment
     assert "no cluster was started here" in ccar("cluster", "stop", "--folder", folder, **own).stderr
 
 
 @pytest.mark.ray
 @pytest.mark.long
+def test_the_nodes_of_one_machine_do_not_offer_its_gpu_more_than_once(tmp_path, monkeypatch):
+    """Ray counts on each node what CUDA_VISIBLE_DEVICES lets it see."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    cluster = start_cluster(tmp_path / "cluster", num_nodes=2, cpus_per_node=1)
+    try:
+        seen = [psutil.Process(node.pid).environ()["CUDA_VISIBLE_DEVICES"] for node in cluster.nodes]
+    finally:
+        stop_cluster(tmp_path / "cluster")
+    assert seen == ["7", ""]
+
+
+def test_several_gpus_are_divided_among_the_nodes(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
+    assert [gpus["CUDA_VISIBLE_DEVICES"] for gpus in _gpus_by_node(3)] == ["0,3", "1,4", "2"]
+
+
+@pytest.mark.ray
+@pytest.mark.long
 def test_every_process_of_a_cluster_listens_on_loopback_only(local_cluster):
-    listening = {
-        connection.laddr.ip
-        for process in processes_of(local_cluster.nodes, local_cluster.ray_dir)
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = listening_on(processes_of(local_cluster.nodes, local_cluster.ray_dir))
     assert listening == {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
@@ -99,7 +126,7 @@ def test_who_has_not_the_token_gets_no_answer(local_cluster, token, status):
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"{local_cluster.dashboard}/api/jobs/", headers=headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=60)
     refused.value.close()
     assert refused.value.code == status
 
@@ -108,12 +135,10 @@ def test_who_has_not_the_token_gets_no_answer(local_cluster, token, status):
 @pytest.mark.long
 def test_the_token_is_in_no_command_line_and_in_no_log(local_cluster):
     token = local_cluster.token
-    lines = [" ".join(process.cmdline()) for process in processes_of(local_cluster.nodes, local_cluster.ray_dir)]
+    lines = [" ".join(command_of(process)) for process in processes_of(local_cluster.nodes, local_cluster.ray_dir)]
     assert len(lines) > 10
     assert not any(token in line for line in lines)
-    files = [path for path in local_cluster.ray_dir.rglob("*") if path.is_file() and not path.is_symlink()]
-    assert files
-    assert not any(token.encode() in path.read_bytes() for path in files)
+    assert files_with(token, local_cluster.ray_dir) == []
     assert token not in (local_cluster.folder / "cluster.json").read_text()
 
 
@@ -133,11 +158,14 @@ def test_a_node_that_does_not_come_up_is_told_with_its_last_words(tmp_path, monk
     assert not (tmp_path / "folder").exists()
 
 
-def test_a_token_that_cannot_be_one_is_told_before_anything_is_started(tmp_path, monkeypatch):
+def test_a_token_that_cannot_be_one_is_told_before_anything_is_made(tmp_path, monkeypatch):
     (tmp_path / "token").write_text("not a token\nat all")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(local_nodes, "RAY_DIR_PREFIX", f"ccar-{tmp_path.name}-")  # those of other tests come and go
     with pytest.raises(UserError, match="cannot be a token"):
         start_cluster(tmp_path / "folder", num_nodes=1, cpus_per_node=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
+    assert list(Path("/tmp").glob(f"ccar-{tmp_path.name}-*")) == []
 
 
 def test_other_machines_are_let_in_only_by_a_token_of_the_users(tmp_path, monkeypatch):
@@ -178,7 +206,7 @@ def test_an_orphan_is_known_by_where_it_works(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     [orphan] = processes_of((), tmp_path)
     end_nodes((), tmp_path)
-    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+    assert alive_of([orphan]) == []
 
 
 @pytest.mark.ray
@@ -218,9 +246,7 @@ def test_a_cluster_that_does_not_answer_is_a_finding(tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("token", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_TOKEN_PATH": "/nowhere"}])
 def test_a_driver_with_no_token_or_a_wrong_one_is_refused_with_the_remedy(local_cluster, tmp_path, token):
-    begun = time.monotonic()
     seen = ccar("doctor", "--address", local_cluster.address, "--store", tmp_path, HOME=str(tmp_path), **token)
-    assert time.monotonic() - begun < 60  # 15 on an idle machine
     assert seen.returncode == 1
     assert "token" in seen.stdout
     assert "RAY_AUTH_TOKEN_PATH" in seen.stdout
@@ -252,21 +278,15 @@ def test_a_minute_after_a_clusters_head_was_killed_nothing_of_it_and_of_its_stud
     command = [sys.executable, "-m", "ccar", "run", study, "--address", cluster.address, "--store", store.root]
     environment = {**os.environ, **cluster.environment}
     try:
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as driver:
-            try:
-                deadline = time.monotonic() + 100
-                while sum(bool(record.epochs) for record in store.all_records()) < 2:
-                    assert driver.poll() is None
-                    assert time.monotonic() < deadline
-                    time.sleep(0.2)
-                of_the_driver = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
-                everything = [*of_the_driver, *processes_of(cluster.nodes, cluster.ray_dir)]
-                assert len(trial_processes(everything)) == 2
-                os.kill(cluster.nodes[0].pid, signal.SIGKILL)
-                _, left = psutil.wait_procs(without_agents(everything), timeout=60)
-                assert [process.cmdline() for process in left] == []
-            finally:
-                driver.kill()
+        with ended(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)) as driver:
+            wait_until(
+                lambda: sum(bool(record.epochs) for record in store.all_records()) == 2,
+                meanwhile=lambda: driver.poll() is None,
+            )
+            everything = [*family_of(driver.pid), *processes_of(cluster.nodes, cluster.ray_dir)]
+            assert len(trial_processes(everything)) == 2
+            os.kill(cluster.nodes[0].pid, signal.SIGKILL)
+            wait_until_gone(without_agents(everything), seconds=60)
     finally:
         stop_cluster(tmp_path / "cluster")
 
@@ -317,10 +337,7 @@ def test_a_node_with_other_libraries_is_named_and_nothing_is_trained(local_clust
     with node_ports("127.0.0.1") as ports:
         node = start.worker("odd-one", local_cluster.address, ports)
     try:
-        deadline = time.monotonic() + 60
-        while len(local_cluster.living_nodes()) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_until(lambda: len(local_cluster.living_nodes()) == 3)
         study = write_tiny_study(tmp_path)
         ran = ccar("run", study, "--address", local_cluster.address, "--store", tmp_path / "store")
     finally:

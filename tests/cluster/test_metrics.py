@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ccar.cluster.local_cluster import start_cluster, stop_cluster
 from ccar.cluster.metrics import RunMetrics
 from ccar.tracking.web_server import free_port
 from tests.tiny_study import write_tiny_study
+from tests.waiting import SECONDS, wait_until
 
 FOLDER = Path(__file__).parents[2] / "dashboards" / "cluster"
 PANELS = json.loads((FOLDER / "grafana.json").read_text())["panels"]
@@ -59,8 +61,7 @@ def peaks(tmp_path_factory):
                     env={**os.environ, **cluster.environment},
                     stdout=subprocess.DEVNULL,
                 )
-                ended = time.time()
-                yield lambda query: highest(address, query, began, ended)
+                yield lambda query: highest(address, query, began)
         finally:
             stop_cluster(folder)
 
@@ -85,11 +86,11 @@ def prometheus(ray_dir, folder):
             process.terminate()
 
 
-def highest(address, query, began, ended):
-    """By labels, as Grafana would draw it for all studies over that time."""
+def highest(address, query, began):
+    """By labels, as Grafana would draw it for all studies since then."""
     asked = query.replace("$study", ".*").replace("$__rate_interval", "4s")
-    span = {"query": asked, "start": began, "end": ended, "step": 0.5}
-    answer = requests.get(f"{address}/api/v1/query_range", params=span, timeout=10).json()
+    span = {"query": asked, "start": began, "end": time.time(), "step": 0.5}
+    answer = requests.get(f"{address}/api/v1/query_range", params=span, timeout=60).json()
     assert answer["status"] == "success", answer
     return {
         tuple(sorted(series["metric"].items())): max(float(value) for _, value in series["values"])
@@ -134,3 +135,37 @@ def test_a_trial_that_ran_out_of_memory_counts_as_failed():
     metrics.started()
     metrics.progressed(TrialProgress(key="0", status="out_of_memory"))
     assert {state: count for state, count in metrics._counts.items() if count} == {"waiting": 1, "failed": 1}
+
+
+def test_a_slow_look_at_the_outbox_keeps_nobody_waiting():
+    looks, may_end = [], threading.Event()
+
+    def slow():
+        looks.append(threading.current_thread())
+        may_end.wait(SECONDS)
+        return 7
+
+    metrics = RunMetrics("tiny", num_trials=2, num_done=0, outbox_depth=slow)
+    told = []
+    metrics._outbox.set = told.append
+    for _ in range(3):
+        metrics.progressed(TrialProgress(key="0", status="running"))
+    wait_until(lambda: looks)
+    assert told == []
+    may_end.set()
+    (look,) = looks
+    look.join()
+    assert told == [7]
+
+
+def test_a_trial_whose_process_died_waits_until_it_has_another_one():
+    metrics = RunMetrics("tiny", num_trials=2, num_done=1, outbox_depth=lambda: 0)
+    metrics.started()
+    metrics.lost_worker()
+    assert {state: count for state, count in metrics._counts.items() if count} == {"waiting": 2, "finished": 1}
+    metrics.started()
+    assert {state: count for state, count in metrics._counts.items() if count} == {
+        "waiting": 1,
+        "running": 1,
+        "finished": 1,
+    }

@@ -6,21 +6,28 @@ import json
 import os
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ccar.store.trial_store import TrialStore
+from tests.changed_training import change_training
 from tests.cluster.hosts import can_make_hosts, cut, heal, two_hosts
 from tests.cluster.look_at_store import look
 from tests.cluster.test_tune_runner import run_here
+from tests.processes import ended
 from tests.s3_server import BUCKET, s3_server
 from tests.tiny_study import write_tiny_study
+from tests.waiting import wait_until
 
 STATIC_HOSTS = Path(__file__).parents[2] / "cluster" / "static_hosts.sh"
 NUM_EPOCHS = 80
+# The trial on the host that is cut off must not be over by then, which takes some looks at the store.
+SLOW_UNTIL_THEN = """\
+if not os.path.exists({path!r}):
+    time.sleep(1)
+"""
 # Ray's own patience with a node that does not answer is a minute.
 SETTINGS = {
     "CCAR_LEASE_SECONDS": "6",
@@ -41,7 +48,7 @@ def cluster_of_two_hosts(folder, environment):
     try:
         address = begun.stdout.split()[1]
         count = f"import ray; ray.init({address!r}, logging_level='ERROR'); print(len(ray.nodes()))"
-        wait_for(lambda: output(environment, "one", sys.executable, "-c", count) == "2")
+        wait_until(lambda: output(environment, "one", sys.executable, "-c", count) == "2")
         yield address
     finally:
         subprocess.run([STATIC_HOSTS, "stop", hosts], env=environment, check=True, capture_output=True)
@@ -53,22 +60,15 @@ def output(environment, host, *command):
     return done.stdout.strip()
 
 
-def wait_for(condition, seconds=100):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 @pytest.mark.skipif(not can_make_hosts(), reason="needs root and namespaces, to have two hosts")
 @pytest.mark.ray
 @pytest.mark.long
-@pytest.mark.timeout(560)
 def test_a_network_that_is_cut_past_the_lease_and_healed_costs_no_epoch_and_changes_no_result(tmp_path, monkeypatch):
     """The other host trains on what the lost one had begun; what that one still sends when it is back is refused."""
     study = write_tiny_study(tmp_path, epochs=NUM_EPOCHS)
     undisturbed = TrialStore(tmp_path / "undisturbed")
     assert run_here(study, undisturbed).finished == 2
+    change_training(SLOW_UNTIL_THEN.format(path=str(tmp_path / "is_cut")), tmp_path, monkeypatch)
     with two_hosts(tmp_path) as hosts:
         serving = s3_server(
             monkeypatch, f"--host={(tmp_path / 'one.ip').read_text()}", inside=["enter", "one"], **hosts
@@ -93,12 +93,13 @@ def test_a_network_that_is_cut_past_the_lease_and_healed_costs_no_epoch_and_chan
                 machine = "from ccar.store.liveness import this_process; print(this_process()['machine'])"
                 two = output(environment, "two", sys.executable, "-c", machine)
                 command = ["enter", "one", "ccar", "run", study, "--address", address, "--store", store]
-                driver = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
-                wait_for(begun_on_two)
-                cut(tmp_path, "two")
-                wait_for(taken_over_by_one)
-                heal(tmp_path, "two")
-                assert driver.wait(250) == 0, (tmp_path / "said").read_text()
+                with ended(subprocess.Popen(command, env=environment, stdout=said, stderr=said)) as driver:
+                    wait_until(begun_on_two)
+                    cut(tmp_path, "two")
+                    (tmp_path / "is_cut").touch()
+                    wait_until(taken_over_by_one)
+                    heal(tmp_path, "two")
+                    assert driver.wait() == 0, (tmp_path / "said").read_text()
                 after = seen()
     assert len(after) == 2
     reference = look(undisturbed.address)

@@ -23,10 +23,12 @@ from ccar.store.gpu_notes import GpuNote
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import Resources, load_study
 from ccar.study.expansion import load_data
+from ccar.study.plan import Capacity
 from ccar.study.search import trial_source
 from tests.changed_training import change_training
 from tests.cluster.test_trial_worker import Silent
 from tests.tiny_study import write_tiny_study
+from tests.waiting import SECONDS
 
 
 def gpu(*, full_at, memory_of_one):
@@ -118,6 +120,17 @@ def test_what_was_measured_is_remembered_for_this_kind_of_gpu_and_halved_when_me
     assert said[-1] == "gpus: auto: out of memory; from now on 1 on each GPU"
 
 
+def test_two_clusters_with_other_gpus_keep_their_numbers_in_one_store(study, store):
+    here, there = packing_of(study, store, []), packing_of(study, store, [])
+    here.measured(FourFit)
+    there.measured(lambda *given: FourFit(*given, kind="H100"))
+    assert there.back_off()
+    FourFit.asked = 0
+    assert packing_of(study, store, []).measured(FourFit) == Resources(cpus=0.5, gpus=0.25)
+    assert FourFit.asked == 0
+    assert packing_of(study, store, []).known == Resources(cpus=0.5, gpus=0.5)
+
+
 def test_a_number_in_the_study_file_is_taken_as_it_is(tmp_path, store):
     study = load_study(write_tiny_study(tmp_path, more="resources: {gpus: 0.25}"))
     packing = packing_of(study, store, [])
@@ -148,8 +161,7 @@ def test_a_run_measures_with_trials_of_its_own_and_keeps_nothing_of_them(study, 
     summary = run(study, store, said, monkeypatch)
     assert (summary.finished, summary.failures) == (2, [])
     assert said[0] == "gpus: auto: measuring how many trials share a GPU (unknown kind), at most 4"
-    note = store.gpu_notes.read(source_of(study, store).known[0].config, 0.5)
-    assert note is not None
+    (note,) = store.gpu_notes.read(source_of(study, store).known[0].config, 0.5)
     assert note.trials_per_gpu in (1, 2, 4)  # by what else this machine does
     assert [store.read(key).status for key in store.keys()] == ["finished"] * 2  # noqa: SIM118
 
@@ -164,11 +176,11 @@ class SharedCluster(Unlimited):
     def begin(self, cluster, slots, devices):
         self.told.append(("begins", slots, devices))
 
-    def trials_at_once(self, running, left):
-        self.told.append((running, left))
-        if running:
+    def trials_at_once(self, running, left, unplaced):
+        self.told.append((running, left, unplaced))
+        if running > unplaced:
             threading.Timer(2.0, lambda: setattr(self, "is_over", True)).start()
-        return 0 if self.told.count((0, 1)) < 3 else 1
+        return 0 if self.told.count((0, 1, 0)) < 3 else 1
 
 
 @pytest.mark.long
@@ -177,10 +189,39 @@ def test_a_measurement_waits_for_the_turn_of_its_study_and_ends_with_it(study, s
     monkeypatch.setattr(gpu_probe, "SECONDS_TO_MEASURE", 600.0)
     control = SharedCluster()
     summary = run(study, store, [], monkeypatch, control)
-    assert control.told == [("begins", 1, 1.0), (0, 1), (0, 1), (0, 1), (1, 0), (0, 1)]
+    waits, is_placed = [(0, 1, 0)] * 3, [(1, 0, 1), (1, 0, 0)]
+    assert control.told == [("begins", 1, 1.0), *waits, *is_placed, (0, 1, 0)]
     assert summary.interrupted
-    assert store.gpu_notes.read(source_of(study, store).known[0].config, 0.5) is None
+    assert store.gpu_notes.read(source_of(study, store).known[0].config, 0.5) == []
     assert store.keys() == []
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_trials_that_diverge_are_measured_like_others_and_end_so(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(gpu_probe, "SECONDS_TO_WARM_UP", 0.1)
+    monkeypatch.setattr(gpu_probe, "SECONDS_TO_MEASURE", 0.5)
+    study = load_study(write_tiny_study(tmp_path, learning_rate="1.0e+30", more="resources: {cpus: 0.5, gpus: auto}"))
+    summary = run(study, store, [], monkeypatch)
+    assert (summary.diverged, summary.failures) == (2, [])
+    assert len(store.gpu_notes.read(source_of(study, store).known[0].config, 0.5)) == 1
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_ray_has_room_for_as_many_trials_on_a_gpu_as_are_counted(monkeypatch):
+    """Its amounts are rounded: of 1/32 a GPU has 31."""
+    for name, value in ONE_GPU.items():
+        monkeypatch.setenv(name, value)
+    auto = Resources(gpus="auto")
+    shares = {count: auto.with_trials_per_gpu(count).gpu_share for count in (1, 2, 4, 8, 16, 32, 64, 128)}
+    by_hand = Resources(gpus=0.142857)
+    with ray_session(None):
+        for count, share in {**shares, Capacity(cpus=64, gpus=1).slots(by_hand): by_hand.gpu_share}.items():
+            assert Capacity(cpus=128, gpus=1).slots(Resources(gpus=share)) == count
+            group = placement_group([{"GPU": share}] * count)
+            assert group.wait(SECONDS)
+            remove_placement_group(group)
 
 
 # A trial with omega runs out of memory where it has to share its GPU.
@@ -219,19 +260,24 @@ def test_trials_that_run_out_of_memory_run_again_with_less_company(study, store,
 @pytest.mark.ray
 def test_a_probe_says_that_it_waits_for_a_gpu_and_what_its_trial_died_of(study, store, tmp_path, monkeypatch):
     change_training("import os\nos._exit(7)", tmp_path, monkeypatch)
-    monkeypatch.setattr(gpu_probe, "SECONDS_TO_PLACE", 1)
     for name, value in ONE_GPU.items():
         monkeypatch.setenv(name, value)
     said = []
+
+    def say(text):
+        said.append(text)
+        threading.Timer(1.5, lambda: remove_placement_group(other)).start()  # after some more looks
+
     trial = source_of(study, store).known[0].config
     cache, turn = Path(os.environ["CCAR_CACHE"]), Turn(Unlimited())
-    probe = gpu_probe.GpuProbe(trial, 0.5, said.append, cache_dir=cache, turn=turn)
+    probe = gpu_probe.GpuProbe(trial, 0.5, say, cache_dir=cache, turn=turn)
     with ray_session(None):
         other = placement_group([{"GPU": 1}])
-        assert other.wait(60)
-        threading.Timer(3.0, lambda: remove_placement_group(other)).start()
+        assert other.wait(SECONDS)
+        monkeypatch.setattr(gpu_probe, "SECONDS_TO_PLACE", 0.5)
         with pytest.raises(UserError, match="gpus: auto: the trial that was to be measured died: ") as death:
             probe.load(1)
+        monkeypatch.setattr(gpu_probe, "SECONDS_TO_PLACE", 300)  # for the first one's processes to go
         assert probe.load(2) is None
     assert "gpus: 1" in death.value.hint
     assert len(said) == 1

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from benchmarks.stand_in import StandIn
 from ccar.cluster import room
@@ -23,23 +24,25 @@ from ccar.cluster.loopback import STAY_ON_LOOPBACK
 from ccar.cluster.tune_runner import Place, run_on_ray, trial_worker
 from ccar.errors import UserError
 from ccar.store.trial_store import TrialStore
-from ccar.study.definition import load_study
+from ccar.study.definition import Resources, load_study
 from ccar.study.expansion import load_data
 from ccar.study.search import trial_source
 from tests.changed_module import put_site
 from tests.cluster.test_trial_worker import Silent
 from tests.tiny_study import write_tiny_study
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 class Listens(Silent):
-    """Calls `on_first` when a first trial starts, and remembers what was waited for."""
+    """Calls `on_first` when a first trial starts, `on_wait` when one is missing, and remembers what was waited for."""
 
-    def __init__(self, on_first=lambda: None):
+    def __init__(self, on_first=lambda: None, on_wait=lambda: None):
         super().__init__()
         self.waited_for = []
         self._on_first = on_first
+        self._on_wait = on_wait
 
     def started(self, trial):
         self._on_first()
@@ -47,6 +50,7 @@ class Listens(Silent):
 
     def waits_for(self, what):
         self.waited_for.append(what)
+        self._on_wait()
 
 
 class Meets(StandIn):
@@ -80,13 +84,13 @@ def run(path, store, listener, address, new_worker):
 
 
 @contextmanager
-def another_node(cluster, name, environment):
-    """Yields what starts one more node of one CPU; at the end it is gone."""
+def another_node(cluster, name, environment, cpus=1):
+    """Yields what starts one more node; at the end it is gone."""
     nodes = []
 
     def start():
         with node_ports(LOOPBACK) as ports:
-            begin = NodeStart(host=LOOPBACK, ray_dir=cluster.ray_dir, cpus=1, environment=environment)
+            begin = NodeStart(host=LOOPBACK, ray_dir=cluster.ray_dir, cpus=cpus, environment=environment)
             nodes.append(begin.worker(name, cluster.address, ports))
 
     thread = threading.Thread(target=start)
@@ -106,6 +110,20 @@ def test_a_node_that_joins_a_running_study_gets_trials_and_has_a_cache_of_its_ow
         summary = run(path, store, Listens(join), local_cluster.address, new_worker)
     assert (summary.finished, summary.failures) == (3, [])
     assert (tmp_path / "cache").is_dir()
+
+
+def test_a_study_that_loses_the_last_node_for_its_trials_says_so_and_goes_on_with_another(tmp_path, local_cluster):
+    path = write_tiny_study(tmp_path, epochs=300, more="resources: {cpus: 2}")  # the node is to go before they end
+    large = {"cluster": local_cluster, "environment": local_cluster.environment, "cpus": 2}
+    with another_node(name="other", **large) as start, ExitStack() as first:
+        first.enter_context(another_node(name="first", **large))()
+        wait_until(lambda: len(local_cluster.living_nodes()) == 3)
+        leaves = threading.Thread(target=first.close)
+        listener = Listens(on_first=leaves.start, on_wait=start)
+        summary = run(path, TrialStore(tmp_path / "store"), listener, local_cluster.address, trial_worker)
+        leaves.join()
+    assert listener.waited_for == ["a node with 2 CPUs and 0 GPUs; the last one that had them has gone"]
+    assert (summary.finished, summary.failures) == (2, [])
 
 
 OTHER_CODE = ("ccar.store.key", 'module.code_digest = lambda: "0" * 64')
@@ -192,11 +210,12 @@ def growing_cluster(tmp_path_factory):
             )
     node = NodeProcess(name="head", pid=process.pid, started=psutil.Process(process.pid).create_time())
     try:
-        deadline = time.monotonic() + 90
-        while "Ray runtime started" not in (ray_dir / "head.log").read_text():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        log_file = ray_dir / "head.log"
+        wait_until(
+            lambda: "Ray runtime started" in log_file.read_text(),
+            meanwhile=lambda: process.poll() is None,
+            told=log_file.read_text,
+        )
         yield address
     finally:
         end_nodes([node], ray_dir)
@@ -220,3 +239,17 @@ def test_a_cluster_without_nodes_grows_for_a_study_as_far_as_it_may(tmp_path, gr
     summary = run(path, store, listener, growing_cluster, partial(Meets, folder=meeting, count=2))
     assert (summary.finished, summary.failures) == (4, [])
     assert listener.waited_for == ["a node with 1 CPUs and 0 GPUs; the cluster's autoscaler is asked for it"]
+
+
+def test_a_head_that_does_not_answer_for_a_moment_changes_nothing(monkeypatch):
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    there = room.Room(Resources(), is_fixed=False)
+
+    def is_away():
+        raise ray.exceptions.RpcError("failed to connect")
+
+    for name, owner in (("nodes", ray), ("autoscaler", room)):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, is_away)
+            patched.setattr(there, "_next_look", 0.0)
+            assert there.follow(lambda: 1) == 2

@@ -10,6 +10,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ccar.cli.extend import extend_submission
@@ -22,10 +23,13 @@ from ccar.cluster.local_cluster import start_cluster, stop_cluster
 from ccar.cluster.seat import standing_of_drivers
 from ccar.cluster.submissions import Request, _entrypoint, find, submissions, submit
 from ccar.errors import CcarError, UserError
+from ccar.store.records import StudyRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study
 from tests.cli.test_commands import ccar
+from tests.data.folders import write_image
 from tests.tiny_study import write_tiny_study
+from tests.waiting import SECONDS, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
@@ -56,13 +60,6 @@ def study_named(name, folder, **shape):
     return path
 
 
-def wait_for(condition, seconds=200):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-
-
 def test_a_study_goes_from_the_laptop_to_the_cluster_and_its_words_come_back(tmp_path, cluster, store):
     code, out, err = ccar("submit", study_named("short", tmp_path), "--address", cluster, cwd=tmp_path)
     assert (code, out) == (0, "short_1\n")
@@ -89,7 +86,7 @@ def test_a_study_grows_from_another_machine_and_its_report_comes_back(tmp_path, 
     submission = extend_submission(cluster, "short", [0.9], "+1")
     assert submission.id == "short_2"
     server = JobServer.connect(cluster)
-    wait_for(lambda: not server.job("short_2").is_active)
+    wait_until(lambda: not server.job("short_2").is_active)
     assert "already done" in server.log("short_2")
     trials = store.study("short").trials
     assert {(trial.method, trial.seed) for trial in trials} == {
@@ -111,6 +108,37 @@ def test_a_study_grows_from_another_machine_and_its_report_comes_back(tmp_path, 
     assert (row["study"], row["finished"], row["to go"]) == ("short", 6, 0)
 
 
+def test_an_extension_of_what_has_not_begun_yet_leaves_it_alone(tmp_path, cluster, store):
+    """The store knows a former file of the study; the driver of the new one waits for an image."""
+    former = study_named("changed", tmp_path, factors="[2]").read_text().replace("per_class: 10", "per_class: 1")
+    store.put_study(StudyRecord(name="changed", definition=former, trials=(), submitted_at=1.0))
+    images = [f"{part}/{name}/{number}.png" for part in ("train", "test") for name in "ab" for number in range(1, 5)]
+    for image in images:
+        write_image(tmp_path / "images" / image, np.zeros((8, 8, 3), np.uint8))
+    awaited = tmp_path / "images" / "train" / "a" / "0.png"
+    os.mkfifo(awaited)
+    changed = former.replace("name: digits,", f"name: image_folder, root: {tmp_path / 'images'},")
+    server = JobServer.connect(cluster)
+    submission, _ = submit(server, Request(study="changed", text=changed))
+    with pytest.raises(UserError, match="changed_1 has not begun yet") as refusal:
+        extend_submission(cluster, "changed", [0.9], None)
+    assert "ccar logs changed_1" in refusal.value.hint
+    assert server.job("changed_1").is_active
+    with awaited.open("wb"):  # the driver is there by now; it gets no image, and nothing at this path any more
+        awaited.unlink()
+    wait_until(lambda: not server.job("changed_1").is_active)
+    assert [known.id for known in submissions(server) if known.study == "changed"] == [submission.id]
+
+
+def test_a_study_gets_the_number_after_that_of_a_job_which_somebody_else_named_so(tmp_path, cluster):
+    server = JobServer.connect(cluster)
+    (tmp_path / "nothing").mkdir()
+    assert server.submit("foreign_1", "true", folder=tmp_path / "nothing", environment={}, metadata={})
+    submission, is_new = submit(server, Request(study="foreign", text="study: foreign"))
+    assert (submission.id, is_new) == ("foreign_2", True)
+    wait_until(lambda: not server.job("foreign_2").is_active)  # its file is refused
+
+
 def test_a_study_submitted_twice_at_once_runs_once_and_stops_without_losing_an_epoch(tmp_path, cluster, store):
     text = study_named("long", tmp_path, epochs=4000).read_text()
     request = Request(study="long", text=text)
@@ -126,7 +154,7 @@ def test_a_study_submitted_twice_at_once_runs_once_and_stops_without_losing_an_e
         submit(server, Request(study="long", text=text + "# changed"))
     assert "ccar stop long_1" in other.value.hint
 
-    wait_for(lambda: store.study("long") and any(store.read(t.key).epochs for t in store.study("long").trials))
+    wait_until(lambda: store.study("long") and any(store.read(t.key).epochs for t in store.study("long").trials))
     ((row,), trouble) = status_of(cluster, "long")
     assert (row["state"], row["trials"], row["finished"], trouble) == ("running", 2, 0, [])
 
@@ -174,25 +202,25 @@ def test_two_studies_share_the_cluster_by_priority_and_one_is_paused_and_goes_on
 
     text = study_named("urgent", tmp_path, epochs=4000).read_text()
     submit(server, Request(study="urgent", text=text, options=["--priority=5"]))
-    wait_for(lambda: standing("urgent_1").get("running") == 2)
+    wait_until(lambda: standing("urgent_1").get("running") == 2)
     submit(server, Request(study="second", text=text.replace("study: urgent", "study: second")))
     behind = {"state": "waiting", "why": "place 1 of 1: behind urgent_1 (priority 5)", "running": 0}
-    wait_for(lambda: standing("second_1") == behind)
+    wait_until(lambda: standing("second_1") == behind)
     ((row,), _) = status_of(cluster, "second")
     assert (row["state"], row["why"], row["under way"]) == ("waiting", behind["why"], 0)
 
     assert pause_submission(cluster, "urgent") == "urgent_1"
-    wait_for(lambda: standing("urgent_1").get("state") == "paused" and standing("second_1").get("running") == 2)
+    wait_until(lambda: standing("urgent_1").get("state") == "paused" and standing("second_1").get("running") == 2)
     epochs = sum(len(store.read(trial.key).epochs) for trial in store.study("urgent").trials)
 
     code, out, _ = ccar("resume", "urgent", "--address", cluster, cwd=tmp_path)
     assert (code, out) == (0, "urgent_1 goes on\n")
-    wait_for(lambda: standing("urgent_1").get("why") == "place 1 of 1: a trial of second_1 has to end")
+    wait_until(lambda: standing("urgent_1").get("why") == "place 1 of 1: a trial of second_1 has to end")
     server.stop("second_1")
-    wait_for(lambda: sum(len(store.read(trial.key).epochs) for trial in store.study("urgent").trials) > epochs)
+    wait_until(lambda: sum(len(store.read(trial.key).epochs) for trial in store.study("urgent").trials) > epochs)
     server.stop("urgent_1")
-    wait_for(lambda: not any(server.job(name).is_active for name in ("urgent_1", "second_1")))
-    assert store.drivers.alive() == {}
+    wait_until(lambda: not any(server.job(name).is_active for name in ("urgent_1", "second_1")))
+    wait_until(lambda: store.drivers.alive() == {})
     assert "second_1 waits, place 1 of 1: behind urgent_1 (priority 5)" in server.log("second_1")
 
 
@@ -201,18 +229,21 @@ def test_an_urgent_study_gets_what_trials_of_another_one_set_free_and_that_goes_
     seeds = str(list(range(40)))
     submit(server, Request(study="patient", text=study_named("patient", tmp_path, epochs=60, seeds=seeds).read_text()))
     patient = lambda: [store.read(trial.key) for trial in store.study("patient").trials]  # noqa: E731
-    wait_for(lambda: store.study("patient") and sum(record.status == "finished" for record in patient()) > 1)
-    text = study_named("hurried", tmp_path, epochs=60, seeds="[100, 101]").read_text()
+    wait_until(lambda: store.study("patient") and sum(record.status == "finished" for record in patient()) > 1)
+    text = study_named(
+        "hurried", tmp_path, epochs=600, seeds="[100]"
+    ).read_text()  # 2 trials, longer than a process starts
     submit(server, Request(study="hurried", text=text, options=["--priority=5"]))
-    wait_for(lambda: not server.job("hurried_1").is_active, seconds=120)
+    wait_until(lambda: not server.job("hurried_1").is_active, seconds=600)
     hurried = [store.read(trial.key) for trial in store.study("hurried").trials]
     assert {record.status for record in hurried} == {"finished"}
     # While both of its trials were under way, they had all CPUs: the other study began none.
     both, one = max(record.started_at for record in hurried), min(record.ended_at for record in hurried)
+    assert both < one
     assert not [record for record in patient() if record.started_at and both < record.started_at < one]
     assert server.job("patient_1").is_active
     server.stop("patient_1")
-    wait_for(lambda: not server.job("patient_1").is_active)
+    wait_until(lambda: not server.job("patient_1").is_active)
 
 
 def test_who_is_not_at_work_cannot_be_paused(tmp_path, cluster):
@@ -224,7 +255,7 @@ def test_who_is_not_at_work_cannot_be_paused(tmp_path, cluster):
 def test_no_secret_goes_into_the_runtime_environment(cluster):
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text()
     request = urllib.request.Request(f"{cluster}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         listed = answer.read().decode()
     assert "runtime_env" in listed
     assert token not in listed

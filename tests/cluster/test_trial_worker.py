@@ -5,6 +5,7 @@ import io
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from ccar.cluster.in_process import run_in_process
 from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.trial_worker import TrialWorker
+from ccar.cluster.watchdog import last_words
 from ccar.errors import DataError, StoreError
 from ccar.store.trial_store import Claim, TrialStore
 from ccar.study.definition import load_study
@@ -37,7 +39,7 @@ class Silent:
         if progress.ended:
             self.ends.append(progress)
 
-    def lost_worker(self, trial):
+    def lost_worker(self, trial, cause):
         pass
 
     def waits_for(self, what):
@@ -110,6 +112,18 @@ def test_a_finished_trial_is_not_trained_again(tmp_path, store, cache, worker):
     assert store.read(trial.key).num_records == length
 
 
+def test_what_a_process_left_that_died_at_the_end_of_a_trial_goes_with_the_next_one_that_is_given_it(
+    tmp_path, store, cache, worker
+):
+    trial = first_trial(tmp_path, store, cache)
+    last(worker.run(trial.config, trial.key))
+    folder = store.files.folder("trials", trial.key[:2], trial.key)
+    before = sorted(folder.names())
+    folder.replace("checkpoint-000001-0a.pt", b"a state")
+    assert last(worker.run(trial.config, trial.key)).status == "finished"
+    assert sorted(folder.names()) == before
+
+
 @pytest.mark.parametrize(("long", "at_once"), [(0.0, [1, 1, 1]), (1e9, [])])
 def test_a_long_epoch_is_committed_at_once_and_short_ones_together(
     tmp_path, store, cache, worker, monkeypatch, long, at_once
@@ -178,6 +192,14 @@ def test_a_trial_that_goes_on_tells_which_of_its_epochs_are_decided(tmp_path, st
     assert told == [(1, True), (2, True), (3, False), (4, False), (5, False)]
 
 
+def test_the_images_that_it_tells_of_are_those_it_trained_on_and_none_that_it_validated_on(
+    tmp_path, store, cache, worker
+):
+    trial = first_trial(tmp_path, store, cache, epochs=3)
+    told = sum(progress.new_images for progress in worker.run(trial.config, trial.key))
+    assert told == 3 * sum(store.read(trial.key).class_counts)
+
+
 def test_a_trial_whose_loss_explodes_ends_as_diverged_and_is_not_tried_again(tmp_path, store, cache, worker):
     trial = first_trial(tmp_path, store, cache, learning_rate="1.0e+30")
     end = last(worker.run(trial.config, trial.key))
@@ -202,7 +224,7 @@ def test_a_trial_whose_code_raises_fails_with_its_traceback(tmp_path, store, cac
     assert last(worker.run(trial.config, trial.key)).status == "finished"
 
 
-HANGS = """
+WATCHED = """\
 import os, sys, time
 from pathlib import Path
 import torch
@@ -211,6 +233,20 @@ from ccar.store.trial_store import TrialStore
 from ccar.training.loop import Training
 from tests.cluster.test_trial_worker import first_trial
 
+folder, cache = Path(sys.argv[1]), Path(os.environ["CCAR_CACHE"])
+
+def run(seed, **watched):
+    store = TrialStore(folder / "store")
+    trial = first_trial(folder, store, cache, seeds=f"[{{seed}}]")
+    worker = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, **watched)
+    list(worker.run(trial.config, trial.key))
+
+run(1)  # the first steps of a process import half of torch, which can take long
+{change}
+run(0, hang_seconds=6.0)
+"""
+
+HANGS = """\
 train = Training._run_epoch
 
 def hangs_here(self, epoch):
@@ -219,17 +255,40 @@ def hangs_here(self, epoch):
     return train(self, epoch)
 
 Training._run_epoch = hangs_here
-folder, cache = Path(sys.argv[1]), Path(os.environ["CCAR_CACHE"])
-store = TrialStore(folder / "store")
-trial = first_trial(folder, store, cache)
-worker = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=6.0)
-list(worker.run(trial.config, trial.key))
 """
+
+CRASHES = """\
+import signal
+train = Training._run_epoch
+
+def crashes_here(self, epoch):
+    if epoch == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return train(self, epoch)
+
+Training._run_epoch = crashes_here
+"""
+
+SLOW = """\
+step = Training._step
+
+def slow(self, batch, generator):
+    time.sleep(0.6)
+    return step(self, batch, generator)
+
+Training._step = slow
+"""
+
+
+def watched(change, folder):
+    """Train a trial in a process of its own, which ends itself after 6 s without a sign of life."""
+    command = [sys.executable, "-c", WATCHED.format(change=change), str(folder)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 @pytest.mark.long
 def test_a_trial_that_hangs_is_ended_with_its_stacks_noted_and_can_be_tried_again(tmp_path, store, cache):
-    died = subprocess.run([sys.executable, "-c", HANGS, str(tmp_path)], check=False, capture_output=True, text=True)
+    died = watched(HANGS, tmp_path)
     assert died.returncode == 1, died.stderr
     trial = first_trial(tmp_path, store, cache)
     next_one = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=600.0)
@@ -240,6 +299,27 @@ def test_a_trial_that_hangs_is_ended_with_its_stacks_noted_and_can_be_tried_agai
     assert "hangs_here" in Path(end.error.rpartition(" are in ")[2]).read_text()
     assert last(next_one.run(trial.config, trial.key)).status == "finished"  # in the next run
     assert not store.stacks_file(trial.key).exists()
+
+
+@pytest.mark.long
+def test_a_trial_whose_epochs_take_longer_than_a_hang_goes_on_as_long_as_its_batches_come(tmp_path, store, cache):
+    slow = watched(SLOW, tmp_path)
+    assert slow.returncode == 0, slow.stderr
+    record = store.read(first_trial(tmp_path, store, cache).key)
+    assert record.status == "finished"
+    assert record.epochs[0].seconds > 6.0
+
+
+@pytest.mark.long
+def test_where_a_process_crashed_is_noted_and_its_trial_goes_on_in_the_next_one(tmp_path, store, cache):
+    assert watched(CRASHES, tmp_path).returncode == -signal.SIGSEGV
+    trial = first_trial(tmp_path, store, cache)
+    left = store.stacks_file(trial.key)
+    assert re.fullmatch(r'Segmentation fault, at File "[^"]*", line \d+ in crashes_here', last_words(left))
+    next_one = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=600.0)
+    assert last(next_one.run(trial.config, trial.key)).status == "finished"
+    assert "crashes_here" in left.with_name("crash.txt").read_text()
+    assert not left.exists()
 
 
 def test_who_finds_a_trial_busy_leaves_the_file_for_its_stacks_alone(tmp_path, store, cache):
@@ -338,7 +418,7 @@ def test_what_the_store_has_is_not_handed_out_again(tmp_path, store, cache, work
     run_in_process(source_of(path, store, cache), worker, Silent())
     more = write_tiny_study(tmp_path, omegas="[0.5, 0.75]", seeds="[0, 1]")
     remaining = RemainingTrials(source_of(more, store, cache), store, stops_early=False)
-    assert remaining.num_done == 2
+    assert (remaining.num_done, remaining.num_trials) == (2, 4)
     names = []
     while not remaining.exhausted:
         names.append(remaining.next().name)

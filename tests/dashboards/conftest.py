@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,19 +18,23 @@ from dashboards.app import build_app
 from dashboards.desk import Desk
 from dashboards.guard import guard
 from dashboards.library import Library
+from tests.waiting import SECONDS, wait_until
 
-expect.set_options(timeout=30_000)  # on a busy machine
+MILLISECONDS = 1000 * SECONDS  # Playwright's own patience, half a minute and less, is that of an idle machine
+expect.set_options(timeout=MILLISECONDS)
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @contextmanager
-def served(store: TrialStore, *, token: str | None = None, mlflow: str = "", port: int | None = None) -> Iterator[str]:
+def served(
+    store: TrialStore, *, password: str | None = None, mlflow: str = "", port: int | None = None
+) -> Iterator[str]:
     """The pages on a store, from a thread of this process; yields their address."""
-    port = free_port("127.0.0.1", port, 0)
+    port = free_port("127.0.0.1", port)
     library = Library(store)
     app = build_app(Desk.on(library, store.root, mlflow))
-    guard(app, [f"127.0.0.1:{port}"], token)
+    guard(app, ["127.0.0.1"], port, password)
     server = waitress.create_server(app.server, host="127.0.0.1", port=port, threads=4)
 
     def serve():
@@ -45,10 +48,12 @@ def served(store: TrialStore, *, token: str | None = None, mlflow: str = "", por
         yield f"http://127.0.0.1:{port}"
     finally:
         library.close()
+        # Else an answer that is still being made would wake the server up by a number that another file has by then.
+        server.task_dispatcher.shutdown(timeout=SECONDS)
         for kept_alive in list(server.active_channels.values()):
             kept_alive.handle_close()
         server.close()
-        thread.join(10)
+        thread.join()
 
 
 def pytest_collection_modifyitems(items):
@@ -65,7 +70,9 @@ def context():
         pytest.skip("no chromium on this machine: `make system` installs it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser.new_context(viewport={"width": 1440, "height": 900})
+        window = browser.new_context(viewport={"width": 1440, "height": 900})
+        window.set_default_timeout(MILLISECONDS)
+        yield window
         browser.close()
 
 
@@ -92,8 +99,29 @@ def open_page(context):
 def wait_until_it_fits(page, width):
     """On a screen of this width nothing is wider; plots take a moment to follow."""
     page.set_viewport_size({"width": width, "height": 800})
-    deadline = time.monotonic() + 30
-    # By evaluate: the policy of the pages forbids what Playwright's own waiting would evaluate inside of them.
-    while (found := page.evaluate("document.documentElement.scrollWidth")) > width:
-        assert time.monotonic() < deadline, f"{found} pixels wide: {page.url}"
-        page.wait_for_timeout(50)
+
+    def found():
+        # By evaluate: the policy of the pages forbids what Playwright's own waiting would evaluate inside of them.
+        return page.evaluate("document.documentElement.scrollWidth")
+
+    wait_until(lambda: found() <= width, told=lambda: f"{found()} pixels wide: {page.url}")
+
+
+def traces(plot, said):
+    """What `said`, a JavaScript expression of `traces`, is for a plot; one that is drawn anew has none for a moment."""
+    found = []
+
+    def are_there():
+        answer = plot.evaluate(f"({{_fullData: traces}}) => traces ? {{answer: {said}}} : null")
+        found.extend([] if answer is None else [answer["answer"]])
+        return found
+
+    wait_until(are_there)
+    return found[0]
+
+
+def expect_rows(rows, texts):
+    """The rows of a table say these texts, entry by entry."""
+    expect(rows).to_have_count(len(texts))
+    for row, said in zip(rows.all(), texts, strict=True):
+        expect(row.locator("td")).to_have_text(said)

@@ -7,7 +7,6 @@ import csv
 import io
 import re
 import threading
-import time
 import urllib.error
 import urllib.request
 from urllib.parse import quote
@@ -21,13 +20,14 @@ from ccar.cli.why import why_text
 from ccar.data import digits
 from ccar.evidence.benchmarks import benchmark_class_counts
 from ccar.evidence.importance import importance
+from ccar.evidence.selection import CRITERION
 from ccar.reports import finding
 from ccar.reports.formats.csv_files import render_csv
 from ccar.reports.omega_formula import class_frequencies, gradient_factor
 from ccar.reports.published_table import published_table
 from ccar.reports.results import summarise
 from ccar.reports.tables.best_omega import best_omega_table
-from ccar.reports.wording import points
+from ccar.reports.wording import MISSING, points
 from ccar.store.records import StudyRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.plan import why
@@ -35,8 +35,9 @@ from dashboards.pages.compare import _MEASURES
 from dashboards.pages.losses import _P
 from dashboards.stored_study import StoredStudy
 from tests.dashboards import made_up_store
-from tests.dashboards.conftest import served
+from tests.dashboards.conftest import expect_rows, served, traces
 from tests.dashboards.made_up_store import CLASS_COUNTS, finish, put_study
+from tests.waiting import SECONDS, wait_until
 
 CELL = "if15/ldam+ccar(omega=0.75)"
 
@@ -76,11 +77,18 @@ def texts_of(table):
     return [[entry.text for entry in row.entries] for row in table.rows]
 
 
+@pytest.mark.parametrize("path", ["/compare?study=made-up", f"/trial?study=made-up&cell={quote(CELL)}&seed=0"])
+def test_a_page_with_accuracy_by_class_size_and_calibration_says_what_the_words_mean(site, open_page, path):
+    main = open_page(f"{site}{path}").locator("main")
+    expect(main).to_contain_text(
+        "Many: classes with more than 100 training images; medium: 20 to 100; few: fewer than 20."
+    )
+    expect(main).to_contain_text("ECE: expected calibration error")
+
+
 def test_the_table_of_best_omegas_is_that_of_the_report(site, results, open_page):
     page = open_page(f"{site}/omega?study=made-up")
-    expect(page.locator("#best_omega")).to_be_visible()
-    rows = page.locator("#best_omega tbody tr").all()
-    assert [row.locator("td").all_text_contents() for row in rows] == texts_of(best_omega_table(results))
+    expect_rows(page.locator("#best_omega tbody tr"), texts_of(best_omega_table(results)))
 
 
 def test_the_verdicts_are_said_in_the_words_of_the_report(site, results, open_page):
@@ -94,9 +102,9 @@ def test_the_verdicts_are_said_in_the_words_of_the_report(site, results, open_pa
 def test_the_drawn_gains_are_those_of_the_report(site, results, open_page):
     page = open_page(f"{site}/omega?study=made-up&base=ldam")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
-    drawn = page.evaluate(
-        """() => document.querySelector('.js-plotly-plot')._fullData
-            .filter(one => !one.showlegend).map(one => [Array.from(one.x), Array.from(one.y)])"""
+    drawn = traces(
+        page.locator(".js-plotly-plot").first,
+        "traces.filter(one => !one.showlegend).map(one => [Array.from(one.x), Array.from(one.y)])",
     )
     cells = results.cells[(results.cells["family"] == "ldam") & results.cells["omega"].notna()]
     for line, frequency in zip(drawn, ["fraction", "none"], strict=True):
@@ -125,24 +133,27 @@ def test_published_rows_stand_beside_the_measured_ones_as_in_the_report(store, s
     made = published_table(results_of(store, "published"))
     assert made is not None
     page = open_page(f"{site}/omega?study=published&beside=published")
-    expect(page.locator("#published tbody tr")).to_have_count(len(made.rows))
-    rows = page.locator("#published tbody tr").all()
-    assert [row.locator("td").all_text_contents() for row in rows] == texts_of(made)
+    expect_rows(page.locator("#published tbody tr"), texts_of(made))
     page = open_page(f"{site}/omega?study=made-up&beside=published")
     expect(page.locator("main")).to_contain_text("No published row is like a finished cell of this.")
 
 
-def summed_up(address, seconds=60):
+def summed_up(address):
     """What is there once its numbers are summed up; until then the answer is to try again."""
-    deadline = time.monotonic() + seconds
-    while True:
+    found = []
+
+    def is_there():
         try:
             with urllib.request.urlopen(address) as answer:
-                return answer.read().decode()
+                found.append(answer.read().decode())
         except urllib.error.HTTPError as error:
-            if error.code != 503 or time.monotonic() > deadline:
+            if error.code != 503:
                 raise
-            time.sleep(0.1)
+            error.close()
+        return found
+
+    wait_until(is_there)
+    return found[0]
 
 
 def test_the_tables_to_take_away_are_those_of_the_report(site, results):
@@ -152,11 +163,14 @@ def test_the_tables_to_take_away_are_those_of_the_report(site, results):
         assert len(list(csv.DictReader(io.StringIO(text)))) == len(frame)
 
 
-def click(page, point):
-    """In the middle of a point of a plot, whose layers lie below the one that takes the mouse."""
-    point.scroll_into_view_if_needed()
-    box = point.bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+def click(page, mark, across=0.5, down=0.5):
+    """On a place of a mark, whose layer of the plot lies below the one that takes the mouse."""
+    # Dash listens to a plot only after it was drawn: whoever clicks before that clicks in vain.
+    listens = "mark => mark.closest('.js-plotly-plot')?._ev?.listenerCount('plotly_click')"
+    wait_until(lambda: mark.evaluate(listens))
+    mark.scroll_into_view_if_needed()  # once it has stopped moving
+    box = mark.bounding_box()
+    page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
 
 
 def test_a_click_on_a_point_leads_to_the_trials_of_its_cell(site, open_page):
@@ -173,19 +187,14 @@ def test_a_click_on_a_point_leads_to_the_trials_of_its_cell(site, open_page):
 
 def test_a_click_on_a_field_of_the_heat_map_leads_to_its_trials(site, open_page):
     page = open_page(f"{site}/omega?study=made-up&base=ldam")
-    fields = page.locator(".heatmaplayer image").first
-    fields.scroll_into_view_if_needed()
-    box = fields.bounding_box()
-    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"])
+    click(page, page.locator(".heatmaplayer image").first, 0.75, 0.25)
     expect(page.locator("#results .question")).to_have_text("if15/ldam+ccar(omega=0.75)")
 
 
 def test_the_trials_of_a_gain_are_reached_by_keyboard(site, open_page):
     page = open_page(f"{site}/omega?study=made-up&base=ldam")
-    page.get_by_role("link", name="a table of them").focus()
-    page.keyboard.press("Enter")
-    page.get_by_role("link", name=CELL, exact=True).focus()
-    page.keyboard.press("Enter")
+    page.get_by_role("link", name="a table of them").press("Enter")
+    page.get_by_role("link", name=CELL, exact=True).press("Enter")
     expect(page.locator("#results .question")).to_have_text(CELL)
 
 
@@ -234,7 +243,7 @@ def test_who_asks_is_told_which_finished_trial_is_most_like_one_that_has_not_run
     page = open_page(f"{site}/trial?study=begun&cell={quote(other.cell.id)}&seed=5")
     page.get_by_role("link", name="It has not run. Which finished trial is most like it?").click()
     expect(page).to_have_url(re.compile("why=1"))
-    answer = why_text(other, store.read(other.key), why(other, store.all_records()))
+    answer = why_text(other, store.read(other.key), why(other, store.all_records()), stopped_is_done=False)
     assert "would run: the nearest finished trial" in answer
     expect(page.locator("pre.log")).to_have_text(answer)
 
@@ -246,11 +255,14 @@ def test_the_best_and_worst_classes_of_a_trial_are_shown_by_images_of_the_data_s
     expect(rows.locator("td:last-of-type")).to_have_text(["best"] * 3 + ["worst"] * 3)
     train = digits.decode().train
     for label in (0, 9):
-        images = page.get_by_alt_text(re.compile(f"of class {label}:")).all()
+        images = page.get_by_alt_text(re.compile(f"of class {label}:"))
+        expect(images).to_have_count(4)
+        images = images.all()
+        for image in images:  # which a browser decodes in its own time
+            expect(image).to_have_js_property("naturalWidth", 8)
         shown = [image.get_attribute("src").removeprefix("data:image/png;base64,") for image in images]
         pixels = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in shown]
         assert np.array_equal(pixels, train.pixels[train.labels == label][: len(images), 0])
-        assert [image.evaluate("image => image.naturalWidth") for image in images] == [8] * 4
 
 
 def test_the_cells_that_are_compared_stand_in_the_address(site, results, open_page):
@@ -261,6 +273,39 @@ def test_the_cells_that_are_compared_stand_in_the_address(site, results, open_pa
     differences = results.cells.set_index("cell").loc["if15/ldam"]
     said = f"{100 * differences['test_balanced_accuracy_difference_mean']:+.2f}"
     expect(page.locator("#paired")).to_contain_text(said)
+
+
+def test_the_verdicts_on_the_cells_that_are_shown_unasked_are_those_of_the_report(site, results, open_page):
+    best = results.choices.sort_values(f"{CRITERION}_mean").iloc[-1]
+    page = open_page(f"{site}/compare?study=made-up")
+    expect(page.locator("#paired caption")).to_contain_text("Difference to if15/cross_entropy, ")
+    row = page.locator("#paired").get_by_role("row", name=best["cell"])
+    expect(row.locator("td").nth(3)).to_have_text(f"{best['versus_baseline_p_holm']:.2g}")
+    expect(row.locator("td").nth(4)).to_have_text(best["versus_baseline_verdict"])
+
+
+def test_a_pair_of_cells_that_the_report_does_not_compare_has_a_difference_and_no_verdict(site, results, open_page):
+    cells = ["if15/ldam", "if15/cross_entropy", CELL]
+    page = open_page(f"{site}/compare?study=made-up&cells={quote(chr(10).join(cells))}")
+    rows = page.locator("#paired tbody tr")
+    own = results.cells.set_index("cell").loc[CELL]
+    expect(rows.nth(1).locator("td").nth(4)).to_have_text(own["test_balanced_accuracy_versus_plain_verdict"])
+    expect(rows.nth(1).locator("td").nth(3)).to_have_text(f"{own['test_balanced_accuracy_versus_plain_p_holm']:.2g}")
+    expect(rows.nth(0).locator("td").nth(0)).not_to_have_text(MISSING)
+    expect(rows.nth(0).locator("td").nth(3)).to_have_text(MISSING)
+    expect(rows.nth(0).locator("td").nth(4)).to_have_text(MISSING)
+
+
+def test_a_seed_that_a_study_gets_is_offered_above_its_open_page(tmp_path, open_page):
+    store = TrialStore(tmp_path / "store")
+    put_study(store, seeds=[0, 1])
+    with served(store) as address:
+        page = open_page(f"{address}/trial?study=made-up&cell=if15/ldam")
+        seeds = page.get_by_role("group", name="Seed").get_by_role("link")
+        expect(seeds).to_have_text(["all", "0", "1"])
+        put_study(store, seeds=[0, 1, 2])
+        expect(seeds).to_have_text(["all", "0", "1", "2"])
+        page.close()
 
 
 def test_the_cells_that_are_shown_unasked_are_marked_and_another_one_is_added_to_them(site, open_page):
@@ -281,7 +326,7 @@ def test_no_eighth_cell_is_offered(site, results, open_page):
     expect(page.locator("#measures tbody th")).to_have_count(7)
     expect(page.locator(".cells li")).to_have_count(len(results.cells))
     expect(page.locator(".cells a")).to_have_count(7)
-    assert page.locator(".cells a:not(.here)").count() == 0
+    expect(page.locator(".cells a:not(.here)")).to_have_count(0)
 
 
 def test_cells_whose_names_are_cut_alike_have_a_row_each(store, open_page, site):
@@ -296,7 +341,7 @@ def test_cells_whose_names_are_cut_alike_have_a_row_each(store, open_page, site)
     name = "Difference in balanced test accuracy of each seed"
     plot = page.get_by_role("group", name=name).locator(".js-plotly-plot")
     expect(plot.locator(".scatterlayer .trace")).to_have_count(4)
-    assert plot.evaluate("plot => [...new Set(plot._fullData.flatMap(one => [...one.y]))]") == cells[1:]
+    assert traces(plot, "[...new Set(traces.flatMap(one => [...one.y]))]") == cells[1:]
 
 
 def test_classes_whose_training_images_differ_by_seed_are_not_drawn_over_them(tmp_path, monkeypatch, open_page):
@@ -335,7 +380,7 @@ def test_a_line_of_the_parallel_coordinates_goes_through_what_its_cell_is_made_o
     page = open_page(f"{site}/compare?study=made-up&cells={quote(CELL)}")
     figure = page.get_by_role("group", name="What the cells are made of")
     expect(figure.locator(".ytick").last).to_have_text("base loss")
-    drawn = figure.locator(".js-plotly-plot").evaluate("plot => plot._fullData.map(one => [one.name, one.y, one.text])")
+    drawn = traces(figure.locator(".js-plotly-plot"), "traces.map(one => [one.name, one.y, one.text])")
     (own,) = ((axes, texts) for name, axes, texts in drawn if name == "ldam+ccar(omega=0.75)")
     cell = results.cells.set_index("cell").loc[CELL]
     assert dict(zip(*own, strict=True)) == {
@@ -451,7 +496,7 @@ def test_the_file_of_a_study_is_opened_from_its_page_and_follows_the_address(sit
 def test_a_plan_of_a_study_waits_until_the_store_is_read_and_then_keeps_what_is_typed(store, open_page, monkeypatch):
     may_read = threading.Event()
     versions = store.study_versions
-    monkeypatch.setattr(TrialStore, "study_versions", lambda _: may_read.wait(30) and versions())
+    monkeypatch.setattr(TrialStore, "study_versions", lambda _: may_read.wait(SECONDS) and versions())
     with served(TrialStore(store.root)) as address:
         page = open_page(f"{address}/plan?study=made-up")
         box = page.get_by_label("Study file")

@@ -100,7 +100,7 @@ def test_every_page_of_a_study_without_results_says_something(site, open_page, s
 
 def test_a_trial_without_an_epoch_has_a_page(site, open_page):
     page = open_page(f"{site}/trial?study=no-epoch&cell=if15/focal&seed=0")
-    expect(page.locator(".facts").first).to_contain_text("unfinished")
+    expect(page.locator(".facts").first).to_contain_text("interrupted")
     expect(page.locator("main")).to_contain_text("would go on after epoch 0")
 
 

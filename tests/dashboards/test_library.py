@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import time
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import expect
@@ -17,6 +19,8 @@ from dashboards.desk import Desk
 from dashboards.library import Library
 from tests.dashboards.conftest import served
 from tests.dashboards.made_up_store import begin, finish, put_study
+from tests.small_disk import made_read_only
+from tests.waiting import SECONDS, wait_until
 
 
 @contextlib.contextmanager
@@ -27,7 +31,7 @@ def started(library):
         yield library
     finally:
         library.close()
-        library._thread.join(10)
+        library._thread.join()
 
 
 def seconds_of_cpu(library, seconds):
@@ -74,6 +78,7 @@ def test_a_store_that_cannot_be_read_is_looked_at_now_and_then_and_logged_once(t
     version = library.version
     monkeypatch.setattr(looking, "LOOK_SECONDS", 0.05)
     with unreadable(store), caplog.at_level(logging.ERROR), started(library):
+        wait_until(lambda: library.problem)
         assert seconds_of_cpu(library, 1.0) < 0.3
         assert [record.message for record in caplog.records] == ["the store cannot be read"]
     assert "Not a directory" in library.problem
@@ -95,24 +100,46 @@ def test_an_open_page_says_that_the_store_has_become_unreadable_and_that_it_is_r
             page.close()
 
 
+def test_a_study_with_a_folder_of_a_user_who_is_not_here_hides_no_other_study(tmp_path):
+    store = TrialStore(tmp_path / "store")
+    finish(store, put_study(store)[0])
+    record = store.study("made-up")
+    theirs = record.definition.replace("{name: digits,", "{name: image_folder, root: ~no-such-user-here/images,")
+    store.put_study(replace(record, name="theirs", definition=theirs))
+    library = Library(store)
+    library.refresh()
+    assert library.has_looked
+    one, other = library.states
+    assert (one.validation["status"] == "finished").sum() == 1
+    assert "data.root begins with an unknown user" in other.problems[0]
+    library.close()
+
+
+def rest_until_told(monkeypatch):
+    """However long reading and writing take here, the sums of a study are made again when `end_rest` says so."""
+    monkeypatch.setattr(looking, "READ_SECONDS", 1e9)
+    monkeypatch.setattr(looking, "REST", 1e9)
+    monkeypatch.setattr(looking, "MOST_REST_SECONDS", 1e9)
+
+
+def end_rest(library):
+    library._sums["made-up"].rests_until = 0.0
+
+
 def test_newer_numbers_are_summed_up_after_a_rest_and_without_being_asked_for_again(tmp_path, monkeypatch):
     store = TrialStore(tmp_path / "store")
     former, newer = put_study(store)[:2]
     finish(store, former)
-    monkeypatch.setattr(looking, "REST", 1e9)
-    monkeypatch.setattr(looking, "MOST_REST_SECONDS", 1.0)
+    rest_until_told(monkeypatch)
     library = Library(store)
     library.refresh()
-    while (first := library.results("made-up")) is None:
-        time.sleep(0.05)
+    first = library.results("made-up", seconds=300)
     finish(store, newer)
     library.refresh()
     assert library.results("made-up") is first
-    deadline = time.monotonic() + 30
-    while library._done["made-up"] is first:
-        assert time.monotonic() < deadline
-        library.refresh()
-        time.sleep(0.05)
+    end_rest(library)
+    library.refresh()
+    wait_until(lambda: library._done["made-up"] is not first)
     assert (library._done["made-up"].trials["status"] == "finished").sum() == 2
     library.close()
 
@@ -137,21 +164,22 @@ def test_numbers_that_could_not_be_summed_up_are_summed_up_once_they_can(tmp_pat
     store = TrialStore(tmp_path / "store")
     trial = put_study(store)[0]
     finish(store, trial)
+    monkeypatch.setattr(looking, "READ_SECONDS", 1e9)
     monkeypatch.setattr(looking, "MOST_REST_SECONDS", 0.1)
     (file,) = (store.root / "trials" / trial.key[:2] / trial.key).glob("test-*")
     content = file.read_text()
     file.write_text("{}")
     library = Library(store)
     library.refresh()
-    deadline = time.monotonic() + 30
-    while not library.unsummed:
-        assert library.results("made-up") is None
-        assert time.monotonic() < deadline
+    assert library.results("made-up", seconds=300) is None
+    assert library.unsummed
     file.write_text(content)
-    while library.results("made-up") is None:
+
+    def is_summed_up():
         library.refresh()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        return library.results("made-up")
+
+    wait_until(is_summed_up)
     assert library.unsummed == {}
     library.close()
 
@@ -164,17 +192,46 @@ def test_who_asks_after_a_long_time_gets_what_is_in_the_store_now(tmp_path, monk
     library.refresh()
     finish(store, other)
     monkeypatch.setattr(library, "_asked_at", time.monotonic() - 2 * looking.ASLEEP_AFTER_SECONDS)
+    monkeypatch.setattr(looking, "AWAKE_SECONDS", SECONDS)  # for the look, on a busy machine
     with started(library):
         library.wake_up()
         assert (library.states[0].validation["status"] == "finished").sum() == 2
+
+
+def test_a_trial_that_was_begun_anew_while_nobody_looked_is_not_shown_as_it_was(tmp_path, monkeypatch):
+    store = TrialStore(tmp_path / "store")
+    one = put_study(store)[0]
+    finish(store, one)
+    library = Library(store)
+    library.refresh()
+    shutil.rmtree(store.root / "trials" / one.key[:2] / one.key)
+    begin(store, one).release()
+    monkeypatch.setattr(library, "_asked_at", time.monotonic() - 2 * looking.ASLEEP_AFTER_SECONDS)
+    monkeypatch.setattr(looking, "AWAKE_SECONDS", SECONDS)  # for the look, on a busy machine
+    with started(library):
+        library.wake_up()
+        assert library.states[0].validation["status"].iloc[0] == "unfinished"
+
+
+def test_a_file_that_is_asked_for_before_the_store_was_read_is_refused_for_now(tmp_path):
+    store = TrialStore(tmp_path / "store")
+    put_study(store)
+    library = Library(store)
+    client = build_app(Desk.on(library, store.root, "")).server.test_client()
+    answer = client.get("/csv/trials?study=made-up")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, str(routes.RETRY_SECONDS))
+    assert client.get("/csv/nothing?study=made-up").status_code == 404
+    library.refresh()
+    assert client.get("/csv/trials?study=another").status_code == 404
+    assert until_summed_up(lambda: client.get("/csv/trials?study=made-up")).status_code == 200
+    library.close()
 
 
 def test_a_file_of_numbers_has_all_that_the_store_has_or_is_refused_for_now(tmp_path, monkeypatch):
     store = TrialStore(tmp_path / "store")
     one, other = put_study(store)[:2]
     finish(store, one)
-    monkeypatch.setattr(looking, "REST", 1e9)
-    monkeypatch.setattr(looking, "MOST_REST_SECONDS", 2.0)
+    rest_until_told(monkeypatch)
     monkeypatch.setattr(routes, "WAIT_SECONDS", 0.1)
     library = Library(store)
     client = build_app(Desk.on(library, store.root, "")).server.test_client()
@@ -188,17 +245,16 @@ def test_a_file_of_numbers_has_all_that_the_store_has_or_is_refused_for_now(tmp_
     finish(store, other)
     answer = asked()
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, str(routes.RETRY_SECONDS))
+    end_rest(library)
     assert until_summed_up(asked).text.count(",finished,") == 2
     library.close()
 
 
 def until_summed_up(asked):
     """What is answered once it is not to try again."""
-    deadline = time.monotonic() + 30
-    while (answer := asked()).status_code == 503:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return answer
+    answers = []
+    wait_until(lambda: answers.append(asked()) or answers[-1].status_code != 503)
+    return answers[-1]
 
 
 @pytest.mark.parametrize("path", ["/omega", "/compare"])
@@ -214,3 +270,16 @@ def test_numbers_that_cannot_be_summed_up_say_why(tmp_path, open_page, path):
         expect(page.locator("#results")).to_contain_text(f"{results.name} is damaged")
         expect(page.locator("#results")).not_to_contain_text("being summed up")
         page.close()
+
+
+def test_a_store_that_may_only_be_read_is_followed_and_nothing_is_written_into_it(tmp_path):
+    store = TrialStore(tmp_path / "store")
+    begin(store, put_study(store)[0]).release()
+    note = {"study": "made-up", "paused": False, "waits_for": "its turn"}
+    store.drivers.note("made-up_1", note)
+    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
+    library = Library(store)
+    with made_read_only(store.root):
+        library.refresh()
+    assert library.waiting == {"made-up": "waits, its turn"}
+    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before

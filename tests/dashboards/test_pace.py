@@ -1,4 +1,4 @@
-"""How fast a study goes on and how long it still takes, and its best cell: sums over made-up times."""
+"""How fast a study goes on and how long it still takes: sums over made-up times."""
 
 from __future__ import annotations
 
@@ -90,30 +90,3 @@ def test_of_a_study_that_nobody_runs_it_is_unknown_and_of_one_that_is_done_nothi
     assert pace_of(state_of(store), started=(), ended=()).seconds_left is None
     finish(store, trials[-1])
     assert pace_of(state_of(store), started=(), ended=()).seconds_left == 0.0
-
-
-def test_the_best_cell_is_the_one_with_the_highest_mean_of_those_with_all_seeds(store):
-    trials = put_study(store, omegas=[0.25, 0.75])
-    by_cell = {cell: [one for one in trials if one.cell.id == f"if15/{cell}"] for cell in ("cross_entropy", "ldam")}
-    assert progress.best_cells(state_of(store).validation) == []
-    for trial in (*by_cell["cross_entropy"], *by_cell["ldam"][:2]):
-        finish(store, trial)
-    assert [best.cell for best in progress.best_cells(state_of(store).validation)] == ["if15/cross_entropy"]
-    finish(store, by_cell["ldam"][2])
-    state = state_of(store)
-    (best,) = progress.best_cells(state.validation)
-    reached = state.validation.set_index("cell").loc["if15/ldam", "val_balanced_accuracy"]
-    assert (best.cell, best.mean) == ("if15/ldam", pytest.approx(reached.mean()))
-    assert best.half_width > 0
-
-
-def test_every_imbalance_factor_has_a_best_cell_of_its_own_in_the_order_of_the_study(store):
-    for trial in put_study(store, bases=["cross_entropy", "ldam"], omegas=[0.75], factors=[20, 15, 10]):
-        if trial.cell.id != "if10/ldam":
-            finish(store, trial)
-    state = state_of(store)
-    means = state.validation.groupby("cell")["val_balanced_accuracy"].mean()
-    best = [
-        max((cell for cell in means.index if cell.startswith(f"if{factor}/")), key=means.get) for factor in (20, 15, 10)
-    ]
-    assert [one.cell for one in progress.best_cells(state.validation)] == best

@@ -90,8 +90,7 @@ def test_what_is_searched_for_stands_in_the_address_and_is_found_again_by_it(sit
 
 def test_a_study_is_reached_by_keyboard_from_the_list(site, open_page):
     page = open_page(site)
-    page.get_by_role("link", name="under-way").focus()
-    page.keyboard.press("Enter")
+    page.get_by_role("link", name="under-way").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("under-way: Progress")
     expect(page).to_have_title("under-way: Progress - ccar")
 
@@ -141,6 +140,7 @@ def test_a_study_that_is_deleted_while_it_is_looked_at_says_so(store, site, open
     expect(page.locator("#results")).to_contain_text("The store has no study 'short-lived'; it may have been deleted.")
 
 
+@pytest.mark.long
 def test_an_open_page_goes_on_after_the_server_was_away(tmp_path, context):
     store = TrialStore(tmp_path / "store")
     trials = put_study(store, "followed", bases=["focal"], omegas=[0.5], baseline="focal")

@@ -23,12 +23,18 @@ from ccar.cli.ui import serve_pages
 from ccar.data.sources import load_source
 from ccar.reports.neutralise import one_line
 from ccar.store.trial_store import TrialStore
+from ccar.tracking.ui import PASSWORD
 from ccar.tracking.web_server import free_port, running
-from dashboards.__main__ import TOKEN
+from dashboards.app import build_app
+from dashboards.desk import Desk
+from dashboards.guard import guard
+from dashboards.library import Library
 from tests.cli.test_commands import CCAR
 from tests.dashboards.conftest import served, wait_until_it_fits
 from tests.dashboards.made_up_store import CLASS_COUNTS, begin, finish, put_study
 from tests.data.folders import data_config, write_image
+from tests.small_disk import made_read_only
+from tests.waiting import SECONDS, wait_until
 
 ROUTES = (
     "/",
@@ -56,7 +62,7 @@ HOSTILE = (
 def asked(address, path, **headers):
     """Status and headers of an answer, under whatever name the server is called."""
     host = urllib.parse.urlsplit(address).netloc
-    connection = http.client.HTTPConnection(host, timeout=10)
+    connection = http.client.HTTPConnection(host, timeout=SECONDS)
     connection.putrequest("GET", path, skip_host=True)
     for name, value in {"Host": host, **headers}.items():
         connection.putheader(name, value)
@@ -88,6 +94,8 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def site(store):
     with served(store, mlflow="http://127.0.0.1:9") as address:
+        # "The store is being read: try again."
+        wait_until(lambda: asked(address, "/csv/cells?study=unknown")[0] != 503)
         yield address
 
 
@@ -177,14 +185,15 @@ def test_no_route_answers_under_another_name(site, route):
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_no_route_answers_without_the_token_where_there_is_one(guarded, route):
+def test_no_route_answers_without_the_password_where_there_is_one(guarded, route):
     basic = b64encode(b"anyone:wrong").decode()
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {basic}"}):
-        status, answer, _ = asked(guarded, route, **headers)
+        status, answer, text = asked(guarded, route, **headers)
         assert (status, answer["WWW-Authenticate"]) == (401, 'Basic realm="ccar", charset="UTF-8"')
+        assert text == "The password is missing or wrong.\n"
 
 
-def test_the_token_lets_in_as_bearer_and_as_password(guarded):
+def test_the_password_lets_in_under_any_user_and_as_bearer_token(guarded):
     basic = b64encode(b"anyone:correct horse").decode()
     for given in ("Bearer correct horse", f"Basic {basic}"):
         assert asked(guarded, "/", Authorization=given)[0] == 200
@@ -206,16 +215,16 @@ DASHBOARD = (sys.executable, "-m", "dashboards", "--store", "store")
 @pytest.mark.long
 @pytest.mark.parametrize("command", [(CCAR, "ui"), (*DASHBOARD, "--port", "1")], ids=["ccar ui", "dashboards"])
 def test_who_would_let_others_in_without_a_password_or_under_any_name_is_refused(tmp_path, command):
-    assert TOKEN in refusal(*command, "--host", "127.0.0.2", cwd=tmp_path)
-    assert "192.0.2.7" in refusal(*command, "--host", "0.0.0.0", cwd=tmp_path, **{TOKEN: "correct horse battery"})
+    assert PASSWORD in refusal(*command, "--host", "127.0.0.2", cwd=tmp_path)
+    assert "192.0.2.7" in refusal(*command, "--host", "0.0.0.0", cwd=tmp_path, **{PASSWORD: "correct horse battery"})
 
 
 @pytest.mark.long
-def test_a_server_for_others_listens_where_it_was_told_to_and_asks_for_the_token(tmp_path):
-    port = free_port("127.0.0.2", None, 0)
+def test_a_server_for_others_listens_where_it_was_told_to_and_asks_for_the_password(tmp_path):
+    port = free_port("127.0.0.2")
     command = [*DASHBOARD, "--host", "127.0.0.2", "--port", str(port)]
     address = f"http://127.0.0.2:{port}"
-    environment = {**os.environ, TOKEN: "correct horse battery"}
+    environment = {**os.environ, PASSWORD: "correct horse battery"}
     with running(command, environment, "the dashboard", address) as server:
         server.wait_until_it_answers("/")
         assert asked(address, "/")[0] == 401
@@ -226,14 +235,51 @@ def test_a_server_for_others_listens_where_it_was_told_to_and_asks_for_the_token
 
 
 @pytest.mark.long
-def test_on_loopback_the_password_is_asked_for_where_one_is_set(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv(TOKEN, "correct horse battery")
+@pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST"])
+def test_on_loopback_the_password_is_asked_for_where_one_is_set(tmp_path, monkeypatch, capsys, host):
+    monkeypatch.setenv(PASSWORD, "correct horse battery")
     basic = b64encode(b"admin:correct horse battery").decode()
-    with serve_pages(Places.of(tmp_path / "store", None), "127.0.0.1", free_port("127.0.0.1", None, 0)) as dashboard:
+    with serve_pages(Places.of(tmp_path / "store", None), host, free_port("127.0.0.1")) as dashboard:
         mlflow = capsys.readouterr().err.rpartition("MLflow's pages: ")[2].strip()
-        for address in (dashboard.address, mlflow):
+        for address in (dashboard.address.lower(), mlflow.lower()):  # as browsers say them
             assert asked(address, "/")[0] == 401
             assert asked(address, "/", Authorization=f"Basic {basic}")[0] == 200
+
+
+@pytest.mark.long
+def test_the_store_that_the_pages_make_is_its_owners_alone(tmp_path):
+    with serve_pages(Places.of(tmp_path / "store", None), "127.0.0.1", free_port("127.0.0.1")):
+        assert (tmp_path / "store" / "mlflow.db").exists()
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.long
+def test_a_store_that_may_only_be_read_has_its_pages_and_mlflow_is_said_to_be_left_out(tmp_path, capsys):
+    store = TrialStore(tmp_path / "store")
+    finish(store, put_study(store)[0])
+    with made_read_only(store.root), serve_pages(Places.of(store.root, None), "127.0.0.1", None) as dashboard:
+        assert asked(dashboard.address, "/")[0] == 200
+        assert asked(dashboard.address, "/mlflow?study=made-up")[0] == 404
+        said = capsys.readouterr().err
+    assert "MLflow's pages are left out" in said
+    assert f"cannot write {store.root}" in said
+
+
+def test_the_pages_on_the_last_port_leave_another_one_to_mlflow(tmp_path, monkeypatch):
+    theirs = []
+    monkeypatch.setattr(ui, "running", lambda *_: nullcontext(MagicMock()))
+    monkeypatch.setattr(ui, "serve", lambda *_, port, **__: nullcontext(theirs.append(port)))
+    with serve_pages(Places.of(str(tmp_path), None), "127.0.0.1", 65535):
+        assert 0 < theirs[0] < 65535
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "10.0.0.7:80"])
+def test_on_the_port_that_browsers_leave_out_the_pages_answer_with_and_without_it(store, host):
+    app = build_app(Desk.on(Library(store), store.root, ""))
+    guard(app, ["10.0.0.7"], 80, None)
+    client = app.server.test_client()
+    assert client.get("/", headers={"Host": host}).status_code == 200
+    assert client.get("/", headers={"Host": "10.0.0.7:5000"}).status_code == 403
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
@@ -247,7 +293,7 @@ def test_the_password_of_the_pages_is_told_to_our_own_mlflow_only(tmp_path, monk
 
     monkeypatch.setattr(ui, "running", noted)
     monkeypatch.setattr(ui, "serve", lambda *_, **__: nullcontext())
-    monkeypatch.setenv(TOKEN, "correct horse battery")
+    monkeypatch.setenv(PASSWORD, "correct horse battery")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of the team")
     mlflow = f"sqlite:///{tmp_path / 'mlflow.db'}" if is_ours else "https://mlflow.example"
@@ -259,7 +305,7 @@ def test_the_password_of_the_pages_is_told_to_our_own_mlflow_only(tmp_path, monk
 
 @pytest.fixture(scope="module")
 def guarded(store):
-    with served(store, token="correct horse") as address:
+    with served(store, password="correct horse") as address:
         yield address
 
 

@@ -13,10 +13,11 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from ccar.store.trial_store import TrialStore
-from tests.dashboards.conftest import served
+from tests.dashboards.conftest import served, traces
 from tests.dashboards.made_up_store import begin, finish, put_study
 
 FORMULA = "=1+1"
+OPEN = "table => { for (let at = table; at = at.parentElement.closest('details');) at.open = true; }"
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +55,10 @@ def squeezed(text):
 
 
 def wait_until_nothing_is_added(page):
-    """Tables come one after the other where there is still something to read or to sum up."""
+    """Tables come one after the other where there is still something to read, to sum up or to draw."""
     expect(page.locator("table").first).to_be_visible()
     before = ""
-    while (now := page.locator("#results").inner_html()) != before or "being summed up" in now:
+    while (now := page.locator("main").inner_html()) != before or "being summed up" in now:
         before = now
         page.wait_for_timeout(1500)
 
@@ -77,8 +78,8 @@ def wait_until_nothing_is_added(page):
 def test_every_table_is_saved_as_it_is_shown(site, open_page, path):
     page = open_page(f"{site}{path}")
     wait_until_nothing_is_added(page)
-    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     for table in page.locator("table").all():
+        table.evaluate(OPEN)
         shown = [
             [squeezed(cell) for cell in row.locator("th, td").all_text_contents()]
             for row in table.locator("tr").all()
@@ -108,8 +109,8 @@ def test_the_gains_of_a_plot_are_saved_as_they_are_drawn(site, open_page):
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
     head, *rows = rows_of_csv(saved(page, page.locator("button[data-file='response-IF 15.csv']")))
     assert head == ["series", "point", "pivot ω", "gain in balanced test accuracy (points)", "±"]
-    traces = "document.querySelector('.js-plotly-plot')._fullData"
-    drawn = page.evaluate(f"() => {traces}.flatMap(one => Array.from(one.x, (x, i) => [x, one.y[i]]))")
+    plot = page.locator(".js-plotly-plot").first
+    drawn = traces(plot, "traces.flatMap(one => Array.from(one.x, (x, i) => [x, one.y[i]]))")
     drawn = [point for point in drawn if point != [None, None]]  # those are for the legend alone
     assert [[float(row[2]), float(row[3])] for row in rows] == drawn
     assert len(rows) == 4

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from ccar.store.trial_store import TrialStore
 from tests.dashboards.conftest import served, wait_until_it_fits
 from tests.dashboards.made_up_store import begin, finish, put_study
+from tests.waiting import wait_until
 
 PAGES = {
     "studies": "/",
@@ -98,6 +99,7 @@ COLOURS_OF_MARKS = """() => {
     return edge ? [...fill, style.stroke] : fill;
   }).filter(colours => colours.length);
 }"""
+UNDRAWN = "document.querySelectorAll('figure.plot:not(:has(.main-svg))').length"
 SEVEN_CELLS = (
     [f"if15/{base}" for base in ("cross_entropy", "ldam")]
     + [f"if15/{base}+ccar(omega={omega:g})" for base in ("cross_entropy", "ldam") for omega in (0.5, 0.75)]
@@ -117,6 +119,7 @@ def test_every_mark_of_a_plot_stands_out_from_the_page_in_the_dark(site, open_pa
     page = open_page(f"{site}{path}")
     page.emulate_media(color_scheme="dark")
     page.locator("section", has_text=drawn).locator(".scatterlayer path").first.wait_for()
+    wait_until(lambda: page.evaluate(UNDRAWN) == 0)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     marks = page.evaluate(COLOURS_OF_MARKS)
     assert len(marks) > 10
@@ -126,7 +129,7 @@ def test_every_mark_of_a_plot_stands_out_from_the_page_in_the_dark(site, open_pa
 
 def test_on_a_telephone_every_value_of_a_row_stands_beside_its_heading(site, open_page):
     page = open_page(f"{site}{PAGES['studies']}")
-    page.set_viewport_size({"width": 390, "height": 800})
+    wait_until_it_fits(page, 390)
     row = page.get_by_role("row", name="made-up")
     for words in ("State", "Progress", "Last activity"):
         value = row.locator(f"td[data-label='{words}']")

@@ -84,11 +84,10 @@ def made_up_study(
     seeds: Sequence[int] = (0, 1, 2),
     validation_per_class: int = 10,
     num_classes: int = 100,
+    class_order: str = "label",
+    recipe: str | Mapping[str, Any] = "ldam_drw_cifar",
 ) -> MadeUpStudy:
-    """A study with these methods, as its file would list them; accuracies follow a simple rule.
-
-    A seed shifts all methods alike; a base loss adds its own gain; omega helps most at 0.75; a little noise.
-    """
+    """A study with these methods, as its file would list them, and the numbers of `made_up`."""
     study = Study.model_validate(
         {
             "study": "made-up",
@@ -97,15 +96,24 @@ def made_up_study(
                 "name": "cifar100",
                 "imbalance_factors": list(imbalance_factors),
                 "validation_per_class": validation_per_class,
+                "class_order": class_order,
             },
             "model": "resnet32",
-            "recipe": "ldam_drw_cifar",
+            "recipe": recipe,
             "methods": methods,
             "seeds": list(seeds),
             "baseline": "cross_entropy",
         }
     )
-    fingerprints = {(factor, seed): "0" * 64 for factor in study.data.imbalance_factors for seed in seeds}
+    return made_up(study, num_classes)
+
+
+def made_up(study: Study, num_classes: int = 100) -> MadeUpStudy:
+    """Numbers for all trials of a study, by a simple rule.
+
+    A seed shifts all methods alike; a base loss adds its own gain; omega helps most at 0.75; a little noise.
+    """
+    fingerprints = {(factor, seed): "0" * 64 for factor in study.data.imbalance_factors for seed in study.seeds}
     trials = plan_cells(cells_of(study), study.seeds, fingerprints)
     bases = list(dict.fromkeys(trial.config.loss for trial in trials))
     records = {}

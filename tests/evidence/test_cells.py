@@ -103,3 +103,10 @@ def test_every_other_cell_knows_the_baseline_of_its_setting(study):
     references = reference_cells(cells_of(study))
     assert references["if100/balanced_softmax"] == "if100/cross_entropy"
     assert "if100/cross_entropy" not in references
+
+
+def test_bootstrap_intervals_stand_beside_those_of_student(study):
+    cells = cells_of(study.ended(study.keys("cross_entropy")[0], "failed", ""))
+    row, prefix = cells.loc["natural/balanced_softmax"], "test_balanced_accuracy_difference"
+    assert row[f"{prefix}_low"] < row[f"{prefix}_bca_low"] < row[f"{prefix}_mean"] < row[f"{prefix}_bca_high"]
+    assert np.isnan(cells.loc["if100/balanced_softmax", f"{prefix}_bca_low"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from ccar.evidence.frames import (
 )
 from ccar.evidence.test_results import TEST_DTYPES, with_test_results
 from ccar.evidence.test_results import test_frame as frame_of_tests
+from ccar.training.config import Pretrained
 from tests.evidence.made_up_study import made_up_study
 
 
@@ -87,7 +89,27 @@ def test_a_family_is_called_what_the_user_calls_its_plain_method():
     frame = made_up_study(methods=methods).validation.drop_duplicates("cell").set_index("method")
     assert frame["family"].tolist() == ["cross_entropy", "mixup", "cRT + mixup", "cRT + mixup", "focal+lws"]
     assert frame["training"].tolist()[1:3] == ["cross_entropy[mixing=mixup]", "cross_entropy+crt(stage_one=mixup)"]
-    assert frame["stage_one"].dropna().tolist() == ["cross_entropy[mixing=mixup]"] * 2 + ["cross_entropy"]
+    assert frame["stage_one"].dropna().tolist() == ["mixup", "mixup", "cross_entropy"]
+
+
+def test_a_row_says_how_its_images_are_mixed_and_what_its_method_alone_changes_of_the_recipe():
+    methods = {
+        "bases": ["cross_entropy"],
+        "extra": [
+            {"label": "unmixed", "base": "cross_entropy", "recipe": {"mixing": None}},
+            {"label": "said again", "base": "focal", "recipe": {"learning_rate": 0.1}},
+            {"label": "cRT", "procedure": "crt", "recipe": {"epochs": 30}},
+            {"label": "tau", "procedure": "tau_norm"},
+        ],
+    }
+    study = made_up_study(
+        methods=methods, recipe={"name": "ldam_drw_cifar", "epochs": 190, "mixing": {"name": "mixup"}}
+    )
+    frame = study.validation.drop_duplicates("cell").set_index("method")
+    mixing = {"cross_entropy": "mixup", "unmixed": "", "said again": "mixup", "cRT": "", "tau": ""}
+    changes = {"cross_entropy": "", "unmixed": "mixing", "said again": "", "cRT": "epochs", "tau": ""}
+    assert frame["mixing"].to_dict() == mixing
+    assert frame["own_recipe_changes"].to_dict() == changes
 
 
 def test_a_custom_frequency_vector_is_named_by_a_digest():
@@ -144,3 +166,23 @@ def test_of_a_crash_the_exception_is_kept_and_not_its_traceback(study):
     crash = 'Traceback (most recent call last):\n  File "loop.py", line 1\nRuntimeError: out of memory\n'
     frame = study.ended(key, "failed", crash).validation
     assert frame.set_index("key").loc[key, "error"] == "RuntimeError: out of memory"
+
+
+def test_a_row_says_how_images_network_and_recipe_are_not_what_their_names_stand_for(study):
+    named = study.validation[["data_options", "model_options", "recipe_changes"]]
+    assert set(named.to_numpy().ravel()) == {""}
+    trial = made_up_study(class_order="shuffled", recipe={"name": "ldam_drw_cifar", "epochs": 190}).trials[0]
+    pretrained = Pretrained(path=Path("weights.pt"), sha256="0" * 64)
+    config = trial.config.model_copy(update={"pretrained": pretrained})
+    (row,) = validation_frame([dataclasses.replace(trial, config=config)], {}).to_dict("records")
+    assert row["data_options"] == "class_order=shuffled"
+    assert row["model_options"] == "pretrained"
+    assert (row["recipe"], row["recipe_changes"]) == ("ldam_drw_cifar", "epochs")
+
+
+@pytest.mark.parametrize(("size", "told"), [(None, ""), (224, ""), (112, "image_size=112")])
+def test_images_of_another_size_than_papers_have_say_so(study, size, told):
+    trial = study.trials[0]
+    data = trial.config.data.model_copy(update={"name": "imagenet_lt", "image_size": size})
+    changed = dataclasses.replace(trial, config=trial.config.model_copy(update={"data": data}))
+    assert validation_frame([changed], {})["data_options"].tolist() == [told]

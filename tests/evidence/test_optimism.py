@@ -5,7 +5,13 @@ import pytest
 
 from ccar.evidence.cells import summarise_cells
 from ccar.evidence.optimism import optimism
-from ccar.evidence.selection import CRITERION, ValidationFrame, select_omega, select_without_each_seed
+from ccar.evidence.selection import (
+    CRITERION,
+    ValidationFrame,
+    candidates,
+    select_omega,
+    select_without_each_seed,
+)
 from ccar.evidence.test_results import with_test_results
 from tests.evidence.made_up_study import made_up_study
 
@@ -13,18 +19,24 @@ METHODS = {"bases": ["cross_entropy"], "reweighting": {"omega": [0.25, 0.5]}}
 QUARTER, HALF = "cross_entropy+ccar(omega=0.25)", "cross_entropy+ccar(omega=0.5)"
 
 
-def optimism_of(validation, accuracies, seeds=(0, 1, 2)):
-    """Of a study with one base loss and two omegas; both arguments: method to one value per seed."""
+def optimism_of(validation, accuracies, seeds=(0, 1, 2), ended=()):
+    """Of a study with one base loss and two omegas.
+
+    Both of the first arguments: method to one value per seed, or to one for all. `ended`: (method, seed, status) each.
+    """
     study = made_up_study(methods=METHODS, seeds=seeds)
+    for method, seed, status in ended:
+        study = study.ended(study.keys(method)[seed], status, "")
     frame, tests = study.validation, study.test_results.set_index("key")
     for method, values in validation.items():
         frame.loc[frame["method"] == method, CRITERION] = values
     for method, values in accuracies.items():
-        tests.loc[frame.loc[frame["method"] == method, "key"], "test_balanced_accuracy"] = values
+        keys = frame.loc[(frame["method"] == method) & (frame["status"] == "finished"), "key"]
+        tests.loc[keys, "test_balanced_accuracy"] = values
     frame = ValidationFrame(frame)
     trials = with_test_results(frame, tests.reset_index())
     cells = summarise_cells(trials, "cross_entropy")
-    return optimism(select_omega(frame), select_without_each_seed(frame), trials, cells)
+    return optimism(select_omega(frame), select_without_each_seed(frame), candidates(frame), trials, cells)
 
 
 def test_optimism_is_what_the_best_test_accuracy_has_on_top_of_the_honest_choice():
@@ -63,3 +75,9 @@ def test_one_seed_has_an_optimism_but_no_choice_without_it():
     row = optimism_of({HALF: [0.9]}, {QUARTER: [0.6], HALF: [0.5]}, seeds=(0,)).iloc[0]
     assert row["optimism"] == pytest.approx(0.1)
     assert np.isnan(row["left_out_gain"])
+
+
+def test_a_cell_that_was_no_candidate_is_not_picked_on_the_test_set_either():
+    survivor = [(QUARTER, 0, "stopped"), (HALF, 0, "failed"), (HALF, 1, "failed")]
+    row = optimism_of({}, {QUARTER: 0.9, HALF: 0.5}, ended=survivor).iloc[0]
+    assert (row["omega"], row["picked_omega"], row["optimism"]) == (0.5, 0.5, 0.0)

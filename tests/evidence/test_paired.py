@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ccar.evidence.paired import bootstrap_intervals, compare, paired_differences
+from ccar.evidence.paired import compare, paired_differences
 from ccar.evidence.significance import NOT_JUDGED
 
 
@@ -86,13 +86,6 @@ def test_a_settled_comparison_needs_no_more_seeds_and_the_others_do():
     found = compare(np.array([[0.010, 0.012, 0.011, 0.012], [0.010, -0.012, 0.004, 0.003]]))
     assert np.isnan(found["more_seeds"][0])
     assert found["more_seeds"][1] > 10
-
-
-def test_bootstrap_intervals_are_indexed_like_the_differences():
-    frame = trials({"a": {0: 0.5, 1: 0.6, 2: 0.8}, "b": {0: 0.4, 1: 0.4, 2: 0.4}, "c": {0: 0.4}})
-    found = bootstrap_intervals(frame, "accuracy", {"a": "b", "c": "b"})
-    assert found.loc["a", "bca_low"] < 0.7 / 3 < found.loc["a", "bca_high"]
-    assert found.loc["c"].isna().all()
 
 
 @pytest.mark.parametrize(("status", "judged"), [("stopped", False), ("diverged", False), ("failed", True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,10 @@ from ccar.evidence.cells import summarise_cells
 from ccar.evidence.published import beside_measured, ccar_paper_rows, published_rows
 from ccar.evidence.test_results import with_test_results
 from ccar.losses import LOSSES
-from tests.evidence.made_up_study import made_up_study
+from ccar.study.definition import load_study
+from tests.evidence.made_up_study import made_up, made_up_study
+
+STUDIES = Path(__file__).parents[2] / "studies"
 
 # arXiv:2601.15924 as its tables are printed; "–" is not reported.
 TABLE_2 = """
@@ -229,13 +233,14 @@ def test_base_losses_are_named_as_in_ccar():
     }
 
 
+MIXUP = {"name": "mixup"}
 METHODS = {
     "bases": ["cross_entropy", {"name": "focal", "gamma": 2}, "balanced_softmax"],
     "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"]},
     "extra": [
         {"procedure": "crt"},
         {"procedure": {"name": "post_hoc", "tau": 1.0}},
-        {"label": "mixed", "base": "cross_entropy", "recipe": {"mixing": {"name": "mixup"}}},
+        {"label": "mixed", "base": "cross_entropy", "recipe": {"mixing": MIXUP}},
         {"label": "retrained", "procedure": "crt", "stage_one": "mixed"},
         {"label": "retrained focal", "procedure": "crt", "stage_one": "focal(gamma=2)"},
         {"label": "faster", "base": "cross_entropy", "recipe": {"learning_rate": 0.2}},
@@ -277,6 +282,89 @@ def test_other_procedures_and_changed_losses_are_other_methods(beside):
     assert not {"cross_entropy+post_hoc", "twice", "faster", "retrained focal"} & set(measured.values())
 
 
+def measured_in(study):
+    """The pairs of a study: published row, and method of the cell."""
+    cells = cells_of(study).set_index("cell")
+    pairs = [pair for pair in beside_measured(cells.reset_index()).itertuples() if pair.n]
+    return [(published_rows()[pair.row], cells.loc[pair.cell, "method"]) for pair in pairs]
+
+
+@pytest.mark.parametrize(
+    ("study", "table"),
+    [
+        ("table2_cifar100_lt", "Table II"),
+        ("table3_imagenet_lt", "Table III"),
+        ("table4_inaturalist2018", "Table IV"),
+    ],
+)
+def test_every_row_of_a_table_stands_beside_a_cell_of_the_study_of_that_table(study, table):
+    beside = {row.line for row, _ in measured_in(made_up(load_study(STUDIES / f"{study}.yaml")))}
+    assert [row.method for row in rows_of_table(table) if row.line not in beside] == []
+
+
+def test_lengths_and_rates_of_a_procedure_are_recipe():
+    extra = [
+        {"procedure": "crt", "recipe": {"epochs": 30, "learning_rate": 0.2}},
+        {"procedure": "paco", "recipe": {"epochs": 400}},
+    ]
+    measured = measured_in(made_up_study(methods={"bases": ["cross_entropy"], "extra": extra}))
+    assert {method for row, method in measured if row.procedure} == {
+        "cross_entropy[epochs=30, learning_rate=0.2]+crt",
+        "balanced_softmax[epochs=400]+paco",
+    }
+
+
+def test_where_the_recipe_of_the_study_mixes_images_its_cells_stand_beside_mixup_rows():
+    methods = {
+        "bases": ["cross_entropy"],
+        "extra": [
+            {"label": "unmixed", "base": "cross_entropy", "recipe": {"mixing": None}},
+            {"procedure": "crt"},
+            {"procedure": "crt", "stage_one": "unmixed"},
+        ],
+    }
+    measured = measured_in(made_up_study(methods=methods, recipe={"name": "ldam_drw_cifar", "mixing": MIXUP}))
+    assert {(row.procedure, row.mixing, method) for row, method in measured} == {
+        ("", "", "unmixed"),
+        ("", "mixup", "cross_entropy"),
+        ("crt", "", "cross_entropy+crt(stage_one=unmixed)"),
+        ("crt", "mixup", "cross_entropy+crt"),
+    }
+
+
+def test_images_that_are_mixed_in_another_way_or_place_have_no_published_rows():
+    methods = {
+        "bases": ["cross_entropy"],
+        "extra": [
+            {"base": "cross_entropy", "recipe": {"mixing": {"name": "cutmix"}}},
+            {"procedure": "crt", "recipe": {"mixing": MIXUP}},  # papers mix in stage one
+        ],
+    }
+    assert {method for _, method in measured_in(made_up_study(methods=methods))} == {"cross_entropy"}
+
+
+@pytest.mark.parametrize(
+    "stage_one",
+    [
+        {"reweighting": {"omega": 0.75}},
+        {"reweighting": {"omega": 0.75, "reduction": "scale_matched"}},
+        {"loss_factor": 2.1},
+        {"recipe": {"learning_rate": 0.2}},
+    ],
+    ids=["re-weighted", "scale-matched", "scaled", "faster"],
+)
+def test_a_stage_one_that_is_not_plain_makes_another_method(stage_one):
+    methods = {
+        "bases": ["cross_entropy"],
+        "extra": [
+            {"label": "ours", "base": "cross_entropy", **stage_one},
+            {"procedure": "crt", "stage_one": "ours"},
+            {"procedure": "tau_norm", "stage_one": "ours"},
+        ],
+    }
+    assert not [method for row, method in measured_in(made_up_study(methods=methods)) if row.procedure]
+
+
 def test_the_gap_is_measured_minus_published_also_in_units_of_the_spread_over_seeds(beside):
     cells, pairs = beside
     (pair,) = [pair for row, pair in pairs if (row.table, row.method) == ("Table II", "Ours + CE")]
@@ -312,6 +400,13 @@ def test_a_study_of_other_data_has_no_published_rows():
     cells = cells_of(made_up_study())
     assert beside_measured(cells.assign(data="digits")).empty
     assert beside_measured(cells.assign(model="resnet50")).empty
+
+
+def test_classes_in_another_order_images_of_another_size_and_pretrained_networks_have_no_published_rows():
+    assert len(beside_measured(cells := cells_of(made_up_study())))
+    assert beside_measured(cells_of(made_up_study(class_order="reversed"))).empty
+    assert beside_measured(cells.assign(data_options="image_size=112")).empty
+    assert beside_measured(cells.assign(model_options="pretrained")).empty
 
 
 def test_ldam_stands_beside_rows_with_drw_or_without_it_as_it_was_trained_itself():

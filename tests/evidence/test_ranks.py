@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from scipy import stats
 
-from ccar.evidence.ranks import Ranks, average_ranks, critical_difference, groups_of_equals
+from ccar.evidence.ranks import average_ranks
 
 # Demšar, JMLR 7 (2006), table 6: AUC of four variants of C4.5 on 14 data sets.
 # On the last but one the paper prints 0.975 for two and ranks the third variant before the fourth.
@@ -18,59 +17,38 @@ NO_CHOICES = pd.DataFrame({"cell": pd.Series([], dtype="str")})
 
 
 def cells(accuracies):
-    """Plain cells of {method: accuracies over data sets}."""
+    """Plain cells of {method: accuracies over imbalance factors}."""
     return pd.DataFrame(
         [
             {
-                "cell": f"{data}/{method}",
-                "data": str(data),
-                "imbalance_factor": "100",
+                "cell": f"if{factor}/{method}",
+                "data": "cifar100",
+                "imbalance_factor": str(factor),
                 "family": method,
                 "omega": float("nan"),
+                "planned": 3,
                 "test_balanced_accuracy_mean": accuracy,
                 "test_balanced_accuracy_n": 3,
             }
             for method, values in accuracies.items()
-            for data, accuracy in enumerate(values)
+            for factor, accuracy in enumerate(values)
         ]
     )
 
 
-def test_demsar_s_example_has_the_published_ranks_and_p_value():
+def test_demsar_s_example_has_the_published_ranks():
     found = average_ranks(cells(AUC), NO_CHOICES)
     assert found.mean.round(3).to_dict() == {
         "C4.5+m+cf": 1.964, "C4.5+m": 2.000, "C4.5+cf": 2.893, "C4.5": 3.143,
     }  # fmt: skip
-    assert found.friedman_p == stats.friedmanchisquare(*AUC.values()).pvalue
-    assert found.friedman_p < 0.05
-    assert found.critical_difference == pytest.approx(1.25, abs=0.005)
+    assert found.num_blocks == 14
 
 
-@pytest.mark.parametrize(("k", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
-def test_the_critical_values_are_those_of_demsar_s_table_5(k, q):
-    assert critical_difference(k, 10) == pytest.approx(q * (k * (k + 1) / 60) ** 0.5, rel=4e-4)
-
-
-def test_methods_closer_than_the_critical_difference_form_groups():
-    ranks = Ranks(
-        mean=pd.Series({"a": 1.0, "b": 1.8, "c": 2.2, "d": 4.0}), num_blocks=9, friedman_p=0.01, critical_difference=1.0
-    )
-    assert groups_of_equals(ranks) == [("a", "b"), ("b", "c")]
-
-
-def test_a_method_without_a_result_somewhere_takes_no_part():
+@pytest.mark.parametrize("finished", [0, 2])
+def test_a_method_that_lacks_seeds_somewhere_takes_no_part(finished):
     frame = cells(AUC)
-    frame.loc[0, "test_balanced_accuracy_n"] = 0
+    frame.loc[0, "test_balanced_accuracy_n"] = finished
     assert "C4.5" not in average_ranks(frame, NO_CHOICES).mean.index
-
-
-def test_imbalance_factors_of_fewer_than_four_data_sets_are_ranked_and_not_tested():
-    frame = cells(AUC)
-    frame["imbalance_factor"], frame["data"] = frame["data"], frame["data"].astype(int).mod(3).astype("str")
-    found = average_ranks(frame, NO_CHOICES)
-    assert found.mean.to_dict() == pytest.approx(average_ranks(cells(AUC), NO_CHOICES).mean.to_dict())
-    assert (found.friedman_p, found.critical_difference) == (None, None)
-    assert groups_of_equals(found) == []
 
 
 @pytest.mark.parametrize("accuracies", [{"a": [0.1] * 9, "b": [0.2] * 9}, {m: v[:3] for m, v in AUC.items()}])
@@ -81,7 +59,6 @@ def test_two_methods_or_three_settings_are_too_few_to_rank(accuracies):
 def test_methods_that_are_equal_everywhere_share_their_rank():
     found = average_ranks(cells(dict.fromkeys("abc", [0.5] * 5)), NO_CHOICES)
     assert (found.mean == 2.0).all()
-    assert found.friedman_p == 1.0
 
 
 def test_a_chosen_omega_is_ranked_beside_its_plain_base_loss():

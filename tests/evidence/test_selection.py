@@ -9,7 +9,7 @@ import pytest
 
 from ccar.evidence.best_omega import best_omegas
 from ccar.evidence.cells import summarise_cells
-from ccar.evidence.selection import CRITERION, select_omega, select_without_each_seed
+from ccar.evidence.selection import CRITERION, best_cells, candidates, select_omega, select_without_each_seed
 from ccar.evidence.test_results import with_test_results
 from tests.evidence.made_up_study import made_up_study
 
@@ -84,17 +84,28 @@ def test_a_cell_that_lost_a_seed_cannot_win(study):
     assert (choice["candidates"], choice["left_out"]) == (2, 1)
 
 
-def test_a_survivor_of_early_stopping_is_not_chosen_where_a_whole_rival_has_fewer_seeds(study):
-    survivor, *others = (f"cross_entropy+ccar(omega={omega})" for omega in (0.25, 0.5, 0.75))
-    broken = study.ended(study.keys(survivor)[0], "stopped", "")
-    assert chosen(broken.validation)["omega"] != 0.25
-    for rival in others:
+@pytest.fixture
+def survivor():
+    """One base loss: omega 0.25 is far ahead in two seeds, its third was stopped; by faults all else has one seed."""
+    methods = {"bases": ["cross_entropy"], "reweighting": {"omega": [0.25, 0.5, 0.75]}}
+    study = made_up_study(methods=methods)
+    broken = study.ended(study.keys("cross_entropy+ccar(omega=0.25)")[0], "stopped", "")
+    for rival in ("cross_entropy", "cross_entropy+ccar(omega=0.5)", "cross_entropy+ccar(omega=0.75)"):
         for key in study.keys(rival)[:2]:
             broken = broken.ended(key, "failed", "the machine went away")
-    frame = with_validation(broken.validation, survivor, [0.9, 0.9, 0.9])
-    choice = chosen(frame)
+    return with_validation(broken.validation, "cross_entropy+ccar(omega=0.25)", [0.9, 0.9, 0.9])
+
+
+def test_a_survivor_of_early_stopping_is_not_chosen_where_a_whole_rival_has_fewer_seeds(survivor):
+    choice = chosen(survivor)
     assert choice["omega"] != 0.25
     assert choice["left_out"] == 1
+    assert "if100/cross_entropy+ccar(omega=0.25)" not in candidates(survivor)
+
+
+def test_a_survivor_of_early_stopping_is_no_best_cell_where_a_whole_rival_has_fewer_seeds(survivor):
+    (best,) = best_cells(survivor)["cell"]
+    assert best != "if100/cross_entropy+ccar(omega=0.25)"
 
 
 def test_where_every_candidate_lost_seeds_to_stopping_the_best_of_those_with_most_seeds_is_chosen(study):
@@ -129,11 +140,12 @@ def test_between_equally_steady_means_the_smaller_omega_wins_whatever_the_order_
 def test_everything_that_was_chosen_is_named():
     methods = {
         "bases": ["cross_entropy"],
-        "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"], "phase": ["dual", "constant"]},
+        "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"], "phase": ["dual", "inverted_only"]},
     }
     frame = made_up_study(methods=methods).validation
-    choice = chosen(with_validation(frame, "cross_entropy+ccar(omega=0.5, frequency=none, phase=constant)", [0.9] * 3))
-    assert choice[["omega", "frequency", "phase", "reduction"]].tolist() == [0.5, "none", "constant", "mean"]
+    best = "cross_entropy+ccar(omega=0.5, frequency=none, phase=inverted_only)"
+    choice = chosen(with_validation(frame, best, [0.9] * 3))
+    assert choice[["omega", "frequency", "phase", "reduction"]].tolist() == [0.5, "none", "inverted_only", "mean"]
 
 
 def test_a_choice_without_a_seed_is_the_choice_of_a_study_that_lacks_it(study):
@@ -195,3 +207,29 @@ def test_a_base_loss_that_runs_only_reweighted_has_nothing_plain_beside_it():
     choice = joined(study.validation, study.test_results).iloc[0]
     assert (choice["versus_plain_n"], choice["versus_baseline_n"]) == (0, 3)
     assert pd.isna(choice["plain_cell"])
+
+
+def test_every_setting_has_a_best_cell_of_its_own_in_the_order_of_the_study_reweighted_or_plain(study):
+    frame = with_validation(study.validation, "cross_entropy", [0.9, 0.8, 0.7])
+    best = best_cells(frame)
+    assert best["imbalance_factor"].tolist() == ["100", "50"]
+    assert best["cell"][0] == "if100/cross_entropy"
+    assert best[f"{CRITERION}_mean"][0] == pytest.approx(0.8)
+    assert best[f"{CRITERION}_half_width"][0] > 0
+
+
+def test_the_best_cell_has_all_its_seeds_where_any_cell_has(study):
+    broken = study.ended(study.keys("cross_entropy")[0], "failed", "the machine went away")
+    frame = with_validation(broken.validation, "cross_entropy", [0.9, 0.9, 0.9])
+    assert best_cells(frame)["cell"][0] != "if100/cross_entropy"
+
+
+def test_before_anything_has_finished_there_is_no_best_cell(study):
+    assert best_cells(study.never_ran.validation).empty
+    assert not candidates(study.never_ran.validation)
+
+
+def test_of_a_plain_loss_and_an_omega_that_are_equal_in_everything_the_plain_one_is_best(study):
+    frame = study.validation
+    frame[CRITERION] = 0.5
+    assert best_cells(frame)["cell"].tolist() == ["if100/cross_entropy", "if50/cross_entropy"]

@@ -38,15 +38,17 @@ ACCURACY = {  # of every seed, but for what makes the intervals
 }
 
 
-def parts_of(methods=CONTROLS, accuracy=ACCURACY, seeds=(0, 1, 2, 3)):
-    """The parts of the gain of omega 0.75, which is made the best on validation."""
-    study = made_up_study(methods=methods, seeds=seeds)
+def parts_of(methods=CONTROLS, accuracy=ACCURACY, failed=()):
+    """The parts of the gain of omega 0.75, which is made the best on validation; `failed`: (method, seed) each."""
+    study = made_up_study(methods=methods, seeds=(0, 1, 2, 3))
+    for method, seed in failed:
+        study = study.ended(study.keys(method)[seed], "failed", "the machine went away")
     frame, tests = study.validation, study.test_results.set_index("key")
     best = frame["method"].str.startswith("cross_entropy+ccar(omega=0.75")
     frame.loc[best, "val_balanced_accuracy"] = 0.9
     noise = np.random.default_rng(0)
     for method, level in accuracy.items():
-        keys = frame.loc[frame["method"] == method, "key"]
+        keys = frame.loc[(frame["method"] == method) & (frame["status"] == "finished"), "key"]
         tests.loc[keys, "test_balanced_accuracy"] = level + noise.normal(0, 0.0005, len(keys))
     trials = with_test_results(frame, tests.reset_index())
     cells = summarise_cells(trials, "cross_entropy")
@@ -78,6 +80,24 @@ def test_the_shares_are_of_the_gain():
     found = parts_of()
     assert found.loc["gain", "share"] == 1
     assert found.loc["scale", "share"] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        [("2.1*cross_entropy", 1)],
+        [("2.1*cross_entropy", 1), ("cross_entropy", 0)],  # as many as the gain has, and others
+    ],
+)
+def test_a_part_over_other_seeds_than_the_gain_is_no_share_of_it(failed):
+    share = parts_of(failed=failed)["share"]
+    assert share[["confidence shape", "shape and class"]].isna().all()
+    assert share["gain"] == 1
+
+
+def test_a_seed_that_a_control_lacks_leaves_the_shares_of_the_others():
+    share = parts_of(failed=[("2.1*cross_entropy", 1)])["share"]
+    assert share.isna()[["scale", "class term", "gradient through Omega"]].tolist() == [True, False, False]
 
 
 def test_without_a_gain_nothing_is_a_share_of_it():
@@ -114,6 +134,15 @@ def test_a_method_whose_loss_omega_does_not_multiply_by_its_exponential_has_no_s
     assert found.index[found["other"].notna()].tolist() == ["gain", "class term"]
 
 
+def test_what_standard_only_is_without_a_class_frequency_is_the_constant_phase():
+    grid = {"omega": 0.75, "frequency": ["effective_number", "none"], "phase": "standard_only"}
+    own, other = parts_of({"bases": ["cross_entropy"], "reweighting": grid}, accuracy={}).loc[
+        "class term", ["own", "other"]
+    ]
+    assert own == "if100/cross_entropy+ccar(omega=0.75, frequency=effective_number, phase=standard_only)"
+    assert other == "if100/cross_entropy+ccar(omega=0.75, phase=constant)"
+
+
 @pytest.mark.parametrize("study", ["omega_ablation_cifar100_lt", "table5_omega_ablation_imagenet_lt"])
 def test_the_studies_of_omega_have_the_loss_factor_of_each_of_their_omegas(study):
     methods = yaml.safe_load((STUDIES / f"{study}.yaml").read_text())["methods"]
@@ -140,6 +169,52 @@ def test_controls_that_a_study_lacks_leave_their_part_without_a_difference():
 
 def test_a_study_without_any_control_takes_nothing_apart():
     assert parts_of({"bases": ["cross_entropy"], "reweighting": {"omega": [0.5, 0.75]}}).empty
+
+
+def scale_of(extra):
+    """The cell that is taken for a mere scale of the chosen one, of each family that has one."""
+    study = made_up_study(methods={"bases": ["cross_entropy"], "extra": extra})
+    trials = with_test_results(study.validation, study.test_results)
+    found = shape_and_scale(select_method(study.validation), trials, summarise_cells(trials, "cross_entropy"))
+    scale = found[(found["part"] == "scale") & found["own"].notna()]
+    return dict(zip(scale["family"], scale["own"], strict=True))
+
+
+OTHER_STAGE_ONES = [{"recipe": {"mixing": {"name": "mixup"}}}, {"reweighting": {"omega": 0.5}}, {"loss_factor": 3.0}]
+
+
+def two_stage_methods(other):
+    """cRT plain and at an omega, from cross-entropy and from another stage one."""
+    crt = {"procedure": "crt"}, {"procedure": "crt", "reweighting": {"omega": 0.75}}
+    from_other = [{**method, "stage_one": "other"} for method in crt]
+    return [{"label": "other", "base": "cross_entropy", **other}, *crt, *from_other]
+
+
+@pytest.mark.parametrize("other", OTHER_STAGE_ONES, ids=lambda other: next(iter(other)))
+def test_a_two_stage_method_has_the_scale_of_its_own_stage_one(other):
+    control = {"procedure": "crt", "loss_factor": 2.1}
+    assert scale_of([*two_stage_methods(other), control, {**control, "stage_one": "other"}]) == {
+        "cross_entropy+crt": "if100/2.1*cross_entropy+crt",
+        "cross_entropy+crt(stage_one=other)": "if100/2.1*cross_entropy+crt(stage_one=other)",
+    }
+
+
+@pytest.mark.parametrize("other", OTHER_STAGE_ONES, ids=lambda other: next(iter(other)))
+def test_the_scale_of_another_stage_one_is_no_control(other):
+    assert scale_of([*two_stage_methods(other), {"procedure": "crt", "loss_factor": 2.1}]) == {
+        "cross_entropy+crt": "if100/2.1*cross_entropy+crt"
+    }
+
+
+def test_what_reads_a_network_in_another_way_has_the_scale_of_that_network():
+    reweighted, scaled = "cross_entropy+ccar(omega=0.75)", "2.1*cross_entropy"
+    assert scale_of(
+        [
+            {"base": "cross_entropy", "reweighting": {"omega": 0.75}},
+            {"base": "cross_entropy", "loss_factor": 2.1},
+            *({"procedure": "tau_norm", "stage_one": name} for name in ("cross_entropy", reweighted, scaled)),
+        ]
+    ) == {"cross_entropy": f"if100/{scaled}", "cross_entropy+tau_norm": f"if100/{scaled}+tau_norm"}
 
 
 def test_a_control_is_never_the_method_whose_gain_is_taken_apart():

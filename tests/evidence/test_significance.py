@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from ccar.evidence.significance import hedges_g, holm, more_seeds_to_settle, sign_flip_p, t_test_p
@@ -42,6 +43,11 @@ def test_without_spread_or_seeds_there_is_no_p_value_unless_all_are_zero(differe
 def test_holm_s_correction_is_the_published_step_down():
     # Holm: multiply the sorted p by m, m - 1, ..., never below an earlier one. R: p.adjust(p, "holm").
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_s_correction_is_that_of_statsmodels_with_ties_and_many():
+    p = np.random.default_rng(0).choice([0.001, 0.01, 0.02, 0.3, 1.0], 60)
+    assert holm(p).tolist() == multipletests(p, method="holm")[1].tolist()
 
 
 def test_a_comparison_that_could_not_be_made_does_not_count():

@@ -12,11 +12,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ccar.data.class_counts import published_class_counts
 from ccar.losses import LOSSES, build_loss, ccar_weight
 from ccar.losses.class_prior import FREQUENCY_SOURCES
 from ccar.losses.reduction import REDUCTIONS
 from ccar.losses.reweighting import CONFIDENCES, GRADIENTS, PHASES, Reweighting
 from ccar.training import config
+from tests.losses.conftest import cifar100_lt_counts
 
 
 def options_of(factory):
@@ -142,3 +144,26 @@ def test_the_example_in_the_documentation_runs():
     examples = doctest.DocTestParser().get_doctest(text, {}, "losses.md", "losses.md", 0)
     assert len(examples.examples) > 3
     assert doctest.DocTestRunner().run(examples).failed == 0
+
+
+def test_the_documentation_says_how_little_the_paper_s_class_frequency_does_with_many_classes():
+    text = " ".join((Path(__file__).parents[2] / "docs" / "losses.md").read_text().split())
+    omega, cifar, imagenet, least, most, cifar_any, imagenet_any = re.search(
+        r"At omega = ([\d.]+) and equal confidence, the rarest class gets at most ([\d.]+) % more weight than the "
+        r"largest on CIFAR-100-LT with imbalance factor 100, and at most ([\d.]+) % more on ImageNet-LT; "
+        r"for no omega from ([\d.]+) to (\d) is it more than ([\d.]+) % and ([\d.]+) %",
+        text,
+    ).groups()
+    p_t = torch.linspace(0, 1, 1001, dtype=torch.float64)
+
+    def percent_more(counts, pivot):
+        rarest, largest = (ccar_weight(p_t, count / sum(counts), pivot) for count in (min(counts), max(counts)))
+        return 100 * (rarest / largest - 1).max().item()
+
+    pivots = torch.linspace(float(least), float(most), 76).tolist()
+    for counts, usual, highest in (
+        (cifar100_lt_counts(100), cifar, cifar_any),
+        (published_class_counts("imagenet_lt"), imagenet, imagenet_any),
+    ):
+        assert f"{percent_more(counts, float(omega)):.1f}" == usual
+        assert f"{max(percent_more(counts, pivot) for pivot in pivots):.1f}" == highest

@@ -192,8 +192,23 @@ def test_gradients_that_are_summed_over_two_backward_passes_are_the_gradient_of_
     value = loss_fn(logits, labels)
     loss_fn(logits, labels)  # a later batch moves running numbers, not the graph of the first
     (once,) = torch.autograd.grad(value, logits, retain_graph=True)
+    kept = once.clone()
     (twice,) = torch.autograd.grad(3 * value, logits)
-    torch.testing.assert_close(twice, 3 * once)
+    torch.testing.assert_close(twice, 3 * kept)
+    assert once.equal(kept)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_compiled_as_one_graph_a_loss_has_the_same_gradient(name, tail_batch, class_counts):
+    loss_fn = build_loss(name, class_counts, reweighting={"omega": 0.75})
+    logits, labels = as_tensors(tail_batch)
+    (expected,) = torch.autograd.grad(copy.deepcopy(loss_fn)(logits, labels), logits)
+    torch.compiler.reset()
+    value = torch.compile(loss_fn, backend="aot_eager", fullgraph=True)(logits, labels)
+    (once,) = torch.autograd.grad(value, logits, retain_graph=True)
+    (twice,) = torch.autograd.grad(value, logits)
+    torch.testing.assert_close(once, expected)
+    torch.testing.assert_close(twice, expected)
 
 
 @pytest.mark.parametrize("name", LOSSES)

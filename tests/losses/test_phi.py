@@ -36,7 +36,7 @@ def test_a_weighted_cross_entropy_carries_its_slope():
 
 
 def test_products_of_weights_carry_their_slope():
-    weight = weight_of(first) * weight_of(second) * CONSTANTS
+    weight = (weight_of(first) * weight_of(second)).scaled(CONSTANTS)
     assert_carries(weight.times(LOSSES), lambda x: first(x) * second(x) * CONSTANTS * x)
     assert_carries(weight.as_phi(), lambda x: first(x) * second(x) * CONSTANTS)
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from ccar.losses import build_loss
 from ccar.losses.phi import Phi
-from ccar.losses.true_class import apply_to_true_class
+from ccar.losses.true_class import apply_to_true_class, by_comparison, with_true_column
 
 
 def exact_loss_and_gradient(logits: np.ndarray, label: int) -> tuple[float, np.ndarray]:
@@ -85,3 +85,16 @@ def test_the_true_class_knows_p_and_1_minus_p(gap):
         return cross_entropy(true)
 
     apply_to_true_class(probabilities, torch.tensor([[0.0, gap]]), torch.tensor([1]))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 1), (0, 4)])
+def test_one_number_of_each_row_is_replaced_alike_with_and_without_a_scatter(shape):
+    """On a GPU that must be deterministic it is done by comparison: there a scatter sorts."""
+    generator = torch.Generator().manual_seed(0)
+    values, new = torch.randn(shape, generator=generator), torch.randn(shape[0], 1, generator=generator)
+    true = torch.randint(shape[1], (shape[0], 1), generator=generator)
+    expected = values.tolist()
+    for row, column, number in zip(expected, true.flatten().tolist(), new.flatten().tolist(), strict=True):
+        row[column] = number
+    assert by_comparison(values, true, new).tolist() == expected
+    assert with_true_column(values, true, new).tolist() == expected

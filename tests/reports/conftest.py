@@ -9,6 +9,7 @@ BASES = ["cross_entropy", "focal", "balanced_softmax"]
 EVIL = "=cmd|'calc'!A0 <script>alert(1)</script> **bold** $x_1$ & 100% {#} \\input{a} \x1b[31m\u202e [a](b)".replace(
     "/", ""
 )
+EVIL_LABEL = EVIL.replace("\x1b", "")  # study files refuse control characters in one
 
 
 def input_of(made_up: MadeUpStudy, **changes) -> ReportInput:
@@ -49,8 +50,8 @@ def evil_source() -> ReportInput:
     """A study whose names are meant to break every format."""
     methods = {
         "bases": ["cross_entropy"],
-        "extra": [{"label": EVIL, "base": "focal", "reweighting": {"omega": 0.5}}],
+        "extra": [{"label": EVIL_LABEL, "base": "focal", "reweighting": {"omega": 0.5}}],
     }
     study = made_up_study(methods=methods)
-    broken = study.ended(study.keys(EVIL)[0], "failed", f"OSError: {EVIL}")
+    broken = study.ended(study.keys(EVIL_LABEL)[0], "failed", f"OSError: {EVIL}")
     return input_of(broken, study=EVIL, question=f"Why?\n{EVIL}")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ccar.reports import finding
 from ccar.reports.results import summarise
 from tests.evidence.made_up_study import made_up_study
@@ -20,6 +22,33 @@ def test_size_and_subject_are_told(source):
     )
 
 
+def test_what_is_not_as_its_name_says_is_told():
+    told = finding.what_was_run(
+        results_of(class_order="reversed", recipe={"name": "ldam_drw_cifar", "epochs": 190, "batch_size": 64})
+    )
+    assert told.endswith(
+        "; resnet32 on cifar100 (class_order=reversed) with the recipe ldam_drw_cifar (changed: epochs, batch_size). "
+        "Baseline: cross_entropy."
+    )
+
+
+def test_what_a_method_or_its_procedure_changes_is_not_said_of_the_recipe_of_the_study():
+    extra = [{"procedure": "crt"}, {"label": "faster", "base": "cross_entropy", "recipe": {"learning_rate": 0.2}}]
+    told = finding.what_was_run(results_of(methods={"bases": ["cross_entropy"], "extra": extra}))
+    assert told.endswith("with the recipe ldam_drw_cifar. Baseline: cross_entropy.")
+
+
+def test_controls_and_procedures_are_no_base_losses():
+    extra = [
+        {"base": "cross_entropy", "loss_factor": 2.1},
+        {"base": "cross_entropy", "recipe": {"learning_rate": 0.2}},
+        {"procedure": "crt"},
+        {"base": {"name": "focal", "gamma": 2}},
+    ]
+    told = finding.what_was_run(results_of(methods={"bases": ["cross_entropy", "focal"], "extra": extra}))
+    assert told.startswith("18 trials: 6 methods of 3 base losses at IF 100, ")
+
+
 def test_what_did_not_finish_is_told(source):
     told = finding.what_did_not_finish(summarise(source))
     assert told.startswith("70 of 72 trials finished; 1 diverged and 1 failed.")
@@ -30,7 +59,7 @@ def test_the_headline_counts_the_verdicts_on_the_chosen_omegas(source):
     told = finding.headline(results, results.settings[0])
     verdicts = results.choices[results.choices["imbalance_factor"] == "100"]["versus_plain_verdict"]
     assert told.startswith("IF 100: the ω chosen on validation, against its own plain base loss: ")
-    assert told.endswith("of 3 base losses.")
+    assert told.endswith("of 3 choices.")
     for word in verdicts.unique():
         assert f"{word} for {(verdicts == word).sum()}" in told
 
@@ -45,6 +74,44 @@ def test_a_detail_names_choice_effect_interval_seeds_and_verdict(source):
     assert ", 3 seeds, p = " in told
     assert f" after correction): {results.choices.iloc[1]['versus_plain_verdict']}" in told
     assert told.endswith(" more seeds would probably settle an effect of this size.")
+
+
+FOCAL = {"bases": ["cross_entropy", "focal"], "reweighting": {"omega": [0.5, 0.75]}}
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "counted"),
+    [
+        ("diverged", "not judged: seeds dropped out", "not judged: seeds dropped out for 1 of 2 choices."),
+        ("failed", "too few seeds to tell", "of 1 choice."),
+    ],
+)
+def test_a_plain_loss_without_finished_seeds_is_not_called_lacking(status, verdict, counted):
+    study = made_up_study(methods=FOCAL)
+    for key in study.keys("focal"):
+        study = study.ended(key, status, "")
+    results = summarise(input_of(study))
+    told = finding.details(results, results.settings[0])[1]
+    assert f" %; plain focal has no finished seed beside it ({verdict})." in told
+    assert "there is no plain" not in told
+    assert finding.headline(results, results.settings[0]).endswith(counted)
+
+
+def test_a_method_all_of_whose_seeds_dropped_out_is_counted_as_not_judged():
+    study = made_up_study(methods={"bases": ["cross_entropy", "focal", "ldam"]})
+    for key in study.keys("focal"):
+        study = study.ended(key, "diverged", "")
+    results = summarise(input_of(study))
+    told = finding.headline(results, results.settings[0])
+    assert told.endswith("not judged: seeds dropped out for 1 of 2 methods.")
+
+
+def test_a_study_that_lacks_the_plain_loss_says_so():
+    extra = [{"base": "focal", "reweighting": {"omega": 0.5}}]
+    results = results_of(methods={"bases": ["cross_entropy"], "extra": extra})
+    told = finding.details(results, results.settings[0])[0]
+    assert told.endswith(" %; there is no plain focal to compare with.")
+    assert finding.headline(results, results.settings[0]) == "IF 100: the ω chosen on validation."
 
 
 def test_trials_that_found_their_checkpoint_damaged_are_told():
@@ -99,6 +166,14 @@ def test_verdicts_are_corrected_for_every_candidate_and_not_for_the_chosen_ones_
     )
 
 
+def test_where_no_choice_has_a_plain_loss_the_verdicts_against_the_baseline_are_those_that_are_counted():
+    extra = [{"base": base, "reweighting": {"omega": 0.5}} for base in ("focal", "balanced_softmax")]
+    results = results_of(methods={"bases": ["cross_entropy"], "extra": extra})
+    assert results.choices["versus_baseline_p"].notna().all()
+    told = finding.multiplicity(results)
+    assert told.startswith("The verdicts are corrected for 2 comparisons, each against the baseline (Holm): ")
+
+
 def test_what_test_picking_would_have_claimed_is_told(source):
     results = summarise(source)
     assert finding.claimed_by_test_picking(results) == (
@@ -122,7 +197,22 @@ def test_what_validation_cannot_tell_from_the_choice_is_told(source):
     results = summarise(source)
     flat = results.flat.mask(results.flat.index.str.startswith("if100/cross_entropy"), other=True)
     told = finding.details(replace(results, flat=flat), results.settings[0])[0]
-    assert told.endswith("Validation cannot tell 2 other candidates from it (ω from 0.25 to 0.75).")
+    assert told.endswith("Validation cannot tell 2 other candidates from it (flat region: ω from 0.25 to 0.75).")
+
+
+def test_an_omega_that_validation_tells_apart_leaves_a_gap_in_the_flat_region(source):
+    results = summarise(source)
+    flat = results.flat.mask(results.flat.index.str.startswith("if100/cross_entropy"), other=True)
+    flat["if100/cross_entropy+ccar(omega=0.5)"] = False
+    told = finding.details(replace(results, flat=flat), results.settings[0])[0]
+    assert told.endswith("Validation cannot tell 1 other candidate from it (flat region: ω = 0.25 and ω = 0.75).")
+
+
+def test_an_omega_that_was_left_out_for_missing_seeds_is_not_counted_as_a_candidate_in_the_flat_region(source):
+    results = summarise(source)  # omega 0.5 of the focal loss has a seed that diverged
+    flat = results.flat.mask(results.flat.index.str.startswith("if100/focal"), other=True)
+    told = finding.details(replace(results, flat=flat), results.settings[0])[1]
+    assert told.endswith("Validation cannot tell 1 other candidate from it (flat region: ω = 0.25 and ω = 0.75).")
 
 
 def test_survivors_of_early_stopping_are_said_not_to_be_judged_and_are_counted():

@@ -46,7 +46,8 @@ def test_markdown_shows_what_was_written(text, expected):
         ("38.43 ± 0.30", r"38.43 $\pm$ 0.30"),
         ("ω −1", r"$\omega$ $-$1"),
         ("a--b", "a{-}{-}b"),
-        ("中é", "[U+4E2D]é"),
+        ("中é", "{[}U+4E2D{]}é"),
+        ("[a]*", "{[}a{]}{*}"),
     ],
 )
 def test_latex_prints_what_was_written(text, expected):

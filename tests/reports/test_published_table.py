@@ -60,6 +60,12 @@ def test_every_published_number_has_its_dagger_and_its_recipe(table):
     assert "200 epochs; crop, flip." in note(table, f"†{plain.split('†')[1]} recipe")
 
 
+def test_a_recipe_that_was_changed_is_not_called_by_its_name_alone():
+    study = made_up_study(methods=METHODS, recipe={"name": "ldam_drw_cifar", "epochs": 190})
+    table = published_table(summarise(input_of(study)))
+    assert "not by that of this study (ldam_drw_cifar (changed: epochs)), so" in table.caption
+
+
 def test_disputed_and_unverified_numbers_say_why_below_the_table(table):
     disputed = row_of(table, "Ours + BS (ω = 0.75)", "CCAR, Table II")["published accuracy"]
     number = disputed.split("[")[1].rstrip("]")
@@ -112,4 +118,4 @@ def test_every_format_has_the_table_with_its_notes(results, render):
     assert "Published beside measured" in text
     assert "39.86" in text
     assert "200 epochs; crop, flip" in text
-    assert "[U+" not in text
+    assert "U+" not in text

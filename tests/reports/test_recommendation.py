@@ -54,6 +54,32 @@ def test_a_study_that_takes_an_entry_trains_the_same(recommended, study):
         assert cells_of(other)[-1].config == configs[each["method"]]
 
 
+def test_a_factor_of_the_loss_stands_beside_build_loss_as_in_the_entry_of_a_study(recommended):
+    factors = {each["method"]: (each["loss_factor"], each["study"].get("loss_factor", 1)) for each in recommended}
+    assert {method for method, factor in factors.items() if factor == (2, 2)} == {
+        "2*focal+ccar(omega=0.5)[learning_rate=0.3]"
+    }
+    assert set(factors.values()) == {(1, 1), (2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"), [("diverged", "not judged: seeds dropped out"), ("absent", "too few seeds to tell")]
+)
+def test_a_plain_loss_without_finished_seeds_leaves_a_verdict_without_a_gain(status, verdict):
+    study = made_up_study()
+    for key in study.keys("balanced_softmax"):
+        study = study.ended(key, status, "")
+    first, second = yaml.safe_load(render_best_omega(summarise(input_of(study))))["recommendations"]
+    assert first["gain_over_plain"] is not None
+    assert (second["gain_over_plain"], second["verdict"]) == (None, verdict)
+
+
+def test_without_a_plain_loss_there_is_neither_gain_nor_verdict():
+    methods = {"bases": ["cross_entropy"], "extra": [{"base": "focal", "reweighting": {"omega": 0.5}}]}
+    (only,) = yaml.safe_load(render_best_omega(summarise(input_of(made_up_study(methods=methods)))))["recommendations"]
+    assert (only["gain_over_plain"], only["verdict"]) == (None, None)
+
+
 def test_without_a_choice_there_is_none_and_the_file_says_why():
     study = made_up_study(validation_per_class=0)
     content = yaml.safe_load(render_best_omega(summarise(input_of(study))))

@@ -110,6 +110,16 @@ def test_a_difference_over_fewer_seeds_says_so(results):
     assert shown["focal+ccar(omega=0.5)"][1] == "not judged: seeds dropped out"
 
 
+def test_a_comparison_that_lost_all_its_seeds_is_said_not_to_be_judged():
+    study = made_up_study()
+    for key in study.keys("balanced_softmax"):
+        study = study.ended(key, "diverged", "nan")
+    found = summarise(input_of(study))
+    assert texts(difference_table(found))["balanced_softmax"] == ["–", "not judged: seeds dropped out"]
+    chosen = best_omega_table(found).rows[1].entries
+    assert [entry.text for entry in chosen[5:7]] == ["–", "not judged: seeds dropped out"]
+
+
 def test_a_verdict_that_is_open_says_how_many_more_seeds_would_settle_it(results):
     row, choice = best_omega_table(results).rows[1], results.choices.iloc[1]
     assert choice["versus_plain_verdict"] == "too few seeds to tell"
@@ -122,6 +132,20 @@ def test_optimism_sets_the_honest_choice_beside_what_the_test_set_would_have_pic
     shown = [entry.text for entry in table.rows[0].entries]
     assert shown[:4] == ["IF 100", "cross_entropy", f"{row['omega']:g}", f"{100 * row['mean']:.2f}"]
     assert shown[-1] == f"{100 * row['optimism']:+.2f}"
+
+
+def test_optimism_names_the_methods_where_omega_does_not_tell_them_apart():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"]},
+    }
+    results = summarise(input_of(made_up_study(methods=methods)))
+    table, row, method_of = optimism_table(results), results.optimism.iloc[0], results.cells.set_index("cell")["method"]
+    headings = [column.heading for column in table.columns]
+    shown = dict(zip(headings, (entry.text for entry in table.rows[0].entries), strict=False))
+    assert shown["chosen method"] == method_of[row["cell"]]
+    assert shown["method"] == method_of[row["picked_cell"]]
+    assert "same choice" in headings
 
 
 def test_cells_that_lost_seeds_are_listed_with_counts_and_errors(results):
@@ -186,6 +210,20 @@ def test_the_parts_of_a_gain_stand_in_a_block_and_absent_controls_are_named():
         "Not in this study: a learning rate within 10 % of e^ω times its own (recipe), reduction: scale_matched and "
         "gradient: detached."
     )
+
+
+def test_a_part_of_a_gain_whose_control_lacks_a_seed_has_its_n_and_no_share():
+    methods = {
+        "bases": ["cross_entropy"],
+        "reweighting": [{"omega": 0.75, "frequency": ["fraction", "none"]}],
+        "extra": [{"base": "cross_entropy", "loss_factor": 2.1}],
+    }
+    study = made_up_study(methods=methods, seeds=range(6))
+    broken = study.ended(study.keys("2.1*cross_entropy")[0], "failed", "the machine went away")
+    rows = {row.entries[2].text: row for row in shape_and_scale_table(summarise(input_of(broken))).rows}
+    assert "n = 5" in rows["scale (loss × 2.1)"].entries[3].text
+    assert rows["scale (loss × 2.1)"].entries[-1].text == "–"
+    assert rows["class term"].entries[-1].text.endswith(" %")
 
 
 def test_a_study_without_controls_has_no_such_table(results):

@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from ccar.evidence.cells import PRIMARY
 from ccar.reports.results import summarise
 from ccar.reports.terminal import terminal_table
 from tests.evidence.made_up_study import made_up_study
@@ -19,12 +20,47 @@ def shown(source, width=80):
     return text.getvalue()
 
 
+def row_of(text, name):
+    """The lines of one row: a number that lacks seeds has their number below it."""
+    lines = text.splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith(name))
+    return lines[first : first + 2]
+
+
 def test_each_base_loss_has_its_plain_accuracy_omega_and_difference(source):
-    lines = shown(source).splitlines()
-    row = next(line for line in lines if line.startswith("cross_entropy *"))
-    assert row.split()[-1] in ("better", "worse", "noise", "seeds")
-    assert "0.75" in row
-    assert row.count("±") == 3
+    results = summarise(source)
+    cells = results.cells.set_index("cell")
+    plain = cells.loc["if100/cross_entropy", f"{PRIMARY}_mean"]
+    chosen = results.choices.set_index(["imbalance_factor", "family"]).loc["100", "cross_entropy"]
+    line, _ = row_of(shown(source), "cross_entropy *")
+    accuracy, omega, reached, difference = (line.split()[place] for place in (2, 5, 6, 9))
+    assert float(accuracy) == pytest.approx(100 * plain, abs=0.005)
+    assert float(omega) == chosen["omega"]
+    assert float(reached) == pytest.approx(100 * cells.loc[chosen["cell"], f"{PRIMARY}_mean"], abs=0.005)
+    assert float(difference.replace("−", "-")) == pytest.approx(100 * chosen["versus_plain_mean"], abs=0.005)
+    assert line.count("±") == 3
+    assert line.rstrip().endswith(chosen["versus_plain_verdict"].removesuffix(" to tell"))
+
+
+def test_a_number_that_lacks_seeds_says_how_many_it_has():
+    study = made_up_study()
+    text = shown(input_of(study.ended(study.keys("balanced_softmax")[0], "failed", "OSError: gone")))
+    assert row_of(text, "balanced_softmax")[1].split() == ["(n", "=", "2)", "(n", "=", "2)"]  # plain, and to plain
+    assert text.count("(n = ") == 2
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_comparison_that_lost_all_its_seeds_is_said_not_to_be_judged():
+    study = made_up_study()
+    for key in study.keys("balanced_softmax"):
+        study = study.ended(key, "diverged", "nan")
+    assert row_of(shown(input_of(study)), "balanced_softmax")[0].split()[-3:] == ["–", "not", "judged"]
+
+
+def test_a_method_that_lacks_seeds_says_so_beside_its_difference_to_the_baseline():
+    study = made_up_study(methods={"bases": ["cross_entropy", "focal"]})
+    text = shown(input_of(study.ended(study.keys("focal")[0], "failed", "OSError: gone")))
+    assert row_of(text, "focal")[1].split() == ["(n", "=", "2)", "(n", "=", "2)"]
 
 
 def test_it_fits_eighty_columns_without_breaking_a_name():

@@ -10,6 +10,7 @@ import pytest
 from ccar.errors import UserError
 from ccar.reports.results import summarise
 from ccar.reports.write import MANIFEST, write_report
+from tests.evidence.made_up_study import made_up_study
 from tests.reports.conftest import input_of
 
 FILES = {
@@ -74,6 +75,7 @@ def test_an_unchanged_report_is_not_written_again(source, folder):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")} == written_at
 
 
+@pytest.mark.long
 def test_what_is_imported_ahead_is_all_that_takes_long():
     """matplotlib, scipy.stats and torch are hundreds of modules each; PIL's formats and the like are a dozen."""
     code = """if True:
@@ -108,6 +110,33 @@ def test_a_damaged_report_is_written_again(source, folder, damage, tmp_path, mon
         (tmp_path / "cells.csv").write_text("cell\n")
     write_report(tmp_path, summarise(source))
     assert contents(tmp_path) == contents(folder)
+
+
+def test_figures_of_former_numbers_do_not_stay_beside_the_report_and_other_files_do(tmp_path):
+    def few(draw, names):
+        return map(draw, [name for name in names if name.endswith((":omega_by_frequency", ":group_bars"))])
+
+    switches = {"omega": [0.5, 0.75], "frequency": ["fraction", "max_normalised"]}
+    before = made_up_study(methods={"bases": ["cross_entropy"], "reweighting": switches})
+    write_report(tmp_path, summarise(input_of(before)), few)
+    (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
+    former = set(contents(tmp_path))
+    after = made_up_study(methods={"bases": ["cross_entropy"], "reweighting": {**switches, "frequency": "fraction"}})
+    written = write_report(tmp_path, summarise(input_of(after)), few)
+    now = {path.relative_to(tmp_path).as_posix() for path in written} | {MANIFEST, "figures/mine.png"}
+    assert set(contents(tmp_path)) == now
+    assert "figures/omega_by_frequency.png" in former - now
+
+
+def test_a_manifest_of_somebody_else_removes_nothing_outside_of_the_figures(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("ccar.reports.write.report_files", lambda *_: {"report.md": b""})
+    folder = tmp_path / "report"
+    (folder / "figures").mkdir(parents=True)
+    (tmp_path / "kept.txt").write_text("kept")
+    names = dict.fromkeys(["../kept.txt", "figures/../../kept.txt", "figures/.."], "")
+    (folder / MANIFEST).write_text(json.dumps({"input": "another", "files": names}))
+    write_report(folder, summarise(source))
+    assert (tmp_path / "kept.txt").read_text() == "kept"
 
 
 def test_another_question_is_another_report(source, study):

@@ -1,8 +1,8 @@
 """Kill a worker at its n-th change of the store, for every n, and look at what the next worker finds.
 
 Run as a script by test_trial_store.py, in a process without threads, since it forks; so whatever speaks with a server
-does so in a child. Prints the number of moments tried and the number of temporary files left behind by a trial that was
-finished in the end.
+does so in a child. Prints the number of moments tried and the number of files left behind that nobody needs once the
+trial has finished.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 
 from ccar.store.disk_folder import DiskFolder
 from ccar.store.key import digest_of_parts
+from ccar.store.seal import unseal
 from ccar.store.trial_store import TrialStore
 from tests.store.examples import CLASS_COUNTS, CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
 
@@ -66,21 +67,27 @@ def changes_of(store: TrialStore):
 
 
 def orphans_after_the_next_worker(store: TrialStore) -> int:
-    """Finish the trial, unless it is, and look at what came of it; the number of temporary files left behind."""
+    """Finish the trial, unless it is, and look at what came of it; the number of files too many that are left."""
     before = store.read(KEY)
     assert [e.epoch for e in before.epochs] == list(range(1, len(before.epochs) + 1))
     if before.status != "finished":
         assert store.read_test(KEY) is None
         train(store)
+    else:
+        store.sweep(KEY)  # as the worker does that it is given to
     after = store.read(KEY)
     assert after.status == "finished"
     assert [e.epoch for e in after.epochs] == list(range(1, NUM_EPOCHS + 1))
     assert [e.train_loss for e in after.epochs] == [epoch(n).train_loss for n in range(1, NUM_EPOCHS + 1)]
     assert store.read_test(KEY) == TEST
-    if before.status == "finished":
-        return 0
     folder = store.files.folder("trials", KEY[:2], KEY)
-    return sum(name.startswith(".") for each in (folder, folder.folder("log")) for name in each.names())
+    kinds = {name.split("-")[0] for name in folder.names()}
+    assert kinds == {"trial.json", "log", "test", "weights"}, kinds
+    log = folder.folder("log")
+    types = [unseal(log, name)["type"] for name in log.names() if not name.startswith(".")]
+    assert set(types) == {"claim", "finished"}, types  # at most two workers have claimed it
+    assert store.num_records(KEY) == NUM_EPOCHS + len(types), "commits keep their numbers when they are gone"
+    return len(folder.names()) - len(kinds) + len(log.names()) - len(types)
 
 
 def in_a_child(work) -> int:

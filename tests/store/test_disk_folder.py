@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ccar.errors import Fenced, StoreError
+from ccar.errors import Damaged, Fenced, StoreError
 from ccar.store.disk_folder import DiskFolder
 from ccar.store.key import digest_of_parts
 from ccar.store.trial_store import TrialStore
+from ccar.store.turn import taken_turn
 from tests.store.examples import CLASS_COUNTS, CONFIG, NUM_EPOCHS, PARTS, TEST, WORKER, epoch
 
 KEY = digest_of_parts(PARTS)
@@ -50,6 +51,23 @@ def claim(store):
 def make_unreadable(file):
     file.unlink()
     file.symlink_to(UNREADABLE)
+
+
+def test_a_folder_that_is_deleted_while_names_are_read_hides_no_other_one(folder, monkeypatch):
+    names = ["b", "c", "d"]
+    for name in names:
+        folder.folder(name).create(f"in {name}", b"")
+    listdir = os.listdir
+
+    def and_delete_the_next(path):
+        found = listdir(path)
+        if gone := [name for name in names if name != Path(path).name][:1]:
+            folder.folder(*gone).clear()
+            names.clear()
+        return found
+
+    monkeypatch.setattr(os, "listdir", and_delete_the_next)
+    assert len(folder.names(depth=2)) == 2
 
 
 @pytest.mark.usefixtures("links_sent_twice")
@@ -188,3 +206,65 @@ def test_a_log_that_cannot_be_read_is_an_error_and_no_reason_to_begin_again(stor
     for use in (lambda: store.read(KEY), lambda: claim(store)):
         with pytest.raises(StoreError, match=r"cannot read .*\.jsonl: Input/output error"):
             use()
+
+
+def test_what_cannot_be_deleted_undoes_no_commit_and_no_end(store, monkeypatch):
+    def fails(*_arguments, **_options):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    taken = claim(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fails)
+        for number in (1, 2, 3):
+            taken.commit([epoch(number)], b"state %d" % number)
+        taken.finish(TEST, b"weights", [epoch(4)])
+    assert store.read(KEY).status == "finished"
+    assert store.read_test(KEY) == TEST
+    trial = store.files.folder("trials", KEY[:2], KEY)
+    assert any(name.startswith("checkpoint-") for name in trial.names())
+    store.sweep(KEY)
+    assert sorted(name.split("-")[0] for name in trial.names()) == ["log", "test", "trial.json", "weights"]
+
+
+def test_a_worker_that_was_taken_over_hears_of_that_even_where_its_file_cannot_be_deleted(store, monkeypatch):
+    def fails(*_arguments, **_options):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    zombie = claim(store)
+    heir = store.claim(CONFIG, PARTS, class_counts=CLASS_COUNTS, worker=WORKER, even_if_busy=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fails)
+        with pytest.raises(Fenced):
+            zombie.commit([epoch(1)], b"zombie")
+    zombie.abandon()
+    heir.release()
+
+
+def test_a_damaged_turn_is_told_with_what_to_do(folder):
+    with taken_turn(folder, 5):
+        pass
+    folder.replace("000000001.turn", b"{}")
+    with pytest.raises(Damaged, match=r"000000001\.turn is damaged") as caught, taken_turn(folder, 5):
+        pass
+    assert caught.value.hint == "delete that file"
+    folder.delete("000000001.turn")
+    with taken_turn(folder, 5):
+        pass
+
+
+def test_what_file_managers_and_synchronisers_leave_in_a_store_is_no_trial_and_no_record(store):
+    taken = claim(store)
+    taken.commit([epoch(1)], b"state 1")
+    taken.release()
+    trials = store.root / "trials"
+    log = trials / KEY[:2] / KEY / "log"
+    for folder in (trials / "@eaDir" / "something", log / "@eaDir"):
+        folder.mkdir(parents=True)
+    for file in (trials / ".DS_Store", trials / KEY[:2] / ".DS_Store", log / "000003 (conflicted copy).jsonl"):
+        file.touch()
+    assert store.keys() == [KEY]
+    assert [(record.key, record.num_records) for record in store.all_records()] == [(KEY, 3)]
+    heir = claim(store)
+    assert [each.epoch for each in heir.epochs] == [1]
+    heir.finish(TEST, b"weights", [epoch(number) for number in range(2, NUM_EPOCHS + 1)])
+    assert store.read(KEY).status == "finished"

@@ -14,6 +14,7 @@ import pytest
 
 from ccar.store import liveness, turn
 from ccar.store.address import folder_at
+from tests.waiting import SECONDS
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -111,6 +112,7 @@ def test_an_address_leads_another_process_to_the_same_folder(folder):
 def test_what_is_cleared_is_gone(folder):
     inner = folder.folder("a")
     inner.create("b", b"")
+    inner.folder("c", "d").create("e", b"")
     inner.clear()
     assert list(folder.names()) == []
 
@@ -131,7 +133,7 @@ print(json.dumps([n for n in range(40) if folder.create(f"{n:06d}", own.encode()
     for racer in racers:
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    won = {name: json.loads(racer.communicate(timeout=60)[0]) for name, racer in zip("abc", racers, strict=True)}
+    won = {name: json.loads(racer.communicate()[0]) for name, racer in zip("abc", racers, strict=True)}
     assert sorted(number for numbers in won.values() for number in numbers) == list(range(40))
     for name, numbers in won.items():
         assert {folder.read(f"{number:06d}") for number in numbers} <= {name.encode()}
@@ -143,7 +145,7 @@ def test_only_one_has_the_turn_and_the_next_one_gets_it_when_it_is_given_back(fo
 
     def work(name):
         for _ in range(5):
-            with folder.turn("lock", 60):
+            with folder.turn("lock", SECONDS):
                 assert inside.acquire(blocking=False), "two at once"
                 turns.append(name)
                 inside.release()

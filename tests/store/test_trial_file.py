@@ -90,6 +90,11 @@ def test_a_claim_without_an_epoch_is_taken_over(store, file):
     assert import_trials(store, read_trials(file)).imported == 1
 
 
+def test_the_store_that_an_import_makes_is_its_owners_alone(file, tmp_path):
+    import_trials(TrialStore(tmp_path / "new"), read_trials(file))
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_damaged_file_is_refused(file):
     file.write_bytes(file.read_bytes().replace(b'"accuracy":0.4', b'"accuracy":0.9'))
     with pytest.raises(UserError, match="is damaged"):

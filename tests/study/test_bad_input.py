@@ -179,6 +179,49 @@ ONE_MISTAKE = {
         "methods.reweighting.effective_number_beta has no effect: found no frequency that reads it, expected ",
         "add effective_number to frequency, or delete effective_number_beta",
     ),
+    "frequencies that no phase reads": (
+        FREQUENCY, "    phase: constant\n    frequency: [fraction, none]\n", 14,
+        "methods.reweighting.frequency has no effect: found phase constant, which takes 0 for every class, expected ",
+        "delete frequency, or add a phase that reads it",
+    ),
+    "a confidence that no base reads": (
+        FREQUENCY, "    confidence: [adjusted, raw]\n", 13,
+        "methods.reweighting.confidence has no effect: found raw over losses that adjust no logits, expected a base ",
+        "delete confidence, or add a base such as balanced_softmax",
+    ),
+    "a confidence that the base of an extra method does not read": (
+        FREQUENCY,
+        "  extra:\n  - base: class_balanced\n    reweighting:\n      omega: 0.5\n      confidence: raw\n", 17,
+        "methods.extra[0].reweighting.confidence has no effect: found raw over losses that adjust no logits, ",
+        "delete confidence",
+    ),
+    "Z where it is divided out": (
+        FREQUENCY, "    phase: constant\n    keep_z: [false, true]\n    reduction: weight_normalised\n", 14,
+        "methods.reweighting.keep_z has no effect: found one Z for all images, which the reduction divides by, ",
+        "delete keep_z",
+    ),
+    "soft labels without mixed images": (
+        FREQUENCY, "    soft_labels: [forbidden, per_label]\n", 13,
+        "methods.reweighting.soft_labels has no effect: found a recipe without mixing, expected mixup or cutmix",
+        "delete soft_labels, or add mixing to the recipe",
+    ),
+    "a warm-up of one epoch": (
+        "digits_quick", "{name: digits_quick, schedule: {name: steps, warmup_epochs: 1, milestones: [2]}}", 8,
+        "recipe.schedule.warmup_epochs has no effect: found 1, expected 0, or 2 and more",
+        "the epoch of this number has the full learning rate",
+    ),
+    "the start of a warm-up that is none": (
+        "recipe: digits_quick",
+        "recipe:\n  name: digits_quick\n  schedule:\n    name: cosine\n    warmup_start: 0.5", 12,
+        "recipe.schedule.warmup_start has no effect: found 0.5 without a warm-up, expected warmup_epochs beside it",
+        "write warmup_epochs: 2 or more, or delete warmup_start",
+    ),
+    "a method's warm-up of one epoch": (
+        FREQUENCY,
+        "  extra:\n  - base: ldam\n    recipe:\n      schedule:\n        name: cosine\n        warmup_epochs: 1\n", 18,
+        "methods.extra[0].recipe.schedule.warmup_epochs has no effect: found 1, expected 0, or 2 and more",
+        "the epoch of this number has the full learning rate",
+    ),
     "a duplicate key": (
         SEEDS, f"{SEEDS}\nseeds: [0, 1, 2]", 15,
         "duplicate key: found 'seeds' again, expected it once (first in line 14)", "YAML would silently keep",
@@ -203,8 +246,42 @@ ONE_MISTAKE = {
     ),
     "a folder from a variable that is not set": (
         "name: digits", "name: image_folder\n  root: ${CCAR_TEST_NOT_SET}/images", 5,
-        "data.root names an environment variable that is not set: found ${CCAR_TEST_NOT_SET}, expected a set one",
-        "export CCAR_TEST_NOT_SET=FOLDER, or write ${CCAR_TEST_NOT_SET:-FOLDER} for a default",
+        "data.root names an environment variable that is not set on this machine: found ${CCAR_TEST_NOT_SET}",
+        "write ${CCAR_TEST_NOT_SET:-FOLDER} for a default, or export CCAR_TEST_NOT_SET=FOLDER; `ccar submit` needs it",
+    ),
+    "a folder of a user who is not here": (
+        "name: digits", "name: image_folder\n  root: ~no-such-user-here/images", 5,
+        "data.root begins with an unknown user: found ~no-such-user-here/images, expected one of this machine",
+        "write the whole path",
+    ),
+    "a folder for built-in images": (
+        "name: digits", "name: digits\n  root: /images", 5,
+        "digits comes with scikit-learn and has no root: found /images, expected no root", "see the data section of ",
+    ),
+    "images of one's own without a folder": (
+        "name: digits", "name: image_folder", 3,
+        "image_folder needs a root: found none, expected the folder that holds train/<class>/ and test/<class>/",
+        "see the data section of ",
+    ),
+    "a download of what is built in": (
+        "name: digits", "name: digits\n  download: true", 5,
+        "download has no effect: found it although digits downloads nothing, expected it for cifar10 and cifar100 only",
+        "see the data section of ",
+    ),
+    "another size of images that have one": (
+        "name: digits", "name: cifar10\n  image_size: 32", 5,
+        "image_size has no effect: found it although images of cifar10 have one size, expected it for image_folder",
+        "see the data section of ",
+    ),
+    "lists for images that come without": (
+        "name: digits", "name: digits\n  lists: /lists", 5,
+        "lists has no effect: found it although digits does not come as lists, expected it for imagenet_lt, ",
+        "see the data section of ",
+    ),
+    "counts for images that come without lists": (
+        "name: digits", "name: cifar10\n  counts: listed", 5,
+        "counts has no effect: found it although cifar10 does not come as lists, expected it for imagenet_lt, ",
+        "see the data section of ",
     ),
     "a baseline that is no method": (
         BASELINE, "baseline: cross_entropi\n", 15,
@@ -245,6 +322,23 @@ ONE_MISTAKE = {
         "methods.extra[0] trains the same as another method: found 'mine' beside 'focal+ccar(omega=0.5)', ",
         "delete it",
     ),
+    "an extra method that changes nothing of the recipe": (
+        FREQUENCY, "  extra:\n  - base: focal\n    recipe: {learning_rate: 0.1, mixing: null}\n", 15,
+        "methods.extra[0] trains the same as another method: found 'focal[learning_rate=0.1, mixing=None]' beside ",
+        "delete it, or change what the recipe does not say already",
+    ),
+    "two extra methods whose recipes come to the same": (
+        FREQUENCY, "  extra:\n  - {base: ldam, recipe: {epochs: 5}}\n  - base: ldam\n"
+        "    recipe: {epochs: 5, momentum: 0.9}\n", 16,
+        "methods.extra[1] trains the same as another method: found 'ldam[epochs=5, momentum=0.9]' beside ",
+        "delete it, or change what the recipe does not say already",
+    ),
+    "two extra methods whose omega changes nothing": (
+        FREQUENCY, "  extra:\n  - {base: ldam, reweighting: {omega: 0.5, phase: constant, reduction: scale_matched}}\n"
+        "  - {base: ldam, label: mine, reweighting: {omega: 0.7, phase: constant, reduction: scale_matched}}\n", 15,
+        "methods.extra[1] trains the same as another method: found 'mine' beside 'ldam+ccar(omega=0.5, phase=",
+        "delete it",
+    ),
     "two methods of one label": (
         FREQUENCY, "  extra:\n  - base: ldam\n    label: focal\n", 15,
         "two methods have one label: found 'focal' twice, expected different labels", "choose another label",
@@ -252,6 +346,10 @@ ONE_MISTAKE = {
     "a label with a slash": (
         FREQUENCY, "  extra: [{base: ldam, label: a/b}]\n", 13,
         "methods.extra[0].label is not allowed: found 'a/b', expected ", "label: ",
+    ),
+    "a label that a terminal obeys": (
+        FREQUENCY, '  extra: [{base: ldam, label: "\\e[31ma"}]\n', 13,
+        "methods.extra[0].label is not allowed: found ", "label: ",
     ),
     "a part of a second GPU": (
         SEEDS, f"resources: {{gpus: 1.5}}\n{SEEDS}", 14,
@@ -277,6 +375,13 @@ ONE_MISTAKE = {
         SEEDS, f"search: {{algorithm: tpe, num_samples: 5, omega: [0.1, 1.0]}}\n{SEEDS}", 12,
         "omega is given and searched: found omega 0.5, 0.75 beside search, expected one of the two",
         "delete omega here, or write search: grid",
+    ),
+    "a search for an omega that changes nothing": (
+        f"    {OMEGA}\n{FREQUENCY}",
+        "    {keep_z: true, phase: [dual, standard_only]}\n"
+        "search: {algorithm: tpe, num_samples: 5, omega: [0.1, 1.0]}\n", 11,
+        "omega is searched where it changes nothing: found phase standard_only, frequency fraction, keep_z true, ",
+        "with one slope on both sides of it, omega is only a scale",
     ),
     "a search in a range that is none": (
         SEEDS, f"search: {{algorithm: tpe, num_samples: 5, omega: [0.9, 0.1]}}\n{SEEDS}", 14,
@@ -360,6 +465,19 @@ def test_a_mistake_in_one_part_does_not_hide_one_between_the_others(study_file):
     ]
 
 
+def test_a_mistake_in_one_key_of_the_data_does_not_hide_that_another_has_no_effect(study_file):
+    path = study_file(
+        ("name: digits", "name: digits\n  download: true\n  image_sise: 8\n  root: /images"),
+        ("validation_per_class: 5", "validation_per_class: -1"),
+    )
+    assert [(problem.line, problem.message.split()[0]) for problem in problems_of(path)] == [
+        (5, "download"),
+        (6, "unknown"),
+        (7, "digits"),
+        (9, "data.validation_per_class"),
+    ]
+
+
 def test_a_misspelt_twin_does_not_hide_what_is_wrong_with_the_key_itself(study_file):
     path = study_file((OMEGA, f"{OMEGA.replace('0.5', '0')}\n    omegas: 1"))
     assert [problem.line for problem in problems_of(path)] == [12, 13]
@@ -370,6 +488,31 @@ def test_a_search_without_anything_to_search(study_file):
     path = study_file((f"  reweighting:\n    {OMEGA}\n{FREQUENCY}", ""), (SEEDS, f"{search}\n{SEEDS}"))
     (problem,) = problems_of(path)
     assert problem.message.startswith("search has nothing to look for: found methods without reweighting")
+
+
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ("{}", "Omega has no rule for mixed images: found mixing mixup at 'cross_entropy+ccar(omega=*)', expected "),
+        (
+            "{soft_labels: per_label, reduction: scale_matched}",
+            "scale_matched has no rule for mixed images: found mixing mixup at "
+            "'cross_entropy+ccar(omega=*, soft_labels=per_label, reduction=scale_matched)', expected another reduction",
+        ),
+    ],
+)
+def test_a_search_over_losses_that_cannot_be_mixed_as_the_recipe_says(study_file, switches, message):
+    path = study_file(
+        (RECIPE, "recipe: {name: digits_quick, mixing: {name: mixup}}"),
+        (BASES, "bases: [cross_entropy]"),
+        (f"  reweighting:\n    {OMEGA}\n{FREQUENCY}", f"  reweighting: {switches}\n"),
+        (SEEDS, f"search: {{algorithm: tpe, num_samples: 5, omega: [0.1, 1.0]}}\n{SEEDS}"),
+    )
+    problems = problems_of(path)
+    (problem,) = problems
+    assert problem.line == 8
+    assert problem.message.startswith(message)
+    assert_well_formed(problems)
 
 
 def test_a_search_for_more_omegas_than_its_range_has(study_file):
@@ -421,9 +564,9 @@ def test_tags_and_aliases_are_refused(study_file):
 
 def test_mistakes_are_told_within_two_seconds_however_many(study_file):
     omegas = ", ".join(["2"] * 500)
-    started = time.perf_counter()
+    started = time.process_time()
     found = problems_of(study_file((OMEGA, f"omega: [{omegas}]"), (SEEDS, f"seeds: [{omegas}]")))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert len(found) == 501
 
 
@@ -513,12 +656,6 @@ class TestWithData:
     @pytest.mark.parametrize(
         "data",
         [
-            "digits\n  image_size: 32",
-            "digits\n  root: .",
-            "digits\n  lists: .",
-            "cifar10\n  counts: listed",
-            "image_folder",
-            "imagenet_lt",
             "cifar10\n  root: EMPTY",
             "imagenet_lt\n  root: EMPTY",
             "imagenet_lt\n  root: EMPTY\n  lists: NOWHERE",
@@ -533,15 +670,6 @@ class TestWithData:
         with pytest.raises(StudyFileError) as caught:
             load_data(load_study(path), tmp_path / "cache")
         assert_well_formed(caught.value.problems)
-
-    def test_an_option_that_the_data_set_ignores_is_refused(self, study_file, tmp_path):
-        study = load_study(study_file(("name: digits", "name: digits\n  download: true")))
-        with pytest.raises(StudyFileError) as caught:
-            load_data(study, tmp_path / "cache")
-        (problem,) = caught.value.problems
-        assert problem.line == 3
-        assert problem.message.startswith("download has no effect: found it although digits downloads nothing, ")
-        assert_well_formed([problem])
 
     def test_an_imbalance_factor_too_large_for_the_classes(self, study_file, ten_classes):
         path = study_file((FACTORS, "imbalance_factors:\n  - 50\n  - 116\n  - 1e5"))
@@ -585,6 +713,11 @@ class TestWithData:
                 "recipe ends before its learning rate is lowered: found milestones [160, 180] and 70 iterations, which "
                 "are 10 epochs at imbalance factor 2, expected all of them before the last epoch",
             ),
+            (
+                "{name: ldam_drw_cifar, iterations: 14, schedule: {name: cosine, warmup_epochs: 5}}",
+                "recipe ends before its warm-up does: found warmup_epochs 5 and 14 iterations, which are 2 epochs at "
+                "imbalance factor 2, expected no more than these",
+            ),
         ],
     )
     def test_a_recipe_that_does_not_fit_so_few_images(self, study_file, ten_classes, recipe, message):
@@ -606,7 +739,7 @@ class TestWithData:
 
     def test_a_grace_period_says_nothing_of_methods_with_a_recipe_of_their_own(self, study_file, ten_classes):
         stopping = "early_stopping: {algorithm: asha, grace_epochs: 2}"
-        short = "  extra:\n    - {base: ldam, recipe: {iterations: 5}}\n"
+        short = "  extra:\n    - {base: ldam, recipe: {iterations: 40}}\n"
         path = study_file((FACTORS, "imbalance_factors: 2"), (SEEDS, f"{short}{stopping}\n{SEEDS}"))
         assert len(plan_trials(load_study(path), ten_classes)) == 14
 

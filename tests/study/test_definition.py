@@ -14,6 +14,7 @@ import pytest
 from ccar.errors import StudyFileError
 from ccar.study.definition import Study, load_study, study_schema
 from ccar.study.expansion import cells_of
+from ccar.study.recipe_changes import recipe_with
 from ccar.study.yaml_source import read_yaml
 from ccar.training.config import Focal
 from ccar.training.recipe import CosineSchedule
@@ -95,6 +96,25 @@ def test_a_root_is_filled_from_the_environment_and_made_absolute(study_file, mon
         study = load_study(study_file(("name: digits", f"name: image_folder\n  root: {written}")))
         assert study.data.root == root
         assert study.data.at(10).root == root
+
+
+def test_a_path_is_relative_as_it_was_written_and_not_as_it_was_filled(study_file, monkeypatch):
+    monkeypatch.setenv("CCAR_TEST_IMAGES", "images")  # what it holds on another machine is not known here
+    for root, lists, pretrained, lines in (
+        ("images", "./lists", "../weights", [5, 6, 10]),
+        ("/images", "~/lists", "/weights", []),
+        ("${CCAR_TEST_IMAGES}", "${CCAR_TEST_NOT_SET:-lists}", "${CCAR_TEST_NOT_SET:-/weights}", [6]),
+        ("/images", "null", "null", []),
+    ):
+        path = study_file(
+            ("name: digits", f"name: places_lt\n  root: {root}\n  lists: {lists}"),
+            ("[10, 50]", "natural"),
+            ("validation_per_class: 5", "validation_per_class: own"),
+            ("model: small_cnn", f"model: resnet10\npretrained: {pretrained}"),
+        )
+        problems = load_study(path).relative_paths()
+        assert [problem.line for problem in problems] == lines
+    assert load_study(study_file()).relative_paths() == []
 
 
 def test_natural_keeps_the_tail_that_the_data_has(study_file):
@@ -242,3 +262,20 @@ def test_a_study_file_is_read_without_any_of_the_heavy_packages(study_file):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_warm_up_of_every_named_recipe_warms_up(name):
+    recipe = RECIPES[name]
+    assert recipe_with(recipe, {"schedule": recipe.schedule.model_dump()}) == recipe
+
+
+@pytest.mark.parametrize("epochs", [1, 10, 24, 25])
+def test_the_schedule_that_is_offered_for_a_warm_up_that_counted_iterations_is_taken(study_file, epochs):
+    """800 of 13,000 iterations are nearer to one epoch of 24 than to two, and a warm-up of one is none."""
+    changed = f"recipe: {{name: balanced_softmax_cifar, epochs: {epochs}"
+    with pytest.raises(StudyFileError) as refused:
+        load_study(study_file(("recipe: digits_quick", changed + "}")))
+    schedule = re.match(r"write (schedule: \{.*\})", refused.value.problems[0].hint)[1]
+    recipe = load_study(study_file(("recipe: digits_quick", f"{changed}, {schedule}}}"))).recipe
+    assert recipe.schedule == (CosineSchedule() if epochs < 25 else CosineSchedule(warmup_epochs=2, warmup_start=0.5))

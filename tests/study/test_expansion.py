@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from ccar.training.config import DataConfig
 
 STUDIES = Path(__file__).parents[2] / "studies"
 REDUCTIONS = ["mean", "weight_normalised", "scale_matched"]
+CONSTANT = {("standard_only", "none"), *(("constant", f) for f in ("fraction", "max_normalised", "uniform", "none"))}
+ONE_SLOPE = {("standard_only", "uniform"), ("inverted_only", "uniform"), ("inverted_only", "none")}
 
 
 def study_of(*, methods, factors=(10,), seeds=(0,), **others) -> Study:
@@ -52,14 +55,18 @@ def grids(draw):
     reductions = draw(some(st.sampled_from(REDUCTIONS)))
     seeds = draw(some(st.integers(0, 1000)))
     grid = {"omega": omegas, "phase": phases, "frequency": frequencies, "reduction": reductions}
-    points = len(omegas) * len(phases) * len(frequencies) * len(reductions)
+    weights = {"constant" if pair in CONSTANT else pair for pair in itertools.product(phases, frequencies)}
+    points = sum(
+        1 if reduction != "mean" and (weight == "constant" or weight in ONE_SLOPE) else len(omegas)
+        for weight, reduction in itertools.product(weights, reductions)
+    )
     study = study_of(methods={"bases": bases, "reweighting": grid}, factors=factors, seeds=seeds)
     return study, len(factors) * len(bases) * (1 + points)
 
 
 @given(grids())
 @settings(max_examples=60, deadline=None)
-def test_a_grid_gives_the_product_of_its_lists_under_unique_names(study_and_count):
+def test_a_grid_gives_every_loss_in_the_product_of_its_lists_once_under_unique_names(study_and_count):
     study, count = study_and_count
     cells = cells_of(study)
     assert len(cells) == count
@@ -112,7 +119,7 @@ def test_cells_come_in_the_order_of_the_file(study_file):
 def test_a_label_says_omega_and_what_differs_from_the_defaults():
     switches = {
         "omega": 1.0,
-        "frequency": ["fraction", "none"],
+        "frequency": ["fraction", "max_normalised"],
         "phase": "inverted_only",
         "keep_z": True,
         "reduction": "scale_matched",
@@ -120,7 +127,8 @@ def test_a_label_says_omega_and_what_differs_from_the_defaults():
     assert labels_of({"bases": [{"name": "focal", "gamma": 2}], "reweighting": switches}) == [
         "focal(gamma=2)",
         "focal(gamma=2)+ccar(omega=1, phase=inverted_only, keep_z=true, reduction=scale_matched)",
-        "focal(gamma=2)+ccar(omega=1, frequency=none, phase=inverted_only, keep_z=true, reduction=scale_matched)",
+        "focal(gamma=2)+ccar(omega=1, frequency=max_normalised, phase=inverted_only, keep_z=true, "
+        "reduction=scale_matched)",
     ]
 
 
@@ -224,19 +232,72 @@ def test_an_exclusion_of_a_beta_that_nothing_reads_matches_nothing(study_file):
         load_study(path)
 
 
-def test_an_exclusion_may_cut_a_switch_where_it_changes_nothing():
-    """Cross-entropy adjusts no logits, so that both of its confidences would train the same."""
+def test_a_confidence_that_a_loss_does_not_read_makes_no_second_method():
+    methods = {"bases": ["focal", "ldam"], "reweighting": {"omega": 0.5, "confidence": ["adjusted", "raw"]}}
+    assert labels_of(methods) == [
+        "focal",
+        "focal+ccar(omega=0.5)",
+        "ldam",
+        "ldam+ccar(omega=0.5)",
+        "ldam+ccar(omega=0.5, confidence=raw)",
+    ]
+
+
+def test_without_a_class_frequency_there_is_one_phase_constant_whatever_it_is_called():
+    grid = {"omega": 0.5, "frequency": ["fraction", "none"], "phase": ["dual", "standard_only", "constant"]}
+    assert labels_of({"bases": ["focal"], "reweighting": grid})[1:] == [
+        "focal+ccar(omega=0.5)",
+        "focal+ccar(omega=0.5, phase=standard_only)",
+        "focal+ccar(omega=0.5, phase=constant)",
+        "focal+ccar(omega=0.5, frequency=none)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("switches", "shown"),
+    [
+        ({"phase": "constant", "reduction": "scale_matched"}, "phase=constant, reduction=scale_matched"),
+        ({"phase": "inverted_only", "keep_z": True}, "phase=inverted_only, keep_z=true"),
+    ],
+)
+def test_of_omegas_that_change_nothing_the_first_stands(switches, shown):
+    methods = {
+        "bases": ["focal"],
+        "reweighting": [{"omega": [0.5, 0.75], **switches}, {"omega": [0.25, 1.0], **switches}],
+    }
+    assert labels_of(methods) == ["focal", f"focal+ccar(omega=0.5, {shown})"]
+
+
+def test_what_trains_the_same_has_one_key_however_it_is_written(ten_classes):
+    written = [
+        {"omega": 0.5, "frequency": "none", "phase": "standard_only"},
+        {"omega": 0.5, "phase": "constant"},
+        {"omega": 0.5, "phase": ["dual", "constant"], "frequency": ["fraction", "uniform"]},
+    ]
+    keys = [
+        {
+            trial.key
+            for trial in plan_trials(study_of(methods={"bases": ["focal"], "reweighting": grid}), ten_classes)
+            if trial.config.reweighting is not None and trial.config.reweighting.phase == "constant"
+        }
+        for grid in written
+    ]
+    assert keys[0] == keys[1] == keys[2]
+    assert len(keys[0]) == 1
+
+
+def test_an_exclusion_leaves_out_only_what_reads_its_switches():
     methods = {
         "bases": ["cross_entropy", "balanced_softmax"],
-        "reweighting": {"omega": 0.5, "confidence": ["adjusted", "raw"]},
-        "exclude": [{"base": "cross_entropy", "confidence": "raw"}],
+        "reweighting": {"omega": 0.5, "confidence": ["adjusted", "raw"], "phase": ["dual", "constant"]},
+        "exclude": [{"confidence": "adjusted"}, {"frequency": "fraction", "base": "balanced_softmax"}],
     }
     assert labels_of(methods) == [
         "cross_entropy",
         "cross_entropy+ccar(omega=0.5)",
+        "cross_entropy+ccar(omega=0.5, phase=constant)",
         "balanced_softmax",
-        "balanced_softmax+ccar(omega=0.5)",
-        "balanced_softmax+ccar(omega=0.5, confidence=raw)",
+        "balanced_softmax+ccar(omega=0.5, phase=constant, confidence=raw)",
     ]
 
 

@@ -62,6 +62,15 @@ def test_an_omega_that_is_there_is_told_so(tmp_path):
         extended(study, omegas=[0.9, 0.5])
 
 
+def test_an_omega_of_another_grid_is_new_to_the_one_that_varies_it(tmp_path):
+    grids = "[{omega: [0.25, 1.0]}, {omega: 0.75, phase: standard_only}]"
+    study = study_of(tmp_path, f"methods: {{bases: [cross_entropy], reweighting: {grids}}}\nseeds: [0]\n")
+    grown = study_of(tmp_path, extended(study, omegas=[0.75]).removeprefix(HEAD))
+    assert [grid.omega for grid in grown.methods.reweighting] == [(0.25, 1.0, 0.75), (0.75,)]
+    with pytest.raises(UserError, match=r"has omega 0\.25 already"):
+        extended(study, omegas=[0.25])
+
+
 @pytest.mark.parametrize(
     ("rest", "words"),
     [

@@ -127,6 +127,19 @@ def test_fractions_add_up_to_whole_slots():
     assert Capacity(cpus=64, gpus=4).slots(Resources(cpus=1, gpus=0.4)) == 8
     assert Capacity(cpus=64, gpus=4).slots(Resources(cpus=1, gpus=2)) == 2
     assert Capacity(cpus=3).slots(Resources(cpus=0.1)) == 30
+    assert Capacity(cpus=0.1 + 0.2).slots(Resources(cpus=0.3)) == 1
+
+
+def test_slots_are_those_of_ray_which_rounds_amounts():
+    assert Capacity(cpus=64, gpus=1).slots(Resources(cpus=1, gpus=0.142857)) == 6  # of 0.1429
+    assert Capacity(cpus=2).slots(Resources(cpus=0.142857)) == 13
+    assert Capacity(cpus=64, gpus=1).slots(Resources(cpus=1, gpus=0.333333)) == 3
+
+
+@pytest.mark.parametrize("count", [2**k for k in range(9)])
+def test_as_many_trials_as_were_measured_fit_on_a_gpu(count):
+    share = Resources(gpus="auto").with_trials_per_gpu(count)
+    assert Capacity(cpus=1000, gpus=1).slots(share) == count
 
 
 def test_trials_that_a_searcher_will_suggest_are_counted(trials):

@@ -74,11 +74,6 @@ def test_published_sets_keep_their_tail_and_their_validation_images(study_file, 
             8,
             "pretrained weights do not fit the model: found model small_cnn, expected one of torchvision's",
         ),
-        (
-            ("model: small_cnn", "model: resnet152\npretrained: /nowhere/weights.pth"),
-            8,
-            "pretrained weights are missing: found no file /nowhere/weights.pth, expected a state_dict",
-        ),
     ],
 )
 def test_what_contradicts_the_set_or_the_model_is_told_at_its_line(study_file, replacement, line, message):
@@ -98,6 +93,19 @@ def test_a_procedure_whose_network_has_no_pretrained_weights_is_refused_beside_t
     )
     assert problem.line == 8
     assert problem.message.startswith("pretrained weights do not fit every method: found procedure bbn at ")
+
+
+def test_a_study_may_be_read_where_its_weights_are_not_and_is_not_trained_there(study_file, tmp_path):
+    study = load_study(study_file(("model: small_cnn", "model: resnet152\npretrained: /nowhere/weights.pth")))
+    with pytest.raises(StudyFileError) as caught:
+        load_data(study, tmp_path / "cache")
+    (problem,) = caught.value.problems
+    assert problem.line == 8
+    assert problem.message == (
+        "pretrained weights are missing: found no file /nowhere/weights.pth, "
+        "expected a state_dict saved with torch.save"
+    )
+    assert problem.hint
 
 
 def test_more_held_out_than_the_smallest_class_has_is_told_before_anything_is_packed(study_file, tmp_path):

@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccar.data.image_set import ImageSet, SourceData
 from ccar.errors import Fenced
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import NUM_RANDOM_OMEGAS, OptunaSearch
-from ccar.study.expansion import PlannedTrial, plan_trials
+from ccar.study.expansion import PlannedTrial, method_of, plan_trials
+from ccar.study.methods import entry_of
 from ccar.study.search import TrialSource, nearest_free_omega, suggest_omega, trial_source
 
 from .test_expansion import study_of
 
 METHODS = {"bases": ["cross_entropy", "focal"], "reweighting": {}}
+FOCAL = {"bases": ["focal"], "reweighting": {}}
 
 
 class MemoryLog:
@@ -218,6 +221,51 @@ def test_another_range_begins_a_search_of_its_own(ten_classes):
     assert all(trial.config.reweighting.omega >= 0.9 for trial in source.known[4:])
 
 
+def changed(study, part, **values):
+    return study.model_copy(update={part: getattr(study, part).model_copy(update=values)})
+
+
+def searched(study, images) -> MemoryLog:
+    log = MemoryLog()
+    run(trial_source(study, images, log))
+    return log
+
+
+def test_a_search_goes_on_where_images_or_weights_lie_elsewhere_or_the_recipe_has_another_name(ten_classes, tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name).write_bytes(b"weights")
+    study = searching(num_samples=2).model_copy(update={"model": "resnet10", "pretrained": tmp_path / "here"})
+    log = searched(study, ten_classes)
+    for same in (
+        changed(study, "data", root=tmp_path, lists=tmp_path, counts="listed", download=True),
+        study.model_copy(update={"pretrained": tmp_path / "there"}),
+        changed(study, "recipe", name="mine"),
+    ):
+        assert searched(same, ten_classes).params == log.params
+
+
+def test_other_images_or_weights_or_another_training_begin_a_search_of_their_own(ten_classes, tmp_path, monkeypatch):
+    for name in ("weights", "others"):
+        (tmp_path / name).write_text(name)
+    study = searching(num_samples=2).model_copy(update={"model": "resnet10", "pretrained": tmp_path / "weights"})
+    images = ImageSet(ten_classes.train.images + 1, ten_classes.train.labels)
+    logs = [
+        searched(study, ten_classes),
+        searched(study, SourceData.of(images, ten_classes.test, ten_classes.class_names)),
+        searched(study.model_copy(update={"pretrained": tmp_path / "others"}), ten_classes),
+        searched(changed(study, "recipe", epochs=3), ten_classes),
+    ]
+    monkeypatch.setattr("ccar.store.key.code_digest", lambda: "0" * 64)
+    logs.append(searched(study, ten_classes))
+    assert len({name for log in logs for name in log.params}) == 5 * 2
+
+
+def test_the_first_omegas_are_the_same_whatever_is_trained(ten_classes):
+    study = searching(num_samples=2)
+    first, other = (searched(each, ten_classes) for each in (study, changed(study, "recipe", epochs=3)))
+    assert list(omegas(first).values()) == list(omegas(other).values())
+
+
 def test_two_drivers_of_one_study_ask_for_the_same(ten_classes, log):
     study = searching(num_samples=4, max_concurrent=2)
     first, second = (trial_source(study, ten_classes, log) for _ in range(2))
@@ -238,6 +286,56 @@ def test_an_omega_that_runs_in_any_case_is_not_suggested(ten_classes):
     source = trial_source(study, ten_classes, MemoryLog())
     handed_out = run(source)
     assert len(handed_out) == len(set(handed_out)) == source.num_trials
+
+
+def entries_of(study, trials, label=None):
+    """The cells of these trials as `best_omega.yaml` has them, to be written under `methods.extra`."""
+    entries = [entry_of(method_of(study, trial.cell)) for trial in trials]
+    return [{**entry, "label": f"{label} {number}"} if label else entry for number, entry in enumerate(entries)]
+
+
+@pytest.mark.parametrize("label", [None, "found"])
+def test_omegas_that_a_search_found_may_be_written_into_its_own_study(ten_classes, log, label):
+    study = searching(num_samples=6, methods=FOCAL, seeds=(0, 1))
+    before = trial_source(study, ten_classes, log)
+    run(before)
+    found = before.known[2::4]  # every second omega, the first one and not the last
+    extra = entries_of(study, found, label)
+    source = trial_source(searching(num_samples=6, methods={**FOCAL, "extra": extra}), ten_classes, log)
+    names = [(trial.cell.id, trial.seed) for trial in source.known]
+    assert len(extra) == 3
+    assert len(names) == len(set(names)) == source.num_trials == before.num_trials
+    assert {trial.key for trial in source.known} == {trial.key for trial in before.known}
+    assert sorted(run(source)) == sorted(trial.name for trial in source.known)
+    assert source.exhausted
+
+
+def test_a_search_whose_last_omega_was_written_into_the_study_is_exhausted_after_the_last_trial(ten_classes, log):
+    study = searching(num_samples=3, methods=FOCAL)
+    before = trial_source(study, ten_classes, log)
+    run(before)
+    methods = {**FOCAL, "extra": entries_of(study, before.known[-2:-1])}
+    source = trial_source(searching(num_samples=3, methods=methods), ten_classes, log)
+    assert len(run(source)) == source.num_trials == before.num_trials
+
+
+def test_a_search_ends_when_every_omega_of_its_range_was_tried(ten_classes, log):
+    extra = [{"base": "focal", "reweighting": {"omega": 0.502}}]
+    study = searching(num_samples=5, methods={**FOCAL, "extra": extra}, omega=[0.5, 0.504])
+    source = trial_source(study, ten_classes, log)
+    handed_out = run(source)
+    assert len(handed_out) == len(set(handed_out)) == len(source.known) == source.num_trials == 2 * (1 + 5)
+
+
+def test_a_search_still_learns_from_an_omega_that_was_written_into_its_study(ten_classes):
+    log, whole = MemoryLog(), MemoryLog()
+    study = searching(num_samples=8, methods=FOCAL)
+    before = trial_source(study, ten_classes, log)
+    run(before)
+    methods = {**FOCAL, "extra": entries_of(study, before.known[2::4])}
+    run(trial_source(searching(num_samples=14, methods=methods), ten_classes, log))
+    run(trial_source(searching(num_samples=14, methods=FOCAL), ten_classes, whole))
+    assert log.params == whole.params
 
 
 def test_an_omega_without_a_result_counts_as_worse_than_any():

@@ -143,10 +143,13 @@ def test_a_trial_waits_for_its_stage_one_however_that_ends(study, ten_classes):
     assert len(ended) + len(under_way) == source.num_trials
 
 
-def test_early_stopping_leaves_alone_what_others_start_from_and_what_has_another_recipe(study):
-    assert [cell.method for cell in cells_of(study) if cell.may_stop] == []
-    plain = study.model_copy(update={"baseline": "mixup"})
-    assert [cell.method for cell in cells_of(plain) if cell.may_stop] == []
+@pytest.mark.parametrize("baseline", ["cross_entropy", "mixup"])
+def test_early_stopping_leaves_alone_what_others_start_from_and_what_has_another_recipe(tmp_path, baseline):
+    text = TWO_STAGES.replace("bases: [cross_entropy]", "bases: [cross_entropy, focal]")
+    text = text.replace("{procedure: post_hoc}", "{label: short, base: ldam, recipe: {epochs: 3}}")
+    text = text.replace("baseline: cross_entropy", f"baseline: {baseline}")
+    cells = cells_of(load_file(tmp_path, text))
+    assert [cell.id for cell in cells if cell.may_stop] == ["if10/focal", "if5/focal"]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +182,12 @@ def test_early_stopping_leaves_alone_what_others_start_from_and_what_has_another
         ),
         (9, "{procedure: bbn, recipe: {mixing: {name: mixup}}}", 9, "bbn does not fit its method: found mixing mixup"),
         (9, "{procedure: bbn, recipe: {sampler: class_balanced}}", 9, "found sampler class_balanced"),
+        (
+            9,
+            "{procedure: bbn, reweighting: {omega: 0.5, reduction: scale_matched}}",
+            9,
+            "bbn does not fit its method: found reduction scale_matched, expected another reduction",
+        ),
         (9, "{base: focal, procedure: paco}", 9, "paco does not fit its method: found base focal, expected one of"),
         (9, "{procedure: paco, reweighting: {omega: 0.5}}", 9, "found omega 0.5, expected no re-weighting"),
         (9, "{procedure: paco, recipe: {mixing: {name: cutmix}}}", 9, "found mixing cutmix, expected images of one"),
@@ -226,10 +235,16 @@ def test_a_stage_one_with_two_branches_is_told(tmp_path):
 
 def test_a_recipe_that_mixes_does_not_reach_bbn_in_silence(tmp_path):
     text = TWO_STAGES.replace("recipe: digits_quick", "recipe: {name: digits_quick, mixing: {name: mixup}}")
-    text = text.replace("reweighting: {omega: 0.75}", "reweighting: {omega: 0.75, soft_labels: per_label}")
     text = text.replace("{procedure: post_hoc}", "{procedure: bbn}")
     ((line, message),) = problems_of(tmp_path, text)
     assert (line, message) == (9, "bbn does not fit its method: found mixing mixup, expected images of one class")
+
+
+def test_soft_labels_of_a_stage_that_does_not_mix_are_refused(tmp_path):
+    text = TWO_STAGES.replace("reweighting: {omega: 0.75}", "reweighting: {omega: 0.75, soft_labels: per_label}")
+    ((line, message),) = problems_of(tmp_path, text)
+    assert line == 14
+    assert message.startswith("methods.extra[5].reweighting.soft_labels has no effect: found a recipe without mixing")
 
 
 def test_paco_without_a_base_has_the_prior_of_balanced_softmax(tmp_path):

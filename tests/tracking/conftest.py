@@ -55,8 +55,10 @@ def server_folder(tmp_path_factory, empty_database):
 def server(server_folder):
     """A real MLflow server on loopback: starting one takes seconds, so the tests share it."""
     uri = f"sqlite:///{server_folder / 'mlflow.db'}"
-    with serve(uri, artifact_root(server_folder, uri), port=free_port(LOOPBACK, None, 0)) as running:
+    with serve(uri, artifact_root(server_folder, uri), port=free_port(LOOPBACK)) as running:
         process = running._process
+        with urllib.request.urlopen(f"{running.address}/api/2.0/mlflow/experiments/search?max_results=1"):
+            pass  # with the first request it opens its database, which is slow
         yield running
     assert process.poll() is not None
     with pytest.raises(urllib.error.URLError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-LATE_SECONDS = 2.5
+LATE_SECONDS = 12.0  # more than a client waits that waits long enough for what a busy machine answers
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -20,13 +20,14 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"
 class Fault:
     """What happens to which requests.
 
-    gone: the connection ends before the server hears of it. unavailable: 503. lost: the server does it, and its
-    answer never comes. late: the answer takes `LATE_SECONDS`.
+    gone: the connection ends before the server hears of it. unavailable: 503. refused: 400, for good. lost: the server
+    does it, and its answer never comes. late: the answer takes `LATE_SECONDS`.
     """
 
-    kind: Literal["gone", "unavailable", "lost", "late"]
+    kind: Literal["gone", "unavailable", "refused", "lost", "late"]
     path: str = ""  # what the path of a request ends with
     strikes: Callable[[int], bool] = lambda number: True  # of these requests, by their number from 0
+    concerns: Callable[[bytes], bool] = lambda body: True  # only those that say so count
 
 
 class FaultyProxy(ThreadingHTTPServer):
@@ -58,10 +59,12 @@ class FaultyProxy(ThreadingHTTPServer):
         with self._turn:
             self._fault, self._num_met, self.num_struck = fault, 0, 0
 
-    def meets(self, path: str) -> str | None:
+    def meets(self, path: str, body: bytes) -> str | None:
         """What is to happen to a request."""
         with self._turn:
             if self._fault is None or not path.partition("?")[0].endswith(self._fault.path):
+                return None
+            if not self._fault.concerns(body):
                 return None
             self._num_met += 1
             if not self._fault.strikes(self._num_met - 1):
@@ -75,9 +78,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kind = self.server.meets(self.path)
-        if kind == "unavailable":
-            self.send_error(503)
+        kind = self.server.meets(self.path, body)
+        if kind in ("unavailable", "refused"):
+            self.send_error(503 if kind == "unavailable" else 400)
         elif kind != "gone":
             answer, content = self._answer(body)
             if kind == "late":

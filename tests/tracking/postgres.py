@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,8 +12,10 @@ from pathlib import Path
 
 import psycopg
 
+from ccar.tracking.web_server import LOOPBACK, free_port
+
 _BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
-_SECONDS_TO_START = 60
+_SECONDS_TO_START = 300
 
 
 def is_installed():
@@ -22,17 +23,10 @@ def is_installed():
     return _BINARIES is not None and (os.geteuid() != 0 or shutil.which("runuser") is not None)
 
 
-def free_port():
-    """A port of loopback on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextmanager
 def postgres(password, database):
     """Run a server with an empty database, whose owner is `ccar`; yields the port."""
-    port = free_port()
+    port = free_port(LOOPBACK)
     folder = Path(tempfile.mkdtemp(prefix="ccar-postgres-", dir="/tmp"))
     (folder / "password").write_text(password)
     become = []
@@ -48,7 +42,7 @@ def postgres(password, database):
         subprocess.run([*become, *init], check=True, cwd="/", stdout=subprocess.DEVNULL)
         with (
             (folder / "log").open("wb") as log,
-            subprocess.Popen([*become, *serve], cwd="/", stdout=log, stderr=log) as server,
+            subprocess.Popen([*become, *serve], cwd="/", stdout=log, stderr=log),
         ):
             try:
                 _create(port, password, database)
@@ -57,7 +51,6 @@ def postgres(password, database):
                 subprocess.run(
                     [*become, _BINARIES / "pg_ctl", "stop", "-D", data, "-m", "fast", "-s"], check=True, cwd="/"
                 )
-                server.wait(30)
     finally:
         shutil.rmtree(folder)
 

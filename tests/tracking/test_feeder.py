@@ -11,6 +11,7 @@ import pytest
 from ccar.store.trial_store import TrialStore
 from ccar.tracking.feeder import Feeder, _pause
 from ccar.tracking.outbox import sync
+from tests.processes import wait_until_gone
 from tests.tracking.examples import (
     ALL_POINTS,
     finished_study,
@@ -20,21 +21,13 @@ from tests.tracking.examples import (
     put_study,
     train,
 )
-
-SECONDS = 60
+from tests.waiting import SECONDS, wait_until
 
 
 @pytest.fixture
 def store(database, tmp_path):
     """A store for studies; its default tracking URI is the prepared database."""
     return TrialStore(tmp_path / "store")
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def complete(seeds):
@@ -53,11 +46,23 @@ def test_what_a_running_study_commits_arrives_while_it_runs_and_the_rest_at_its_
     assert num_points_in(database) == complete(range(3))
 
 
+def test_what_a_wiped_database_has_lost_arrives_with_the_next_trial(store, uri, database, empty_database):
+    finished_study(store.root, seeds=range(2))
+    sync(store, uri)
+    database.write_bytes(empty_database.read_bytes())
+    put_study(store, seeds=range(3))
+    train(store, 2)
+
+    assert Feeder.start(store, uri, "study").finish(SECONDS) == 0
+
+    assert num_points_in(database) == complete(range(3))
+
+
 def test_killed_in_the_middle_of_delivering_nothing_is_lost_or_doubled(store, uri, database):
     num_trials = 30
     finished_study(store.root, seeds=range(num_trials))
     feeder = Feeder.start(store, uri, "study")
-    wait_until(lambda: num_runs_in(database) > num_trials // 3)
+    wait_until(lambda: num_runs_in(database) > 2)
     feeder._process.kill()
     feeder.finish(SECONDS)
     assert num_runs_in(database) <= num_trials, "too late: it was done already"
@@ -72,7 +77,7 @@ def test_feeding_gets_no_more_of_a_processor_than_a_trial(store, uri):
     put_study(store, seeds=range(1))
     feeder = Feeder.start(store, uri, "study")
     process = psutil.Process(feeder._process.pid)
-    wait_until(lambda: process.nice() == 15)
+    wait_until(lambda: process.nice() == min(os.nice(0) + 15, 19))
     assert os.getsid(process.pid) == os.getsid(0)
     assert os.getpgid(process.pid) != os.getpgid(0), "Ctrl-C would reach it"
     assert feeder.finish(SECONDS) == 0
@@ -82,7 +87,7 @@ def test_a_server_that_is_away_does_not_hold_the_driver_up(store, uri, database)
     finished_study(store.root, seeds=range(2))
     started = time.monotonic()
     feeder = Feeder.start(store, "http://127.0.0.1:9", "study")
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2  # it takes that long to import MLflow, and to try again
 
     assert feeder.finish(SECONDS) == 2
     assert "http://127.0.0.1:9" in (store.root / "tracking" / "feeder.log").read_text()
@@ -99,7 +104,7 @@ def test_a_damaged_trial_does_not_hold_up_the_others_or_the_report(store, uri, d
     (tmp_path / "report" / "report.md").write_text("# It helps")
     feeder = Feeder.start(store, uri, "study", tmp_path / "report")
 
-    assert feeder.finish(SECONDS) == 1
+    assert feeder.finish(SECONDS) == 0, "a sync would not deliver it either"
     assert num_points_in(database) == complete([1, 2])
     (sent,) = (store.root / "mlartifacts").rglob("report.md")
     assert sent.read_text() == "# It helps"
@@ -136,7 +141,7 @@ def test_a_driver_that_is_killed_takes_its_feeder_along_after_a_last_pass(store,
     driver.wait()
     driver.stdout.close()
 
-    wait_until(lambda: not feeder.is_running() or feeder.status() == psutil.STATUS_ZOMBIE)
+    wait_until_gone([feeder])
     assert num_points_in(database) == complete(range(2))
 
 
@@ -146,4 +151,4 @@ def test_a_feeder_that_died_does_not_take_the_driver_with_it(store, uri):
     feeder._process.kill()
     feeder._process.wait()
     feeder.hurry()
-    assert feeder.finish(timeout=10) > 0
+    assert feeder.finish(SECONDS) > 0

@@ -7,8 +7,9 @@ import shutil
 import mlflow.data
 import pytest
 
+from ccar.errors import TrackingError
 from ccar.store.trial_store import TrialStore
-from ccar.tracking.outbox import Outbox, deliver_report, sync
+from ccar.tracking.outbox import Outbox, sync
 from ccar.tracking.run_content import PER_CLASS_FILE
 from dashboards.address import address
 from tests.store.examples import NUM_EPOCHS
@@ -119,11 +120,39 @@ def test_a_report_goes_into_the_parent_run(store, uri, client, tmp_path):
     (tmp_path / "report" / "report.md").write_text("# It helps")
     (tmp_path / "report" / "figures" / "omega.svg").write_text("<svg/>")
 
-    deliver_report(store, uri, "study", tmp_path / "report")
+    Outbox(store, uri).deliver_report(store.study("study"), tmp_path / "report")
 
     run_id = parent_of(client).info.run_id
     found = [file.path for file in client.list_artifacts(run_id, "report")]
     assert found == ["report/figures", "report/report.md"]
+
+
+def test_what_a_later_report_does_not_have_any_more_is_removed(store, uri, client, tmp_path):
+    study = finished_study(store.root, seeds=(0,)).study("study")
+    report = tmp_path / "report"
+    for name in ("figures/omega.svg", "figures/curves.svg", "tables/gain.csv", "report.md"):
+        (report / name).parent.mkdir(parents=True, exist_ok=True)
+        (report / name).write_text("former")
+    Outbox(store, uri).deliver_report(study, report)
+    (report / "figures" / "curves.svg").unlink()
+    shutil.rmtree(report / "tables")
+    Outbox(store, uri).deliver_report(study, report)
+
+    run_id = parent_of(client).info.run_id
+    found = [file.path for path in ("report", "report/figures") for file in client.list_artifacts(run_id, path)]
+    assert found == ["report/figures", "report/report.md", "report/figures/omega.svg"]
+
+
+def test_a_place_of_files_that_does_not_let_us_in_is_told_without_a_traceback(store, uri, client, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    finished_study(store.root, seeds=(0,))
+    client.create_experiment("study", "s3://of-somebody-else/runs")
+    with pytest.raises(TrackingError, match=r"cannot use s3://of-somebody-else/runs/.*, where the files of runs are: "):
+        sync(store, uri)
 
 
 def test_the_parent_run_says_how_far_the_study_is_and_what_it_has_found(store, uri, client, tmp_path):
@@ -139,14 +168,26 @@ def test_the_parent_run_says_how_far_the_study_is_and_what_it_has_found(store, u
     report = tmp_path / "report"
     report.mkdir()
     (report / "report.json").write_text(json.dumps({"recommendations": found, "costs": {"hours": 0.25}}))
-    sync(store, uri)
-    deliver_report(store, uri, "study", report)
+    sync(store, uri, report_dir=lambda _: report)
     tags = parent_of(client).data.tags
     assert [tags[f"ccar.{name}"] for name in ("progress", "best", "hours")] == [
         "2 of 2",
         "IF 10: la 92.50 %; IF 100: ce 80.00 %",
         "0.25",
     ]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"recommendations": [{"data"', b"[]", b"\xff", b'{"recommendations": 1}'])
+def test_a_report_that_is_cut_off_or_foreign_is_sent_and_says_nothing(store, uri, client, tmp_path, content):
+    study = put_study(store)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_bytes(content)
+
+    Outbox(store, uri).deliver_report(study, tmp_path / "report")
+
+    parent = parent_of(client)
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "report")] == ["report/report.json"]
+    assert not {"ccar.best", "ccar.hours"} & set(parent.data.tags)
 
 
 def test_a_running_trial_grows_epoch_by_epoch_without_doubles(store, uri, client, database):
@@ -292,7 +333,7 @@ def test_cut_off_before_any_call_the_next_sync_makes_it_whole(store, empty_datab
         database = tmp_path / f"{num_calls}.db"
         uri = f"sqlite:///{shutil.copy(empty_database, database)}"
         outbox = Outbox(store, uri)
-        projection = outbox._open()
+        projection = outbox._open(study.name)
         projection._client = Cutting(projection._client, num_calls)
         try:
             outbox.deliver(study)
@@ -303,3 +344,15 @@ def test_cut_off_before_any_call_the_next_sync_makes_it_whole(store, empty_datab
         assert points_in(database) == expected, f"cut off before call {num_calls}"
         assert num_runs_in(database) == 3
     assert num_calls > 10
+
+
+def test_a_pass_that_is_cut_off_has_noted_what_it_has_delivered(store, uri, database, monkeypatch):
+    study = put_study(finished_study(store.root))
+    monkeypatch.setattr("ccar.tracking.outbox._SECONDS_BETWEEN_SAVES", 0.0)
+    outbox = Outbox(store, uri)
+    projection = outbox._open(study.name)
+    projection._client = Cutting(projection._client, 14)  # some for the study, and a few for each trial
+    with pytest.raises(CutOff):
+        outbox.deliver(study)
+
+    assert 0 < len(Outbox(store, uri).pending(study)) < len(study.trials)

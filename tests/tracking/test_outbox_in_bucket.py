@@ -39,7 +39,7 @@ def store(bucket):
 
 
 def test_two_drivers_that_deliver_at_once_double_nothing(store, database):
-    port = free_port(LOOPBACK, None, 0)  # two tests that take the default at once would find the same
+    port = free_port(LOOPBACK)  # two tests that take the default at once would find the same
     with serve(f"sqlite:///{database}", database.parent.as_uri(), port=port) as server:
         drivers = [
             subprocess.Popen(
@@ -53,7 +53,7 @@ def test_two_drivers_that_deliver_at_once_double_nothing(store, database):
         ]
         for driver in drivers:
             assert driver.stdout.readline() == "ready\n"
-        sent = [int(driver.communicate("go\n", timeout=250)[0]) for driver in drivers]
+        sent = [int(driver.communicate("go\n")[0]) for driver in drivers]
         assert sorted(sent) == [0, len(SEEDS)]
         assert sync(store, server.address).points == 0  # asks the server, whatever the notes say
     assert num_points_in(database) == COMPLETE

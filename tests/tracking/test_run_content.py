@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from ccar.store.records import StudyTrial, TrialRecord
 from ccar.tracking.run_content import run_content
+from ccar.training.config import Pretrained
 from tests.store.examples import NUM_EPOCHS, TEST, epoch
 from tests.tracking.examples import ALL_POINTS, config_of
 
@@ -84,9 +86,17 @@ def test_params_carry_the_whole_configuration_under_dotted_names():
 
 
 def test_params_say_nothing_of_what_is_unset_or_of_where_the_bytes_came_from():
-    assert not {"recipe.iterations", "recipe.augmentation", "post_hoc_tau", "data.root"} & set(
-        run_content(TRIAL, FINISHED, TEST).params
+    data = FINISHED.config.data.model_copy(
+        update={"root": Path("images"), "lists": Path("lists"), "counts": Path("file")}
     )
+    pretrained = Pretrained(path=Path("weights"), sha256="ab" * 32)
+    stage_one = FINISHED.config.model_copy(update={"data": data})
+    content = run_content(TRIAL, with_config(data=data, pretrained=pretrained, stage_one=stage_one), TEST)
+
+    params = {name.removeprefix("stage_one.") for name in content.params}
+    assert {"data.imbalance_factor", "pretrained.sha256"} <= params
+    unset = {"recipe.iterations", "recipe.augmentation", "post_hoc_tau"}
+    assert not {*unset, "data.root", "data.lists", "data.counts", "data.download", "pretrained.path"} & params
 
 
 def test_a_param_too_long_for_mlflow_is_cut_but_still_tells_two_values_apart():
@@ -142,10 +152,26 @@ def test_tags_say_where_it_ran_but_not_which_process():
     assert json.loads(tags["ccar.worker"]) == {"device": "cpu", "host": "node-3", "threads": 1}
 
 
-def test_a_very_long_error_fits_into_a_tag():
-    content = run_content(TRIAL, changed(status="failed", error="x" * 20_000), None)
+def test_of_a_very_long_error_the_end_fits_into_a_tag():
+    error = "Traceback:\n" + "  File, line\n" * 2000 + "OSError: disk"
+    content = run_content(TRIAL, changed(status="failed", error=error), None)
 
     assert len(content.tags["ccar.error"]) == 5000
+    assert content.tags["ccar.error"].endswith("OSError: disk")
+
+
+def test_an_error_about_a_file_whose_name_is_no_unicode_is_text_that_databases_take():
+    content = run_content(TRIAL, changed(status="failed", error="cannot read \udcff\0.png"), None)
+
+    assert content.tags["ccar.error"] == r"cannot read \udcff\0.png"
+
+
+def test_a_name_that_a_database_would_refuse_for_its_length_is_cut_before_the_seed():
+    content = run_content(dataclasses.replace(TRIAL, cell="c" * 400), FINISHED, TEST)
+
+    assert len(content.tags["mlflow.runName"]) == 250
+    assert content.tags["mlflow.runName"].endswith("c seed 7")
+    assert content.tags["ccar.cell"] == "c" * 400
 
 
 def test_a_trial_that_has_not_begun_cannot_be_shown():

@@ -9,11 +9,12 @@ import pytest
 
 from ccar.errors import TrackingError
 from ccar.tracking.feeder import Feeder
-from ccar.tracking.outbox import sync
+from ccar.tracking.mlflow_projection import Projection
+from ccar.tracking.outbox import Outbox, sync
 from tests.chaos.checker import wrong_in_mlflow
-from tests.tracking.examples import finished_study, put_study, train
+from tests.tracking.examples import finished_study, key_of, num_points_in, put_study, train
 from tests.tracking.faulty_proxy import Fault, faulty_proxy
-from tests.tracking.test_feeder import SECONDS, wait_until
+from tests.waiting import SECONDS, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -66,7 +67,8 @@ def test_a_run_whose_creation_was_not_answered_is_there_once_after_the_same_deli
 ):
     study = f"created-{fault.kind}"
     store = finished_study(tmp_path / "store", study, seeds=(0, 1))
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")  # seconds, as a whole number
+    if fault.kind == "late":
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds, below LATE_SECONDS
     proxy.fault = fault
 
     sync(store, proxy.address)  # MLflow's client sends such a request again
@@ -111,17 +113,65 @@ def test_a_server_that_was_wiped_is_built_again_by_sync(proxy, database, tmp_pat
     assert wrong_in_mlflow(store.root, "wiped", database) == []
 
 
+def test_a_trial_that_is_refused_holds_up_neither_other_studies_nor_the_reports(proxy, database, tmp_path):
+    store = finished_study(tmp_path / "store", "refused", seeds=(0, 1))
+    put_study(store, "untouched", seeds=(0, 1))
+    reports = tmp_path / "reports"
+    for name in ("refused", "untouched"):
+        (reports / name).mkdir(parents=True)
+        (reports / name / "report.md").write_text(name)
+    proxy.fault = Fault("unavailable", "/runs/log-inputs", lambda number: number < 2)  # MLflow's client asks twice
+
+    with pytest.raises(TrackingError, match="log-inputs"):
+        sync(store, proxy.address, report_dir=lambda name: reports / name)
+
+    assert wrong_in_mlflow(store.root, "untouched", database) == []
+    sent = [path.read_text() for path in database.parent.rglob("report.md")]
+    assert {"refused", "untouched"} <= set(sent)
+
+
+def test_trials_that_are_refused_for_good_keep_no_other_trial_out(proxy, database, tmp_path):
+    store = finished_study(tmp_path / "store", "for-good", seeds=range(5))
+    refused = [key_of(seed).encode() for seed in range(3)]
+    proxy.fault = Fault("refused", CREATE, concerns=lambda body: any(key in body for key in refused))
+    outbox = Outbox(store, proxy.address)
+
+    for _ in range(2):
+        with pytest.raises(TrackingError, match="400"):
+            outbox.deliver(store.study("for-good"))
+
+    assert {key for study, key in num_points_in(database) if study == "for-good"} == {key_of(3), key_of(4)}
+    proxy.fault = None
+    outbox.deliver(store.study("for-good"))
+    assert wrong_in_mlflow(store.root, "for-good", database) == []
+
+
+def test_of_two_that_deliver_without_taking_turns_each_run_stays_once_and_whole(server, database, tmp_path):
+    """They know the server by names that nobody can tell are one server's, so that neither waits for the other."""
+    store = finished_study(tmp_path / "store", "at-once", seeds=(0, 1))
+    study = store.study("at-once")
+    names = (server.address, server.address.replace("127.0.0.1", "localhost"))
+    views = [Projection(name, None, store.id()).study(study) for name in names]
+    for trial in study.trials:
+        for view in views:
+            view.deliver(trial, store.read(trial.key), store.read_test(trial.key))
+    for view in views:
+        view.settle(study.trials)
+
+    assert wrong_in_mlflow(store.root, "at-once", database) == []
+
+
 def test_through_an_outage_errors_and_slowness_a_running_study_arrives_whole(proxy, database, tmp_path):
     store = finished_study(tmp_path / "store", "outage", seeds=(0,))
     put_study(store, "outage", seeds=range(4))
     log = store.root / "tracking" / "feeder.log"
     proxy.fault = Fault("gone")
     feeder = Feeder.start(store, proxy.address, "outage")
-    wait_until(lambda: log.read_text().count("MLflow at") == 1)
+    wait_until(lambda: log.read_text().count("MLflow at") >= 1)
     proxy.fault = Fault("unavailable")
     train(store, 1)
     feeder.hurry()  # it need not wait for its next look
-    wait_until(lambda: log.read_text().count("MLflow at") == 2)
+    wait_until(lambda: proxy.num_struck and log.read_text().count("MLflow at") >= 2)
     proxy.fault = Fault("late", CREATE, lambda number: number == 1)
     train(store, 2)
     feeder.hurry()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -18,8 +17,11 @@ import pytest
 
 from ccar.errors import UserError
 from ccar.tracking.address import check_tracking
+from ccar.tracking.web_server import LOOPBACK, free_port
+from tests.processes import command_of, environment_of, family_of, listening_on
 from tests.tiny_study import write_tiny_study
-from tests.tracking.postgres import connect, free_port, is_installed, postgres
+from tests.tracking.postgres import connect, is_installed, postgres
+from tests.waiting import SECONDS, wait_until
 
 pytestmark = [
     pytest.mark.long,
@@ -66,7 +68,7 @@ def server(tmp_path_factory):
 
 @contextmanager
 def serving(folder, secrets, postgres_port):
-    port = free_port()
+    port = free_port(LOOPBACK)
     (folder / "tmp").mkdir()
     environment = {
         "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -91,18 +93,40 @@ def serving(folder, secrets, postgres_port):
         ) as process,
     ):
         try:
-            deadline = time.monotonic() + 150
-            while not answers(f"http://127.0.0.1:{port}/health"):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.3)
+            wait_until(
+                lambda: answers(f"http://127.0.0.1:{port}/health"),
+                meanwhile=lambda: process.poll() is None,
+                told=log.read_text,
+            )
             yield TeamServer(f"http://127.0.0.1:{port}", secrets, postgres_port, log, psutil.Process(process.pid))
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait()
             assert list((folder / "tmp").glob("*/pgpass")) == []
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("own", [None, "AKIA"])
+def test_the_keys_of_a_bucket_of_ones_own_are_left_alone(tmp_path, own):
+    """Stands in for MLflow with a script that says what it was given."""
+    subprocess.run(["sh", MLFLOW / "make_secrets.sh", tmp_path / "secrets"], check=True, stdout=subprocess.DEVNULL)
+    stand_in = tmp_path / "mlflow"
+    stand_in.write_text('#!/bin/sh\necho "$AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY"\n')
+    stand_in.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SECRETS": str(tmp_path / "secrets"),
+        "MLFLOW_BACKEND_STORE_URI": "postgresql://host/mlflow",
+        "MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "127.0.0.1",
+        **({"AWS_ACCESS_KEY_ID": own, "AWS_SECRET_ACCESS_KEY": "theirs"} if own else {}),
+    }
+    said = subprocess.run(
+        ["sh", MLFLOW / "serve.sh"], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    made = (tmp_path / "secrets" / "s3_secret_key").read_text().strip()
+    assert said == (f"{own} theirs\n" if own else f"mlflow {made}\n")
 
 
 def answers(url):
@@ -115,7 +139,7 @@ def answers(url):
 
 def status(request):
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         error.close()
@@ -136,9 +160,7 @@ def test_a_study_is_tracked_in_postgresql(server, tmp_path):
         "--tracking-uri",
         server.address,
     ]
-    done = subprocess.run(
-        command, env={**os.environ, **server.client}, check=False, capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run(command, env={**os.environ, **server.client}, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "does not have" not in done.stderr  # MLflow has everything
     assert server.count("runs") == 3  # the study and its two trials
@@ -154,13 +176,13 @@ def test_who_has_not_the_password_is_told_before_anything_runs(server, monkeypat
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
     with pytest.raises(UserError, match="does not let this user in") as refused:
-        check_tracking(server.address, seconds=20)
+        check_tracking(server.address, seconds=SECONDS)
     assert "MLFLOW_TRACKING_PASSWORD" in refused.value.hint
 
 
 def test_the_password_may_also_be_in_the_address(server):
     password = server.secret("mlflow_admin_password")
-    check_tracking(server.address.replace("//", f"//admin:{password}@"), seconds=20)
+    check_tracking(server.address.replace("//", f"//admin:{password}@"), seconds=SECONDS)
 
 
 def test_a_name_that_was_not_allowed_gets_no_answer(server):
@@ -170,8 +192,7 @@ def test_a_name_that_was_not_allowed_gets_no_answer(server):
 
 
 def test_secrets_are_in_no_command_line_and_in_no_log_and_files_are_their_owners(server):
-    processes = [server.process, *server.process.children(recursive=True)]
-    lines = [" ".join(process.cmdline()) for process in processes]
+    lines = [" ".join(command_of(process)) for process in family_of(server.process.pid)]
     log = server.log.read_text()
     for file in server.secrets.iterdir():
         assert file.stat().st_mode & 0o077 == 0
@@ -181,17 +202,12 @@ def test_secrets_are_in_no_command_line_and_in_no_log_and_files_are_their_owners
 
 
 def test_it_runs_no_jobs_loads_no_pickles_and_listens_on_loopback(server):
-    processes = [server.process, *server.process.children(recursive=True)]
-    assert not any("huey" in " ".join(process.cmdline()) for process in processes)
-    workers = [process for process in processes if "MLFLOW_SERVER_ENABLE_JOB_EXECUTION" in process.environ()]
+    processes = family_of(server.process.pid)
+    assert not any("huey" in " ".join(command_of(process)) for process in processes)
+    found = [environment_of(process) for process in processes]
+    workers = [environment for environment in found if "MLFLOW_SERVER_ENABLE_JOB_EXECUTION" in environment]
     assert workers
-    for process in workers:
-        assert process.environ()["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
-        assert process.environ()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
-    listening = {
-        connection.laddr.ip
-        for process in processes
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert listening == {"127.0.0.1"}
+    for environment in workers:
+        assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+        assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert listening_on(processes) == {"127.0.0.1"}

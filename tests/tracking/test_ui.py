@@ -9,17 +9,18 @@ import tempfile
 import urllib.error
 import urllib.request
 
-import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
 from ccar.errors import TrackingError, UserError
 from ccar.tracking.address import check_tracking
-from ccar.tracking.outbox import Outbox, deliver_report, sync
+from ccar.tracking.outbox import Outbox, sync
 from ccar.tracking.run_content import PER_CLASS_FILE
 from ccar.tracking.ui import serve
 from ccar.tracking.web_server import Server
+from tests.processes import command_of, family_of, listening_on
 from tests.tracking.examples import ALL_POINTS, finished_study, key_of, num_points_in, put_study, train
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.long
 
@@ -64,14 +65,13 @@ def test_files_reach_the_page_through_the_server(server, tmp_path):
     store = finished_study(tmp_path / "store", "with-files", seeds=(0,))
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.md").write_text("# It helps")
-    sync(store, server.address)
-    deliver_report(store, server.address, "with-files", tmp_path / "report")
+    sync(store, server.address, report_dir=lambda _: tmp_path / "report")
 
     client = MlflowClient(server.address)
     experiment = client.get_experiment_by_name("with-files")
     runs = {run.data.tags["ccar.kind"]: run for run in client.search_runs([experiment.experiment_id])}
     table = f"{server.address}/get-artifact?path={PER_CLASS_FILE}&run_uuid={runs['trial'].info.run_id}"
-    with urllib.request.urlopen(table, timeout=10) as answer:
+    with urllib.request.urlopen(table, timeout=SECONDS) as answer:
         assert json.load(answer)["columns"] == ["class", "train_images", "val", "test", "test_best"]
     report = [file.path for file in client.list_artifacts(runs["study"].info.run_id, "report")]
     assert report == ["report/report.md"]
@@ -85,19 +85,12 @@ def test_the_page_shows_what_was_written_to_its_database_directly(server, server
     experiment = client.get_experiment_by_name("direct")
     [run] = client.search_runs([experiment.experiment_id], "tags.`ccar.kind` = 'trial'")
     table = f"{server.address}/get-artifact?path={PER_CLASS_FILE}&run_uuid={run.info.run_id}"
-    with urllib.request.urlopen(table, timeout=10) as answer:
+    with urllib.request.urlopen(table, timeout=SECONDS) as answer:
         assert len(json.load(answer)["data"]) == 2
 
 
 def test_it_listens_on_loopback_only_and_in_one_worker_process(server):
-    processes = [psutil.Process(server._process.pid), *psutil.Process(server._process.pid).children(True)]
-    listening = {
-        connection.laddr.ip
-        for process in processes
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert listening == {"127.0.0.1"}
+    assert listening_on(family_of(server._process.pid)) == {"127.0.0.1"}
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_the_users_problem(server_folder):
@@ -131,7 +124,8 @@ def test_a_page_is_called_by_one_address(monkeypatch, host):
 
 def test_others_are_let_in_only_by_a_password(monkeypatch):
     monkeypatch.delenv("MLFLOW_AUTH_ADMIN_PASSWORD", raising=False)
-    with pytest.raises(UserError, match="no password to ask them for"), serve("sqlite:///x.db", None, host="127.0.0.2"):
+    refused = pytest.raises(UserError, match=r"no password to ask for, .* on 127\.0\.0\.1 only: found")
+    with refused, serve("sqlite:///x.db", None, host="127.0.0.2"):
         pass
 
 
@@ -141,12 +135,12 @@ def test_a_page_for_others_asks_for_the_password(monkeypatch, tmp_path, empty_da
     # an address that is not 127.0.0.1, and that nobody else reaches either
     with serve(f"sqlite:///{tmp_path / 'mlflow.db'}", None, host="127.0.0.2") as server:
         with pytest.raises(UserError, match="does not let this user in"):
-            check_tracking(server.address, seconds=20)
+            check_tracking(server.address, seconds=SECONDS)
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse battery")
-        check_tracking(server.address, seconds=20)
+        check_tracking(server.address, seconds=SECONDS)
 
 
 def test_the_address_of_the_database_which_may_hold_a_password_is_in_no_command_line(server, server_folder):
-    processes = [psutil.Process(server._process.pid), *psutil.Process(server._process.pid).children(True)]
-    assert not any(str(server_folder / "mlflow.db") in " ".join(process.cmdline()) for process in processes)
+    processes = family_of(server._process.pid)
+    assert not any(str(server_folder / "mlflow.db") in " ".join(command_of(process)) for process in processes)

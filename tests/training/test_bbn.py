@@ -112,7 +112,7 @@ def test_the_trunk_sees_each_stream_by_itself_and_each_branch_its_own(source):
 
 @pytest.mark.parametrize("changes", [
     {},
-    {"reweighting": {"omega": 0.75}, "reduction": "scale_matched"},
+    {"reweighting": {"omega": 0.75}, "reduction": "weight_normalised"},
     {"loss": {"name": "ldam", "drw_start": 0.5}, "head": "normed"},
     {"recipe": tiny_recipe(precision="bf16")},
 ])  # fmt: skip
@@ -146,9 +146,13 @@ def test_another_seed_gives_other_losses(source):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"mixing": {"name": "mixup"}}, "bbn: found mixing mixup, expected images of one class"),
-    ({"sampler": "class_balanced"}, "bbn: found sampler class_balanced, expected sampler instance_balanced"),
+    ({"recipe": tiny_recipe(mixing={"name": "mixup"})}, "bbn: found mixing mixup, expected images of one class"),
+    ({"recipe": tiny_recipe(sampler="class_balanced")}, "bbn: found sampler class_balanced, expected sampler instance"),
+    (
+        {"reweighting": {"omega": 0.75}, "reduction": "scale_matched"},
+        "bbn: found reduction scale_matched, expected another reduction: each of the two losses of a step would move",
+    ),
 ])  # fmt: skip
 def test_what_it_would_have_to_ignore_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        tiny_config(recipe=tiny_recipe(**change), **BBN)
+        tiny_config(**change, **BBN)

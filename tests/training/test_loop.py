@@ -76,11 +76,18 @@ def test_a_training_yields_each_epoch_once_and_learns(source):
     assert list(training.epochs()) == []
 
 
-def test_an_epoch_says_how_fast_and_when_it_was(source):
+def test_an_epoch_says_on_how_many_images_how_fast_and_when_it_was(source):
     (result,) = tiny_training(tiny_config(recipe=tiny_recipe(epochs=1, schedule={"name": "cosine"})), source).epochs()
-    # 44 images in training alone, so in less than all the seconds
+    assert result.num_images == 44
+    # in training alone, so in less than all the seconds
     assert result.images_per_second > 44 / result.seconds
     assert result.finished_at == pytest.approx(time.time(), abs=60)
+
+
+def test_an_epoch_counts_no_image_that_its_batches_leave_out(source):
+    recipe = tiny_recipe(epochs=1, schedule={"name": "cosine"}, batch_size=32, drop_last=True)
+    (result,) = tiny_training(tiny_config(recipe=recipe), source).epochs()
+    assert result.num_images == 32
 
 
 def test_the_learning_rate_of_each_epoch_is_the_schedules(source):

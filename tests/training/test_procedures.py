@@ -115,7 +115,7 @@ def test_lws_multiplies_the_bias_too(source, stage_one):
 def test_tau_normalisation_divides_class_vectors_by_a_power_of_their_norm_and_drops_the_bias(source, stage_one, tau):
     training = second_stage(source, stage_one, {"name": "tau_norm", "tau": (tau,)})
     (epoch,) = training.epochs()
-    assert (epoch.train_loss, epoch.learning_rate, epoch.images_per_second) == (None, None, None)
+    assert (epoch.train_loss, epoch.learning_rate, epoch.images_per_second, epoch.num_images) == (None, None, None, 0)
     assert epoch.chosen == {"tau": tau}
     features, weight, _, _ = features_of(stage_one, source, source.test.images)
     norms = np.linalg.norm(weight, axis=1)

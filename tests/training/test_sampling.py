@@ -1,8 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from ccar.training.sampling import IMAGES_PER_DRAW, class_balanced_order, epoch_batches
+from ccar.training.sampling import IMAGES_PER_DRAW, _cycled, class_balanced_order, epoch_batches
 from tests.training.tiny import tiny_recipe
 
 LABELS = torch.tensor([0] * 30 + [1] * 7 + [2] * 3)
@@ -47,3 +49,24 @@ def test_the_same_seed_gives_the_same_order_and_another_another():
     first, same, other = (class_balanced_order(LABELS, 100, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def looked_up_for_each_class(labels, num_images, generator):
+    """The same order by looking through all labels and all draws once for each class."""
+    classes, num_draws = torch.unique(labels), math.ceil(num_images / IMAGES_PER_DRAW)
+    draws = _cycled(classes, num_draws, generator)
+    order = torch.empty(num_draws, IMAGES_PER_DRAW, dtype=torch.int64)
+    for label in classes.tolist():
+        turns, images = draws == label, (labels == label).nonzero().squeeze(1)
+        order[turns] = _cycled(images, int(turns.sum()) * IMAGES_PER_DRAW, generator).view(-1, IMAGES_PER_DRAW)
+    return order.flatten()[:num_images]
+
+
+@pytest.mark.parametrize("num_images", [0, 1, 30, 999])
+def test_sorting_once_by_class_gives_the_order_of_a_search_for_each_class(num_images):
+    """Also where classes are missing, and where there are fewer draws than classes."""
+    labels = torch.randint(0, 40, (300,), generator=generator(5))
+    labels[labels % 7 == 3] = 41
+    assert torch.equal(
+        class_balanced_order(labels, num_images, generator()), looked_up_for_each_class(labels, num_images, generator())
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Barrier
+
 import pytest
 import torch
 
@@ -10,8 +12,10 @@ from benchmarks.side_by_side_models import side_by_side, speed_side_by_side, spe
 from ccar.data.long_tail import split_long_tailed
 from ccar.errors import CcarError
 from ccar.training.config import Reweighting
+from ccar.training.loop import Training
 from ccar.training.procedures import build_procedure
 from tests.training.tiny import CPU, finish, tiny_config, tiny_recipe, tiny_source, tiny_training
+from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.long
 
@@ -69,6 +73,61 @@ def test_trainings_in_threads_end_where_each_ends_alone():
         assert training.epoch == alone.epoch == last.epoch
         for name, value in alone.state_dict()["model"].items():
             torch.testing.assert_close(training.state_dict()["model"][name], value)
+
+
+def test_no_training_in_a_thread_takes_another_ones_switches_away():
+    """The first to begin ends its epoch, and puts back what it found, while the others are in theirs."""
+    begun, ended, seen = (Barrier(3, timeout=SECONDS) for _ in range(3))
+    modes = []
+
+    class Other(Training):
+        steps = 0
+
+        def _train_epoch(self, epoch, rate):
+            if epoch == 1:
+                begun.wait()
+            return super()._train_epoch(epoch, rate)
+
+        def _step(self, batch, generator):
+            self.steps += 1
+            if self.steps == 1:
+                ended.wait()
+            modes.append(torch.get_deterministic_debug_mode())
+            if self.steps == 1:
+                seen.wait()
+            return super()._step(batch, generator)
+
+    class First(Training):
+        steps = 0
+
+        def _train_epoch(self, epoch, rate):
+            found = super()._train_epoch(epoch, rate)
+            if epoch == 1:
+                ended.wait()
+                seen.wait()
+            return found
+
+        def _step(self, batch, generator):
+            self.steps += 1
+            modes.append(torch.get_deterministic_debug_mode())
+            if self.steps == 1:
+                begun.wait()
+            return super()._step(batch, generator)
+
+    source, config = tiny_source(), tiny_config()
+    split = split_long_tailed(source.train.labels, config.data, config.seed)
+    speeds_of_threads([kind(config, source, split, device=CPU) for kind in (First, Other, Other)], CPU, 0.0)
+    assert len(modes) >= 3 * 2 * 6
+    assert set(modes) == {2}  # an error where an operation is not deterministic
+
+
+def test_networks_side_by_side_are_timed_where_only_deterministic_algorithms_are_allowed(monkeypatch):
+    config, modes = tiny_config(), set()
+    images, models = tiny_training(config)._train, side_by_side([config], COUNTS, 1, CPU)
+    step = models.step
+    monkeypatch.setattr(models, "step", lambda *batch: modes.add(torch.get_deterministic_debug_mode()) or step(*batch))
+    speed_side_by_side(models, images, config, 0.0, captured=False)
+    assert modes == {2}
 
 
 def test_a_training_that_fails_in_its_thread_is_what_is_told():

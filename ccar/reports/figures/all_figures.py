@@ -12,6 +12,7 @@ from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from ccar.machine import num_cpus
 from ccar.reports.results import Results
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ FIGURES = tuple(
         "group_bars:group_bars",
         "trade_off:trade_off",
         "reliability:reliability_diagrams",
-        "critical_difference:critical_difference_diagram",
+        "average_ranks:rank_diagram",
         "weight_curves:weight_curves",
     )
 )
@@ -60,7 +61,7 @@ def drawing_processes() -> Iterator[Map]:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([name.partition(":")[0] for name in FIGURES])
     with ProcessPoolExecutor(
-        os.cpu_count(), mp_context=server, initializer=_begin, initargs=gc.get_threshold()
+        num_cpus(), mp_context=server, initializer=_begin, initargs=gc.get_threshold()
     ) as processes:
         processes.submit(int)  # so that they start now
         yield processes.map

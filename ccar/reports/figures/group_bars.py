@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ccar.evidence.frames import rows_of
 from ccar.evidence.significance import MIN_SEEDS
+from ccar.metrics.accuracy import Group
 from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below
 from ccar.reports.results import Results, Setting
+from ccar.reports.wording import lacking
 
-GROUPS = {"many": "many-shot", "medium": "medium-shot", "few": "few-shot", "worst_class": "worst class"}
+GROUPS = {**{group: f"{group}-shot" for group in get_args(Group)}, "worst_class": "worst class"}
 
 
 def group_bars(results: Results) -> ReportFigure | None:
@@ -45,7 +51,8 @@ def group_bars(results: Results) -> ReportFigure | None:
         name="groups",
         caption="Test accuracy on classes with many (more than 100), medium and few (less than 20) training images, "
         "and of the class that is recognised worst. Bars and whiskers: mean and its 95 % interval over seeds "
-        "(Student's t; no whisker: fewer than three seeds). A panel without bars: no class is of that size."
+        "(Student's t; no whisker: fewer than three seeds); n is given where fewer finished than planned. A panel "
+        "without bars: no class is of that size."
         + ("" if len(results.choices) else " No ω was chosen, so only plain base losses are shown."),
         alt="Accuracy of many-, medium- and few-shot classes for each base loss, plain and with the chosen omega",
         figure=figure,
@@ -76,8 +83,8 @@ def _draw(axes: Axes, bars: pd.DataFrame, group: str) -> None:
         error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": "#222222"},
     )
     names = [
-        f"ω = {omega:g}" if chosen else family
-        for family, omega, chosen in zip(bars["family"], bars["omega"], reweighted, strict=True)
+        (bar.family if math.isnan(bar.omega) else f"ω = {bar.omega:g}") + lacking(bar.test_accuracy_n, bar.planned)
+        for bar in rows_of(bars)
     ]
     axes.set_yticks(y, names)
     axes.set_ylim(y[-1] + 0.8, -0.8)  # the first on top

@@ -17,7 +17,7 @@ from ccar.evidence.frames import rows_of
 from ccar.reports.figures.style import WIDTH, ReportFigure
 from ccar.reports.results import Results
 from ccar.reports.variants import GAIN, by_frequency, frequency_names
-from ccar.reports.wording import points
+from ccar.reports.wording import lacking, points
 
 MAX_PANELS, COLUMNS = 12, 2
 COLOURS = "PuOr_r"  # told apart by colour-blind readers; white is no gain
@@ -50,8 +50,8 @@ def omega_by_frequency(results: Results) -> ReportFigure | None:
         name="omega_by_frequency",
         caption=f"Gain in {PRIMARY_NAME} over the plain base loss, in percentage points: mean over the seeds, by pivot "
         "ω and source of the class frequency, all other switches as the paper has them. ▲ better, ▼ worse than the "
-        "plain base loss by the verdict of the tables. Framed: chosen on validation. Empty: not in the study, or "
-        "without results."
+        "plain base loss by the verdict of the tables. Framed: chosen on validation. n: over fewer seeds than planned. "
+        "Empty: not in the study, or without results."
         + (f" {left_out} more base losses or imbalance factors are in cells.csv." if left_out else ""),
         alt="Heat maps of the gain over the plain base loss by omega and frequency source",
         figure=figure,
@@ -70,7 +70,10 @@ def _draw(axes: Axes, cells: pd.DataFrame, chosen: set[str], highest: float) -> 
         mark = _MARKS.get(getattr(cell, f"{GAIN}_verdict"), "")
         dark = abs(gain) > 0.65 * highest
         size = 7.0 if len(omegas) <= 6 else 5.0
-        text = f"{points(gain / 100)}{mark}" if len(omegas) <= 12 else mark
+        n = lacking(getattr(cell, f"{GAIN}_n"), cell.planned)
+        text = mark + ("n" if n else "")
+        if len(omegas) <= 12:
+            text = points(gain / 100) + mark + n.replace(" ", "\n", 1)
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color="#FFFFFF" if dark else "#000000")
         if cell.cell in chosen:
             axes.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor="#000000", lw=1.6))

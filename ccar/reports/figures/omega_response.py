@@ -15,10 +15,14 @@ from ccar.evidence.cells import PRIMARY_NAME
 from ccar.evidence.significance import MIN_SEEDS
 from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below, look_of
 from ccar.reports.results import Results
-from ccar.reports.variants import GAIN, variants, worse_on_validation
+from ccar.reports.variants import GAIN, Standing, beside_the_choice, variants
 
 MAX_LINES = len(PALETTE)  # in one panel: more cannot be told apart
 MAX_COLUMNS = 3
+_LOOKS: dict[Standing, dict[str, Any]] = {  # what is in the flat region is filled, as its line has it
+    "worse": {"markerfacecolor": "#FFFFFF"},
+    "cannot be told": {"fillstyle": "bottom", "markerfacecoloralt": "#FFFFFF"},
+}
 
 
 def omega_response(results: Results) -> ReportFigure | None:
@@ -29,7 +33,7 @@ def omega_response(results: Results) -> ReportFigure | None:
     cells = results.cells[results.cells[f"{GAIN}_n"] > 0]
     if cells["omega"].nunique() < 2:
         return None
-    worse = worse_on_validation(results)
+    cells = cells.assign(standing=cells["cell"].map(beside_the_choice(results)))
     switches, labels_of_variants = variants(cells)
     families = list(dict.fromkeys(cells["family"]))
     together = len(set(labels_of_variants)) == 1 and len(families) <= MAX_LINES
@@ -52,7 +56,7 @@ def omega_response(results: Results) -> ReportFigure | None:
             here = here[here["family"].isin(row)]
             lines = row if together else list(dict.fromkeys(labels_of_variants))
             label = here["family"] if together else labels_of_variants.reindex(here.index)
-            _panel(axes, here, label, lines, set(results.choices["cell"]), worse)
+            _panel(axes, here, label, lines, set(results.choices["cell"]))
             axes.set_title(setting.label if together else f"{setting.label}: {row[0]}")
             axes.set_xlabel("pivot ω")
             axes.xaxis.set_tick_params(labelbottom=True)
@@ -62,9 +66,10 @@ def omega_response(results: Results) -> ReportFigure | None:
                 names.setdefault(name, handle)
     handles, labels = [*names.values()], [*names]
     marks: dict[str, Any] = {"linestyle": "", "marker": "o", "color": NEUTRAL}
-    if worse:
-        handles.append(Line2D([], [], markerfacecolor="#FFFFFF", **marks))
-        labels.append("worse on validation")
+    for word, look in _LOOKS.items():
+        if (cells["standing"] == word).any():
+            handles.append(Line2D([], [], **look, **marks))
+            labels.append(f"{word} on validation")
     if len(results.choices):
         handles.append(Line2D([], [], markersize=10, markerfacecolor="none", **marks))
         labels.append("chosen on validation")
@@ -79,7 +84,8 @@ def omega_response(results: Results) -> ReportFigure | None:
         + (
             "Circled: the ω chosen on validation. Filled: the flat region, every ω that validation does not show to be "
             "worse than the chosen one (the interval of the paired difference in validation balanced accuracy reaches "
-            "0)."
+            "0). Half filled: that cannot be told, for want of three seeds or of any spread, or since seeds were "
+            "stopped or diverged."
             if len(results.choices)
             else "No ω was chosen."
         ),
@@ -88,14 +94,7 @@ def omega_response(results: Results) -> ReportFigure | None:
     )
 
 
-def _panel(
-    axes: Axes,
-    here: pd.DataFrame,
-    label: pd.Series[str],
-    lines: Sequence[str],
-    chosen: set[str],
-    worse: set[str],
-) -> None:
+def _panel(axes: Axes, here: pd.DataFrame, label: pd.Series[str], lines: Sequence[str], chosen: set[str]) -> None:
     span = max(float(here["omega"].max() - here["omega"].min()), 0.1) if len(here) else 1.0
     axes.axhline(0, color="#000000", linewidth=0.8)
     for index, line in enumerate(lines):
@@ -107,7 +106,8 @@ def _panel(
         half_width = 100 * (own[f"{GAIN}_high"] - own[f"{GAIN}_mean"])
         half_width = half_width.where(own[f"{GAIN}_n"] >= MIN_SEEDS).fillna(0.0)
         axes.errorbar(x, y, yerr=half_width, color=colour, marker=marker, capsize=1.5, elinewidth=0.8, label=line)
-        hollow = own["cell"].isin(worse).to_numpy()
-        axes.plot(x[hollow], y[hollow], marker, markerfacecolor="#FFFFFF", markeredgecolor=colour, zorder=4)
+        for word, look in _LOOKS.items():
+            so = (own["standing"] == word).to_numpy()
+            axes.plot(x[so], y[so], marker, color=colour, zorder=4, **look)
         ring = own["cell"].isin(chosen).to_numpy()
         axes.plot(x[ring], y[ring], "o", markersize=10, markerfacecolor="none", markeredgecolor=colour, zorder=5)

@@ -15,7 +15,6 @@ from ccar.reports.figures.style import NEUTRAL, WIDTH, ReportFigure, legend_belo
 from ccar.reports.results import Results
 
 MAX_COLUMNS = 3
-_SHOT = {"test_many": "many-shot", "test_medium": "medium-shot", "test_few": "few-shot"}
 
 
 def trade_off(results: Results) -> ReportFigure | None:
@@ -40,8 +39,8 @@ def trade_off(results: Results) -> ReportFigure | None:
     for axes, (setting, cells, head, tail) in zip(grid.flat, panels, strict=False):
         _draw(axes, cells, head, tail, families, chosen)
         axes.set_title(setting.label)
-        axes.set_xlabel(f"{_SHOT[head]} accuracy (%)")
-        axes.set_ylabel(f"{_SHOT[tail]} accuracy (%)")
+        axes.set_xlabel(f"{_shot(head)} accuracy (%)")
+        axes.set_ylabel(f"{_shot(tail)} accuracy (%)")
     looks = [look_of(index) for index in range(len(families))]
     handles = [Line2D([], [], linestyle="", marker=marker, color=colour) for colour, marker in looks]
     kinds = {
@@ -59,11 +58,15 @@ def trade_off(results: Results) -> ReportFigure | None:
         caption="Accuracy on frequent classes against accuracy on rare ones, mean over the seeds, on the test set. "
         "Filled: a base loss with the ω chosen on validation. Ringed: on the Pareto front, that is, no other method "
         "here is at least as good on classes with many, medium and few training images and better on one of the "
-        "three. Many: more than 100 training images, few: less than 20; where no class is of one of these sizes, the "
-        "medium ones stand in.",
+        "three. Faint: seeds are missing, so that it is not on the front and keeps no other one off. Many: more than "
+        "100 training images, few: less than 20; where no class is of one of these sizes, the medium ones stand in.",
         alt="Scatter plot of many-shot against few-shot accuracy",
         figure=figure,
     )
+
+
+def _shot(group: str) -> str:
+    return f"{group.removeprefix('test_')}-shot"
 
 
 def _draw(axes: Axes, cells: pd.DataFrame, head: str, tail: str, families: list[str], chosen: set[str]) -> None:
@@ -79,6 +82,7 @@ def _draw(axes: Axes, cells: pd.DataFrame, head: str, tail: str, families: list[
             markerfacecolor="#FFFFFF" if is_plain else colour,
             markersize=5.0 if is_plain or is_chosen else 2.5,
             zorder=4 if is_chosen else 3,
+            alpha=1.0 if cell.finished == cell.planned else 0.35,
         )
         if on_front:
             axes.plot(x, y, "o", color="#000000", markersize=9, fillstyle="none", markeredgewidth=0.8, zorder=2)

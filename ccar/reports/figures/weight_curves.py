@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from ccar.evidence.frames import rows_of
 from ccar.reports.figures.style import NEUTRAL, PALETTE, WIDTH, ReportFigure, legend_below
@@ -19,6 +18,7 @@ from ccar.reports.omega_formula import (
     focal_gradient_factor,
     gradient_factor,
     omega_weight,
+    without_jump,
 )
 from ccar.reports.results import Results, setting_label
 from ccar.study.parts import plain
@@ -80,7 +80,7 @@ def _draw(
             weight = omega_weight(_P, frequency, omega, **switches)
             psi = gradient_factor(_P, frequency, omega, gradient=str(variant.gradient), **switches)
             left.plot(_P, weight, color=colour, linestyle=style)
-            right.plot(_P, np.where(_at_jump(omega), np.nan, psi), color=colour, linestyle=style)
+            right.plot(_P, without_jump(_P, psi, omega), color=colour, linestyle=style)
     left.axhline(1.0, color=NEUTRAL, linewidth=0.9)
     right.axhline(1.0, color=NEUTRAL, linewidth=0.9)
     right.plot(_P, focal_gradient_factor(_P, 1.0), color=NEUTRAL, linestyle="--", linewidth=0.9)
@@ -113,12 +113,6 @@ def _shown_omegas(omegas: pd.Series[float]) -> list[float]:
     distinct = np.unique(omegas)
     ranks = np.unique(np.linspace(0, len(distinct) - 1, min(len(distinct), MAX_OMEGAS)).round().astype(int))
     return [float(omega) for omega in distinct[ranks]]
-
-
-def _at_jump(omega: float) -> NDArray[np.bool_]:
-    """The one grid point next to the pivot: left out, so that the jump is not drawn as a slope."""
-    at_jump: NDArray[np.bool_] = np.arange(len(_P)) == int(np.argmin(np.abs(_P - omega)))
-    return at_jump
 
 
 def _name_of(variant: Any) -> str:  # noqa: ANN401  (a row of a frame)

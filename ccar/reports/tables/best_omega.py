@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ccar.evidence.cells import PRIMARY, PRIMARY_NAME
-from ccar.evidence.frames import SETTING, rows_of
 from ccar.evidence.selection import CRITERION
 from ccar.reports.results import Results
-from ccar.reports.table import Column, Entry, Row, Table
-from ccar.reports.tables.entries import PERCENT_LEVEL, VERDICT_NOTE, difference_entries, estimate, num_seeds
+from ccar.reports.table import Column, Entry, Table
+from ccar.reports.tables.entries import (
+    PERCENT_LEVEL,
+    VERDICT_NOTE,
+    difference_entries,
+    estimate,
+    needs_method,
+    num_seeds,
+    rows_by_setting,
+)
 
 
 def best_omega_table(results: Results) -> Table | None:
@@ -15,21 +24,19 @@ def best_omega_table(results: Results) -> Table | None:
     choices = results.choices
     if choices.empty:
         return None
-    names_differ = _needs_method(results)
+    names_differ = needs_method(results)
     planned = dict(zip(results.cells["cell"], results.cells["planned"], strict=True))
-    rows: list[Row] = []
-    for setting in results.settings:
-        for index, row in enumerate(rows_of(setting.of(choices))):
-            entries = (
-                Entry(setting.label if index == 0 else ""),
-                Entry(row.method if names_differ else row.family),
-                Entry(f"{row.omega:g}"),
-                estimate(row, CRITERION, planned[row.cell]),
-                estimate(row, PRIMARY, planned[row.cell]),
-                *difference_entries(row, "versus_plain_", planned[row.cell]),
-                *difference_entries(row, "versus_baseline_", planned[row.cell]),
-            )
-            rows.append(Row(entries, starts_block=index == 0 and bool(rows)))
+
+    def entries(row: Any) -> tuple[Entry, ...]:  # noqa: ANN401  (a row of a frame)
+        return (
+            Entry(row.method if names_differ else row.family),
+            Entry(f"{row.omega:g}"),
+            estimate(row, CRITERION, planned[row.cell]),
+            estimate(row, PRIMARY, planned[row.cell]),
+            *difference_entries(row, "versus_plain_", planned[row.cell]),
+            *difference_entries(row, "versus_baseline_", planned[row.cell]),
+        )
+
     return Table(
         name="best_omega",
         caption="Best ω for each base loss, chosen on validation data alone: the highest mean validation balanced "
@@ -49,11 +56,5 @@ def best_omega_table(results: Results) -> Table | None:
             Column("difference", "to the baseline"),
             Column("verdict", "to the baseline", numeric=False),
         ),
-        rows=tuple(rows),
+        rows=rows_by_setting(results, choices, entries),
     )
-
-
-def _needs_method(results: Results) -> bool:
-    """Whether omega alone does not tell the candidates of a base loss apart."""
-    reweighted = results.cells[results.cells["omega"].notna()]
-    return bool(reweighted.duplicated([*SETTING, "family", "omega"]).any())

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
-from ccar.evidence.frames import rows_of
+from ccar.evidence.frames import FIELD, rows_of
 from ccar.reports.results import Results
-from ccar.reports.table import Column, Entry, Row, Table
-from ccar.reports.tables.entries import PERCENT_LEVEL, estimate, num_seeds
+from ccar.reports.table import Column, Entry, Table
+from ccar.reports.tables.entries import PERCENT_LEVEL, estimate, num_seeds, rows_by_setting
 from ccar.reports.wording import MISSING
 
 
@@ -18,19 +16,16 @@ def calibration_table(results: Results) -> Table | None:
     cells = results.cells[results.cells["test_ece_n"] > 0]
     if cells.empty:
         return None
-    chosen = set(results.choices["cell"])
-    rows: list[Row] = []
-    for setting in results.settings:
-        here = setting.of(cells)
-        for index, family in enumerate(dict.fromkeys(here["family"])):
-            own = here[here["family"] == family]
-            pair = [_first(own[own["omega"].isna()]), _first(own[own["cell"].isin(chosen)])]
-            entries = (
-                Entry(setting.label if index == 0 else ""),
-                Entry(family),
-                *(_entry(cell, metric) for metric in ("test_worst_class", "test_ece") for cell in pair),
-            )
-            rows.append(Row(entries, starts_block=index == 0 and bool(rows)))
+    plain, chosen = cells["omega"].isna(), cells["cell"].isin(results.choices["cell"])
+    pairs = [{_field(row): row for row in rows_of(own.drop_duplicates(FIELD))} for own in (cells[plain], cells[chosen])]
+
+    def entries(row: Any) -> tuple[Entry, ...]:  # noqa: ANN401  (a row of a frame)
+        pair = [found.get(_field(row)) for found in pairs]
+        return (
+            Entry(row.family),
+            *(_entry(cell, metric) for metric in ("test_worst_class", "test_ece") for cell in pair),
+        )
+
     return Table(
         name="calibration",
         caption="Accuracy on the class that is recognised worst (which may be another one for every seed), and "
@@ -45,12 +40,12 @@ def calibration_table(results: Results) -> Table | None:
             Column("plain", "ECE"),
             Column("with ω", "ECE"),
         ),
-        rows=tuple(rows),
+        rows=rows_by_setting(results, cells.drop_duplicates(FIELD), entries),
     )
 
 
-def _first(cells: pd.DataFrame) -> Any:  # noqa: ANN401  (a row of a frame)
-    return next(iter(rows_of(cells.head(1))), None)
+def _field(row: Any) -> tuple[str, ...]:  # noqa: ANN401  (a row of a frame)
+    return tuple(getattr(row, name) for name in FIELD)
 
 
 def _entry(cell: Any, metric: str) -> Entry:  # noqa: ANN401  (a row of a frame)

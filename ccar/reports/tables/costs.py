@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ccar.evidence.frames import rows_of
+from typing import Any
+
 from ccar.reports.results import Results
 from ccar.reports.table import Column, Entry, Row, Table
+from ccar.reports.tables.entries import rows_by_setting
 from ccar.reports.wording import counted, hours, listed
 
 
@@ -13,17 +15,16 @@ def costs_table(results: Results) -> Table | None:
     costs = results.costs
     if costs.hours == 0:
         return None
-    rows: list[Row] = []
-    for setting in results.settings:
-        for index, claim in enumerate(rows_of(setting.of(results.claims))):
-            entries = (
-                Entry(setting.label if index == 0 else ""),
-                Entry(claim.family),
-                Entry(f"{claim.cells:,}"),
-                Entry(f"{claim.trials:,}"),
-                Entry(hours(claim.hours)),
-            )
-            rows.append(Row(entries, starts_block=index == 0 and bool(rows)))
+
+    def entries(claim: Any) -> tuple[Entry, ...]:  # noqa: ANN401  (a row of a frame)
+        return (
+            Entry(claim.family),
+            Entry(f"{claim.cells:,}"),
+            Entry(f"{claim.trials:,}"),
+            Entry(hours(claim.hours)),
+        )
+
+    claims = rows_by_setting(results, results.claims, entries)
     total = (
         Entry("all"),
         Entry("every table and figure"),
@@ -31,7 +32,6 @@ def costs_table(results: Results) -> Table | None:
         Entry(f"{len(results.trials):,}"),
         Entry(hours(costs.hours), bold=True),
     )
-    rows.append(Row(total, starts_block=bool(rows)))
     devices = listed([f"{hours(time)} on {device}" for device, time in costs.hours_by_device.items()])
     cheapest, dearest = costs.hours_of_cell.min(), costs.hours_of_cell.max()
     spared = [
@@ -57,5 +57,5 @@ def costs_table(results: Results) -> Table | None:
             Column("trials"),
             Column("device-hours"),
         ),
-        rows=tuple(rows),
+        rows=(*claims, Row(total, starts_block=bool(claims))),
     )

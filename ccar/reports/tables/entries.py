@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pandas as pd
+
+from ccar.evidence.frames import FIELD, rows_of
 from ccar.evidence.intervals import LEVEL
+from ccar.evidence.significance import NOT_JUDGED
 from ccar.reports.results import Results
-from ccar.reports.table import Entry, Tone
-from ccar.reports.wording import MISSING, counted, interval, more_seeds, percent, points
+from ccar.reports.table import Entry, Row, Tone
+from ccar.reports.wording import MISSING, counted, interval, lacking, more_seeds, percent, points
 
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad"}
 PERCENT_LEVEL = f"{LEVEL:.0%}".replace("%", " %")
@@ -25,7 +30,7 @@ def estimate(row: Any, metric: str, planned: int, *, bold: bool = False) -> Entr
     if not n:
         return Entry(MISSING, tone="quiet")
     text = percent(getattr(row, f"{metric}_mean"), getattr(row, f"{metric}_half_width"))
-    return Entry(text if n == planned else f"{text} (n = {n})", bold=bold)
+    return Entry(text + lacking(n, planned), bold=bold)
 
 
 def difference_entries(row: Any, prefix: str, planned: int) -> list[Entry]:  # noqa: ANN401  (a row of a frame)
@@ -34,7 +39,7 @@ def difference_entries(row: Any, prefix: str, planned: int) -> list[Entry]:  # n
         getattr(row, prefix + part) for part in ("mean", "low", "high", "n", "verdict", "more_seeds")
     )
     if not n:
-        return [Entry(MISSING, tone="quiet"), Entry("")]
+        return [Entry(MISSING, tone="quiet"), Entry(verdict if verdict == NOT_JUDGED else "", tone="quiet")]
     beside = [part for part in (interval(low, high), f"n = {n}" if n < planned else "") if part]
     text = f"{points(mean)} ({', '.join(beside)})" if beside else points(mean)
     seeds = more_seeds(more)
@@ -42,6 +47,24 @@ def difference_entries(row: Any, prefix: str, planned: int) -> list[Entry]:  # n
         Entry(f"{text} *" if verdict in TONES else text),
         Entry(f"{verdict} ({seeds})" if seeds else verdict, tone=TONES.get(verdict, "quiet")),
     ]
+
+
+def rows_by_setting(
+    results: Results, frame: pd.DataFrame, entries_of: Callable[[Any], Sequence[Entry]]
+) -> tuple[Row, ...]:
+    """A row of the table per row of the frame; the first of each setting has its label, and a line above."""
+    rows: list[Row] = []
+    for setting in results.settings:
+        for index, row in enumerate(rows_of(setting.of(frame))):
+            label = Entry(setting.label if index == 0 else "")
+            rows.append(Row((label, *entries_of(row)), starts_block=index == 0 and bool(rows)))
+    return tuple(rows)
+
+
+def needs_method(results: Results) -> bool:
+    """Whether omega alone does not tell the candidates of a base loss apart."""
+    reweighted = results.cells[results.cells["omega"].notna()]
+    return bool(reweighted.duplicated([*FIELD, "omega"]).any())
 
 
 def num_seeds(results: Results) -> str:

@@ -35,8 +35,8 @@ def incomplete_table(results: Results) -> Table | None:
     return Table(
         name="incomplete",
         caption="Cells with seeds that did not finish. They are in no mean; a cell with fewer finished seeds than "
-        "others of its base loss cannot be chosen. Diverged: the training loss was no longer finite. Stopped: ended "
-        "by early stopping. Failed: the code raised an error, and the next run tries again.",
+        "others of its base loss cannot be chosen. Diverged: a loss or a weight was no longer finite. Stopped: "
+        "ended by early stopping. Failed: the code raised an error, and the next run tries again.",
         columns=(
             Column("cell", numeric=False),
             *(Column(status) for status in shown),

@@ -48,10 +48,11 @@ def shape_and_scale_table(results: Results) -> Table | None:
         caption="What the gain over the plain base loss is made of, for the best ω on validation of those methods "
         "that are no control themselves. Scale: the plain loss times a constant, the one nearest to e^ω (within 10 %), "
         "which is what ω multiplies the loss by below the pivot. Confidence shape: Ω without class frequency, beyond "
-        "that constant. Class term: class frequency, beyond Ω without it. These three add up to the gain. Taken out of "
-        "Ω: what Ω loses when it is divided by its mean. Gradient through Ω: beyond Ω as a mere weight. Differences in "
+        "that constant. Class term: class frequency, beyond Ω without it. These three add up to the "
+        "gain where they are over the same seeds. Taken out of Ω: what Ω loses when it is divided by its mean. "
+        "Gradient through Ω: beyond Ω as a mere weight. Differences in "
         f"{PRIMARY_NAME} are paired by seed, in percentage points, with their {PERCENT_LEVEL} interval; share: of the "
-        "gain, where its interval excludes 0. "
+        "gain, where its interval excludes 0 and both are over the same seeds. "
         f"{VERDICT_NOTE}" + (f" Not in this study: {listed(absent)}." if absent else ""),
         columns=(
             Column("", numeric=False),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ccar.data.groups import to_device
 from ccar.errors import UserError
 from ccar.losses import BaseLoss, Loss, build_loss
 from ccar.models.build import build_model
@@ -109,7 +110,7 @@ class EndToEnd:
         mixing = self.config.recipe.mixing
         if mixing is None or self._mixing_generator is None:
             return self.loss(self.logits(pixels), labels)  # type: ignore[no-any-return]  # torch's modules return Any
-        partners = torch.randperm(len(batch), generator=generator).to(labels.device)
+        partners = to_device(torch.from_numpy(self._mixing_generator.permutation(len(batch))), labels.device)
         pixels, weight = mixed(pixels, partners, mixing, self._mixing_generator)
         return self.loss.of_two_labels(self.logits(pixels), labels, labels[partners], weight)
 

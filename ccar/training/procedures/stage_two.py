@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ccar.models.heads import LinearHead, ScaledHead
+from ccar.training.config import ClassifierRetraining as CrtConfig
+from ccar.training.config import LearnableWeightScaling as LwsConfig
 from ccar.training.procedures.end_to_end import EndToEnd
 
 
@@ -30,7 +32,7 @@ class StageTwo(EndToEnd):
 
     def begin_epoch(self, epoch: int, num_epochs: int) -> None:
         super().begin_epoch(epoch, num_epochs)
-        if getattr(self.config.procedure, "batch_norm") == "frozen":  # noqa: B009  both of its configs have it
+        if cast(CrtConfig | LwsConfig, self.config.procedure).batch_norm == "frozen":
             self._backbone.eval()
 
     def logits(self, pixels: Tensor) -> Tensor:

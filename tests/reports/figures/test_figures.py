@@ -10,7 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ccar.reports.figures.all_figures import drawing_processes, drawings_of, figures_of
-from ccar.reports.figures.critical_difference import critical_difference_diagram
+from ccar.reports.figures.average_ranks import rank_diagram
 from ccar.reports.figures.group_bars import group_bars
 from ccar.reports.figures.omega_by_frequency import omega_by_frequency
 from ccar.reports.figures.omega_response import omega_response
@@ -116,6 +116,19 @@ def test_an_omega_that_validation_shows_to_be_worse_is_hollow(results):
     assert "worse on validation" in [text.get_text() for text in marked.legends[0].get_texts()]
 
 
+def test_an_omega_with_a_stopped_seed_is_neither_filled_nor_hollow():
+    study = made_up_study(seeds=(0, 1, 2, 3))
+    stopped = study.ended(study.keys("cross_entropy+ccar(omega=0.5)")[0], "stopped", "")
+    results = summarise(input_of(stopped))
+    shown = omega_response(results).figure
+    half = [line for line in shown.axes[0].get_lines() if line.get_fillstyle() == "bottom" and len(line.get_xdata())]
+    (gain,) = results.cells.loc[
+        results.cells["method"] == "cross_entropy+ccar(omega=0.5)", "test_balanced_accuracy_versus_plain_mean"
+    ]
+    assert [list(line.get_ydata()) for line in half] == [[100 * gain]]
+    assert "cannot be told on validation" in [text.get_text() for text in shown.legends[0].get_texts()]
+
+
 def test_the_heat_map_has_a_row_per_frequency_source_and_frames_the_choice():
     methods = {
         "bases": BASES[:2],
@@ -127,6 +140,23 @@ def test_the_heat_map_has_a_row_per_frequency_source_and_frames_the_choice():
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["fraction", "none"]
     assert len(panels[0].texts) == 4
     assert len(panels[0].patches) == 1
+
+
+def test_a_field_of_the_heat_map_says_when_seeds_are_missing():
+    methods = {"bases": BASES[:1], "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"]}}
+    study = made_up_study(methods=methods)
+    broken = study.ended(study.keys("cross_entropy+ccar(omega=0.5)")[0], "failed", "the machine went away")
+    axes = omega_by_frequency(summarise(input_of(broken))).figure.axes[0]
+    assert [text.get_text().endswith("\n(n = 2)") for text in axes.texts] == [True, False, False, False]
+
+
+def test_a_heat_map_too_fine_for_numbers_still_says_when_seeds_are_missing():
+    omegas = [n / 20 for n in range(2, 18)]
+    methods = {"bases": BASES[:1], "reweighting": {"omega": omegas, "frequency": ["fraction", "none"]}}
+    study = made_up_study(methods=methods)
+    broken = study.ended(study.keys("cross_entropy+ccar(omega=0.5)")[0], "failed", "the machine went away")
+    axes = omega_by_frequency(summarise(input_of(broken))).figure.axes[0]
+    assert sum(text.get_text().endswith("n") for text in axes.texts) == 1
 
 
 def test_one_frequency_source_makes_no_heat_map(results):
@@ -141,6 +171,16 @@ def test_the_trade_off_shows_every_method_on_head_and_tail(results):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("many-shot accuracy (%)", "few-shot accuracy (%)")
 
 
+def test_a_cell_that_lacks_seeds_is_faint_in_the_trade_off_and_not_on_the_front(study):
+    best = "balanced_softmax+ccar(omega=0.75)"
+    broken = study.ended(study.keys(best)[0], "failed", "the machine went away")
+    results = summarise(input_of(broken))
+    axes = trade_off(results).figure.axes[0]
+    cell = results.cells.set_index("cell").loc[f"if100/{best}"]
+    here = [line for line in axes.get_lines() if line.get_xdata()[0] == 100 * cell["test_many_mean"]]
+    assert [line.get_alpha() for line in here] == [0.35]
+
+
 def test_reliability_is_drawn_for_plain_and_chosen_with_their_calibration_errors(results):
     axes = reliability_diagrams(results).figure.axes[0]
     (text,) = axes.texts
@@ -149,9 +189,9 @@ def test_reliability_is_drawn_for_plain_and_chosen_with_their_calibration_errors
 
 
 def test_ranks_need_settings_enough():
-    assert critical_difference_diagram(summarise(input_of(made_up_study()))) is None
+    assert rank_diagram(summarise(input_of(made_up_study()))) is None
     results = summarise(input_of(made_up_study(imbalance_factors=(200, 100, 50, 10))))
-    axes = critical_difference_diagram(results).figure.axes[0]
+    axes = rank_diagram(results).figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == list(results.ranks.mean.index)
 
 
@@ -167,6 +207,12 @@ def test_bars_pair_every_base_loss_with_its_chosen_omega(results):
     assert [label.get_text() for label in axes.get_yticklabels()][:3] == ["cross_entropy", "ω = 0.75", "focal"]
     width = axes.patches[0].get_width()
     assert width == pytest.approx(100 * results.cells.iloc[0]["test_many_mean"])
+
+
+def test_bars_over_fewer_seeds_than_planned_say_how_many(results):
+    labels = [label.get_text() for axes in group_bars(results).figure.axes for label in axes.get_yticklabels()]
+    assert "focal (n = 2)" in labels  # at IF 50 a seed failed
+    assert "focal" in labels
 
 
 def test_curves_need_class_counts(results, study):
@@ -185,6 +231,7 @@ def test_a_study_that_never_ran_has_no_figure_of_results():
     assert figures_of(nothing) == []
 
 
+@pytest.mark.long
 def test_processes_of_their_own_draw_the_same_figures(results):
     with drawing_processes() as each:
         assert list(drawings_of(results, each)) == list(drawings_of(results))

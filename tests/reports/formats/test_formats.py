@@ -12,12 +12,15 @@ import pandas as pd
 import pytest
 
 from ccar.reports.content import content_of
-from ccar.reports.figures.all_figures import drawings_of
+from ccar.reports.figures.all_figures import drawings_of, figures_of
+from ccar.reports.figures.drawing import Drawing
 from ccar.reports.formats.csv_files import render_csv
 from ccar.reports.formats.html import render_html
 from ccar.reports.formats.latex import render_latex
 from ccar.reports.formats.markdown import render_markdown
 from ccar.reports.results import summarise
+from tests.evidence.made_up_study import made_up_study
+from tests.reports.conftest import input_of
 
 FAKE_SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
 
@@ -92,6 +95,9 @@ def rows_of_latex(text):
         r"\textdagger{}": "†",
         "--": "–",
         "{-}": "-",
+        "{[}": "[",
+        "{]}": "]",
+        "{*}": "*",
         r"\%": "%",
     }
     rows = []
@@ -182,13 +188,42 @@ def test_a_study_file_cannot_leave_its_fence_and_keeps_its_indentation(content):
         shown
     )
     assert "question: |\n  ```\n  **bold** \\input{a}\ufffd &amp; &lt;b&gt;</pre>" in html_of(shown)
-    assert r"\hspace*{1em}**bold** \textbackslash{}input\{a\}" in render_latex(shown)
+    assert r"\hspace*{1em}{*}{*}bold{*}{*} \textbackslash{}input\{a\}" in render_latex(shown)
 
 
 def test_names_cannot_become_commands_in_latex(evil):
     text = render_latex(evil)
     assert r"\input{a}" not in text
     assert "$x_1$" not in text
+
+
+@pytest.fixture(scope="module")
+def bracketed():
+    """A report with names that begin with what LaTeX reads as a part of the command before them."""
+    labels = {"[ours]": 0.5, "*ours": 0.75}
+    extra = [{"label": label, "base": "focal", "reweighting": {"omega": omega}} for label, omega in labels.items()]
+    return content_of(summarise(input_of(made_up_study(methods={"bases": ["cross_entropy"], "extra": extra}))), [])
+
+
+def test_no_name_becomes_a_part_of_the_latex_command_before_it(bracketed):
+    text = render_latex(bracketed)
+    assert "\n{[}ours{]} & " in text
+    assert "\n{*}ours & " in text
+    assert not re.search(r"(\\\\|\\item)\s*[\[*]", text)
+
+
+def test_figures_are_described_without_characters_that_latex_lacks():
+    switches = {"omega": [0.5, 0.75], "frequency": ["fraction", "max_normalised"]}
+    methods = {"bases": ["cross_entropy", "focal"], "reweighting": switches}
+    results = summarise(input_of(made_up_study(methods=methods)))
+    figures = [
+        Drawing(name=figure.name, caption=figure.caption, alt=figure.alt, width_inches=7.0, files={})
+        for figure in figures_of(results)
+    ]
+    text = render_latex(content_of(results, figures))
+    assert "omega_by_frequency.pdf" in text
+    assert r"$\bigtriangleup$ better" in text
+    assert "U+" not in text
 
 
 def test_names_cannot_become_formulas_in_csv(evil_source):
@@ -202,7 +237,7 @@ def test_names_cannot_become_formulas_in_csv(evil_source):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
-@pytest.mark.parametrize("name", ["content", "evil"])
+@pytest.mark.parametrize("name", ["content", "evil", "bracketed"])
 def test_the_document_compiles_with_plain_latex(name, request, tmp_path):
     document = render_latex(replace(request.getfixturevalue(name), figures=()))
     (tmp_path / "report.tex").write_text(document, encoding="utf-8")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
+import operator
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,12 +125,45 @@ def test_a_report_is_read_from_its_file_or_its_folder(results, tmp_path):
     assert read_report(tmp_path).study == "made-up"
 
 
+def test_a_report_with_the_tests_of_ranks_that_were_never_made_is_still_read(tmp_path):
+    document = json.loads(json_of(summarise(input_of(made_up_study(imbalance_factors=(200, 100, 50, 10))))))
+    mean = document["ranks"]["mean"]
+    document["ranks"] |= {"friedman_p": None, "critical_difference": None}
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    assert read_report(tmp_path).ranks.mean == mean
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("choices", 0, "omega"), "high", r"choices\[0\].omega: found 'high', expected a valid number"),
+        (("trials", 0, "test_balanced_accuracy"), "?", r"trials\[0\].test_balanced_accuracy: found '\?', expected a"),
+        (("trials", 0, "method"), None, r"trials\[0\].method is missing"),
+        (("choices", 0, "family"), None, r"choices\[0\].family is missing"),
+        (("costs",), [], r"costs: found \[\], expected an object"),
+    ],
+)
+def test_a_report_that_was_altered_says_where_and_what_belongs_there(results, path, value, message, tmp_path):
+    document = json.loads(json_of(results))
+    *parents, last = path
+    part = functools.reduce(operator.getitem, parents, document)
+    if value is None:
+        del part[last]
+    else:
+        part[last] = value
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(UserError, match=f"^{file} is no report of ccar: {message}"):
+        read_report(file)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ('{"schema_version": 2}', "schema version 2 is unknown: expected 1"),
         ("{}", "is no report of ccar: schema_version"),
         ("study: digits", "is no report of ccar: Invalid JSON"),
+        ("[1]", r"is no report of ccar: found \[1\], expected an object"),
         (None, "cannot read"),
     ],
 )

@@ -1,0 +1,33 @@
+"""How points and fields of the page on omega are marked, as plotly is told: no browser is needed to see that."""
+
+from __future__ import annotations
+
+from dash import dcc
+
+from ccar.reports.results import summarise
+from dashboards.pages import omega
+from tests.evidence.made_up_study import made_up_study
+from tests.reports.conftest import input_of
+
+
+def figures_in(sections):
+    return [part.figure for section in sections for part in section._traverse() if isinstance(part, dcc.Graph)]
+
+
+def test_an_omega_with_a_stopped_seed_is_neither_filled_nor_hollow_but_has_a_dot():
+    study = made_up_study(seeds=(0, 1, 2, 3))
+    stopped = study.ended(study.keys("cross_entropy+ccar(omega=0.5)")[0], "stopped", "")
+    (figure,) = figures_in(omega._responses(summarise(input_of(stopped)), "made-up", "", with_tables=False))
+    marks = [mark for trace in figure.data if trace.text for mark in zip(trace.text, trace.marker.symbol, strict=True)]
+    (dotted,) = (text for text, symbol in marks if symbol.endswith("-open-dot"))
+    assert dotted.startswith("if100/cross_entropy+ccar(omega=0.5)<br>")
+    assert len(marks) == 4
+
+
+def test_a_field_of_the_heat_map_says_when_seeds_are_missing():
+    methods = {"bases": ["cross_entropy"], "reweighting": {"omega": [0.5, 0.75], "frequency": ["fraction", "none"]}}
+    study = made_up_study(methods=methods)
+    broken = study.ended(study.keys("cross_entropy+ccar(omega=0.5)")[0], "failed", "the machine went away")
+    (figure,) = figures_in(omega._frequencies(summarise(input_of(broken)), "made-up", ""))
+    texts = [text for row in figure.data[0].text for text in row]
+    assert [text.endswith("(n = 2)") for text in texts] == [True, False, False, False]
