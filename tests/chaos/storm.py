@@ -25,12 +25,13 @@ import psutil
 
 from ccar.cluster.local_cluster import start_cluster, stop_cluster
 from ccar.cluster.local_nodes import NodeProcess, NodeStart, end_nodes, node_ports, processes_of
+from ccar.errors import TrialBusy
 from ccar.store.records import TrialRecord
 from ccar.store.trial_store import TrialStore
 from ccar.tracking.address import artifact_root, default_tracking_uri
 from ccar.tracking.ui import serve
 from ccar.tracking.web_server import LOOPBACK, free_port
-from tests.trial_processes import trial_processes
+from tests.processes import command_of, family_of, raylets_of, send, trial_processes
 
 CCAR = [sys.executable, "-m", "ccar"]
 LEASE_SECONDS = 20.0
@@ -127,7 +128,7 @@ class Storm:
         self._say = say
         self.store = TrialStore(folder / "ccar-store")
         self._mlflow = ExitStack()
-        self._mlflow_port = free_port(LOOPBACK, None, 0)
+        self._mlflow_port = free_port(LOOPBACK)
         self._cleanup = ExitStack()
         self._driver: subprocess.Popen[bytes] | None = None
         self._num_nodes = 2
@@ -178,7 +179,8 @@ class Storm:
         self._mlflow_comes_back.join()
         for watch in self._watches:
             watch.join()
-        subprocess.run([*CCAR, "sync", "--store", str(self.store.root)], check=True, env=self._environment())
+        command = [*CCAR, "sync", "--store", str(self.store.root)]
+        subprocess.run(command, check=True, env=self._environment(), stdout=sys.stderr)
 
     def _look(self) -> int:
         """How many epochs are committed in all; notes those that are gone."""
@@ -227,7 +229,7 @@ class Storm:
                 node = self._processes_of(self._cluster.nodes[1])
                 if not trial_processes(node):
                     return False
-                self._send(signal.SIGKILL, [one for one in node if one.name() == "raylet"])
+                self._send(signal.SIGKILL, raylets_of(node))
                 self._replace_node()
             case "head killed":
                 self._replace_cluster()
@@ -245,9 +247,7 @@ class Storm:
         return True
 
     def _send(self, number: int, processes: Sequence[psutil.Process]) -> bool:
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
+        send(number, processes)
         return bool(processes)
 
     def _freeze(self, processes: Sequence[psutil.Process], seconds: float) -> bool:
@@ -259,9 +259,13 @@ class Storm:
         for record in self._records.values():
             if record.claim is not None and record.claim["worker"]["pid"] == worker.pid:
                 self._freeze([worker], A_WHILE)
-                self.store.claim(
-                    record.config, record.parts, class_counts=record.class_counts, worker={}, even_if_busy=True
-                ).release()
+                try:
+                    claim = self.store.claim(
+                        record.config, record.parts, class_counts=record.class_counts, worker={}, even_if_busy=True
+                    )
+                except TrialBusy:  # it has finished since it was looked at
+                    return False
+                claim.release()
                 return True
         return False
 
@@ -283,14 +287,14 @@ class Storm:
         found = []
         for child in psutil.Process().children():
             with suppress(psutil.NoSuchProcess):
-                if "mlflow" in child.cmdline():
-                    found += [child, *child.children(recursive=True)]
+                if "mlflow" in command_of(child):
+                    found += family_of(child.pid)
         return found
 
     def _expect_end(self, processes: Iterable[psutil.Process]) -> None:
         """They ought to end by themselves now."""
         _, alive = psutil.wait_procs(list(processes), timeout=SECONDS_TO_DIE)
-        self.outcome.survivors += [" ".join(process.cmdline())[:200] for process in alive]
+        self.outcome.survivors += [" ".join(command_of(process))[:200] for process in alive]
 
     def _watch_end(self, processes: Iterable[psutil.Process]) -> None:
         """They ought to end by themselves, and the storm goes on meanwhile."""
