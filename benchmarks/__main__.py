@@ -26,6 +26,7 @@ SCRIPTS = (
     "orchestration",
     "stock_tune",
     "tracking",
+    "tracking_share",
     "report",
     "dashboard",
     "frameworks",
@@ -42,6 +43,7 @@ BY_NAME_ONLY = {  # each takes minutes; together with them `make bench` would ta
     "methods",
     "orchestration",
     "stock_tune",
+    "tracking_share",
     "report",
     "dashboard",
     "frameworks",  # and asks the package index
@@ -58,7 +60,7 @@ HEADER = """\
 
 Figures measured by the scripts beside this file, each as its own process. `make bench` measures the short ones again,
 `python -m benchmarks NAME` any of them. Ratios compare things inside one run on one machine. A target is what the
-project asks of itself.
+project asks of itself. A commit that the history does not show was folded into the one after it.
 """
 
 

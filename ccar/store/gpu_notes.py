@@ -30,7 +30,7 @@ class GpuNotes:
         self._folder = folder
 
     def read(self, trial: TrialConfig, cpus: float) -> list[GpuNote]:
-        """What was measured for such a trial on so many CPUs; a damaged note is as good as none.
+        """What was measured for such a trial on so many CPUs; what is damaged or of another version is none.
 
         Raises:
             StoreError: the notes cannot be listed.
@@ -38,7 +38,7 @@ class GpuNotes:
         found = []
         for name in sorted(self._folder.names()):
             if name.startswith(_prefix(trial, cpus)):
-                with suppress(FileNotFoundError, StoreError):
+                with suppress(FileNotFoundError, StoreError, TypeError):
                     found.append(GpuNote(**unseal(self._folder, name)))
         return found
 
