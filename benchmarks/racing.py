@@ -127,10 +127,15 @@ def stored_grid(folder: Path) -> tuple[Path, Path]:
     """A study and the store of its trials: those that were asked for, or the demo's, trained into `folder` first."""
     if len(sys.argv) > 1:
         return Path(sys.argv[1]), Path(sys.argv[2])
-    store = folder / "store"
-    command = [sys.executable, "-m", "ccar", "run", str(DEMO), "--store", str(store)]
-    subprocess.run(command, check=True, capture_output=True)
-    return DEMO, store
+    return DEMO, train(DEMO, folder / "store")
+
+
+def train(study: Path, store: Path) -> Path:
+    """Run it as a user would, into a new store."""
+    subprocess.run(
+        [sys.executable, "-m", "ccar", "run", str(study), "--store", str(store)], check=True, capture_output=True
+    )
+    return store
 
 
 def main() -> None:

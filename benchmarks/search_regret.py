@@ -2,11 +2,12 @@
 
     python -m benchmarks.search_regret [STUDY_FILE STORE]
 
-Without arguments the demo study is run first, into a temporary store. Two kinds of search: the omega of one base loss
-at one imbalance factor, and base loss and omega together at one imbalance factor. A replay draws the seeds of the study
-with replacement, the same for all candidates; the truth is what the full grid picks then, by mean validation balanced
-accuracy after the last epoch. Regret is how much less the pick of a search has, in points. Cost is device-time, as a
-share of that of the full grid.
+Without arguments the demo study is run first, into a temporary store, and where the variable CIFAR100_FOLDER says where
+the images of CIFAR-100 are (see `studies/cifar100_lt_smoke.yaml`), a small grid of real CIFAR-100-LT trials. Two kinds of
+search: the omega of one base loss at one imbalance factor, and base loss and omega together at one imbalance factor. A
+replay draws the seeds of the study with replacement, the same for all candidates; the truth is what the full grid picks
+then, by mean validation balanced accuracy after the last epoch. Regret is how much less the pick of a search has, in
+points. Cost is device-time, as a share of that of the full grid.
 
 - grid, random: the candidates one after another, all seeds of each.
 - TPE, GP: Optuna's samplers as ccar starts them; what they suggest is the nearest stored candidate not tried yet.
@@ -16,6 +17,8 @@ share of that of the full grid.
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,7 +29,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from benchmarks.racing import pick, race_over_epochs, stored_grid
+from benchmarks.racing import pick, race_over_epochs, stored_grid, train
 from ccar.cli.places import Places
 from ccar.cli.study_view import StudyView
 from ccar.study.definition import NUM_RANDOM_OMEGAS
@@ -35,6 +38,18 @@ REPLAYS = 200
 SLOW_REPLAYS = 40  # of the samplers, which take up to half a second for a suggestion
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
 REDUCTION = 3
+CIFAR_GRID = """\
+study: cifar100_lt_smoke_grid
+question: Which omega is ahead after a few epochs on real images?
+data: {name: image_folder, root: ${CIFAR100_FOLDER}, imbalance_factors: 100, validation_per_class: 20}
+model: resnet32
+recipe: cifar_smoke
+methods:
+  bases: [cross_entropy, logit_adjustment]
+  reweighting: {omega: [0.25, 0.5, 0.75, 1.0]}
+seeds: [0, 1]
+baseline: cross_entropy
+"""
 
 
 @dataclass(frozen=True)
@@ -221,23 +236,31 @@ def print_searches(title: str, searches: list[Search]) -> None:
         print(f"| {name} | {REPLAYS} | {np.mean(costs):.0%} | {np.mean(regrets):.2f} | {np.mean(same):.0%} |")
 
 
+def stored_grids(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Studies and the stores of their trials."""
+    yield stored_grid(folder)
+    if len(sys.argv) == 1 and "CIFAR100_FOLDER" in os.environ:
+        study = folder / "cifar100_lt_smoke_grid.yaml"
+        study.write_text(CIFAR_GRID)
+        yield study, train(study, folder / "cifar-store")
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
-        study, store = stored_grid(Path(folder))
-        single, together = searches_of(study, store)
-    _, num_seeds, num_epochs = single[0].reached.shape
     print("## Search (`python -m benchmarks.search_regret`)\n")
     print(
-        f"{study.stem}: every candidate is stored, {num_seeds} seeds, {num_epochs} epochs. Regret in points of "
-        "validation balanced accuracy below the full grid's pick, mean over replays, after a share of the candidates; "
-        "`found at` and cost in shares of the full grid's device-time. No search can do with less than one candidate, "
-        f"{1 / len(single[0].candidates):.0%} of the grid of one base loss and "
-        f"{1 / len(together[0].candidates):.0%} of both together."
+        "Every candidate is stored. Regret in points of validation balanced accuracy below the full grid's pick, mean "
+        "over replays, after a share of the candidates; `found at` and cost in shares of the full grid's device-time. "
+        "No search can do with less than one candidate."
     )
-    print_searches("Omega of one base loss", single)
-    print_searches("Base loss and omega together", together)
+    with tempfile.TemporaryDirectory(prefix="ccar-bench-") as folder:
+        for study, store in stored_grids(Path(folder)):
+            single, together = searches_of(study, store)
+            _, num_seeds, num_epochs = single[0].reached.shape
+            print(f"\n### {study.stem}: {num_seeds} seeds, {num_epochs} epochs")
+            print_searches("Omega of one base loss", single)
+            print_searches("Base loss and omega together", together)
 
 
 if __name__ == "__main__":
