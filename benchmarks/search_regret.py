@@ -3,11 +3,11 @@
     python -m benchmarks.search_regret [STUDY_FILE STORE]
 
 Without arguments the demo study is run first, into a temporary store, and where the variable CIFAR100_FOLDER says where
-the images of CIFAR-100 are (see `studies/cifar100_lt_smoke.yaml`), a small grid of real CIFAR-100-LT trials. Two kinds of
-search: the omega of one base loss at one imbalance factor, and base loss and omega together at one imbalance factor. A
-replay draws the seeds of the study with replacement, the same for all candidates; the truth is what the full grid picks
-then, by mean validation balanced accuracy after the last epoch. Regret is how much less the pick of a search has, in
-points. Cost is device-time, as a share of that of the full grid.
+the images of CIFAR-100 are (see `studies/cifar100_lt_smoke.yaml`), a small grid of real CIFAR-100-LT trials. Two kinds
+of search: the omega of one base loss at one imbalance factor, and base loss and omega together at one imbalance factor.
+A replay draws the seeds of the study with replacement, the same for all candidates; the truth is what the full grid
+picks then, by mean validation balanced accuracy after the last epoch. Regret is how much less the pick of a search has,
+in points. Cost is device-time, as a share of that of the full grid.
 
 - grid, random: the candidates one after another, all seeds of each.
 - TPE, GP: Optuna's samplers as ccar starts them; what they suggest is the nearest stored candidate not tried yet.
