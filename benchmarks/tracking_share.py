@@ -3,8 +3,8 @@
     python -m benchmarks.tracking_share [--pairs 5] [--trials 80]
 
 Trials write nothing for MLflow themselves. The feeder reads the store beside them, at a low priority; so its whole cost
-is that trials take longer and that the run ends later, and both are measured. Each run has a new store and all CPUs.
-Without means with a feeder that does nothing.
+is that trials take longer and that the run ends later, and both are measured; its start, some seconds of the processor
+to import MLflow, counts. Each run has a new store and all CPUs. Without means with a feeder that does nothing.
 """
 
 from __future__ import annotations
