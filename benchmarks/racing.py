@@ -132,9 +132,8 @@ def stored_grid(folder: Path) -> tuple[Path, Path]:
 
 def train(study: Path, store: Path) -> Path:
     """Run it as a user would, into a new store."""
-    subprocess.run(
-        [sys.executable, "-m", "ccar", "run", str(study), "--store", str(store)], check=True, capture_output=True
-    )
+    command = [sys.executable, "-m", "ccar", "run", str(study), "--store", str(store)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return store
 
 

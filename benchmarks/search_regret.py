@@ -39,15 +39,15 @@ SLOW_REPLAYS = 40  # of the samplers, which take up to half a second for a sugge
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
 REDUCTION = 3
 CIFAR_GRID = """\
-study: cifar100_lt_smoke_grid
+study: cifar100-lt-smoke-grid
 question: Which omega is ahead after a few epochs on real images?
-data: {name: image_folder, root: ${CIFAR100_FOLDER}, imbalance_factors: 100, validation_per_class: 20}
+data: {name: image_folder, root: "${CIFAR100_FOLDER}", imbalance_factors: 100, validation_per_class: 20}
 model: resnet32
 recipe: cifar_smoke
 methods:
   bases: [cross_entropy, logit_adjustment]
   reweighting: {omega: [0.25, 0.5, 0.75, 1.0]}
-seeds: [0, 1]
+seeds: [0, 1, 2]
 baseline: cross_entropy
 """
 
