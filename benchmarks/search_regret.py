@@ -218,7 +218,7 @@ def measure_sequential(searches: list[Search], order: Orders, number: int) -> It
 
 def print_searches(title: str, searches: list[Search]) -> None:
     num_candidates = len(searches[0].candidates)
-    print(f"\n{title}: {len(searches)} searches of {num_candidates} candidates.\n")
+    print(f"\n{title}; searches: {len(searches)}, each of {num_candidates} candidates.\n")
     budgets = " | ".join(f"regret after {budget:.0%}" for budget in BUDGETS)
     print(f"| search | replays each | {budgets} | best found at, mean | 95 % of replays |")
     print("|---|---|" + "---|" * (len(BUDGETS) + 2))
