@@ -69,7 +69,6 @@ def run(study: Path, store: Path, kind: str) -> tuple[float, float]:
         [sys.executable, *_COMMANDS[kind], "run", str(study), "--store", str(store)],
         check=True,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
     )
     wall = time.monotonic() - begun
     records = list(TrialStore(store).all_records())

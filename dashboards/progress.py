@@ -41,6 +41,11 @@ def trial_states(state: StudyState) -> pd.Series[str]:
     return words.mask(state.validation["key"].isin(state.running), "running").astype("str")
 
 
+def num_done(counts: Mapping[State, int] | Mapping[str, int]) -> int:
+    """How many need no more work, of so many in each state."""
+    return sum(number for state, number in counts.items() if state not in TO_GO)
+
+
 def trial_state(record: TrialRecord, state: StudyState) -> str:
     """The same of one trial, whose record may be newer than `state`."""
     return "running" if record.key in state.running else _WORDS.get(record.status, record.status)
@@ -62,9 +67,10 @@ def pace(state: StudyState, states: pd.Series[str], now: float | None = None) ->
     """
     moment = time.time() if now is None else now
     costs = state.costs
-    ended = costs["ended_at"].where(~states.isin(list(TO_GO)))
+    open_trials = states.isin(list(TO_GO))
+    ended = costs["ended_at"].where(~open_trials)
     recent = ended[ended > moment - _RECENT_SECONDS]
-    to_go = int(states.isin(list(TO_GO)).sum()) + state.num_trials - state.num_read
+    to_go = int(open_trials.sum()) + state.num_trials - state.num_read
     usual = float(costs["seconds"][states.isin(["finished", "stopped"])].mean())  # NaN before the first
     rate = None
     if state.running and len(recent) > 1 and not usual > _RECENT_SECONDS:
@@ -94,7 +100,7 @@ class CellProgress:
     @property
     def done(self) -> int:
         """Seeds that need no more work."""
-        return sum(number for state, number in self.counts.items() if state not in TO_GO)
+        return num_done(self.counts)
 
     @property
     def planned(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -108,11 +109,8 @@ def _hours(logged: str) -> str:
 def _kind(state: StudyState) -> str:
     if state.running:
         return "running"
-    return "done" if _num_done(state) == state.num_trials else "open"
-
-
-def _num_done(state: StudyState) -> int:
-    return int((~progress.trial_states(state).isin(list(progress.TO_GO))).sum())
+    done = progress.num_done(Counter(progress.trial_states(state)))
+    return "done" if done == state.num_trials else "open"
 
 
 def _also(state: StudyState) -> tuple[str, ...]:
@@ -124,7 +122,7 @@ def _question(state: StudyState) -> str:
 
 
 def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
-    failed = int((progress.trial_states(state) == "failed").sum())
+    counts = Counter(progress.trial_states(state))
     latest = state.costs["ended_at"].max()
     to_go = waiting or "to be gone on with"
     words = {"running": f"{len(state.running)} running", "done": "done", "open": to_go}[_kind(state)]
@@ -134,8 +132,8 @@ def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
         [
             link(state.name, address("/study", study=state.name)),
             one_line(_question(state) or "; ".join(state.problems)),
-            one_line(words + (f", {failed} failed" if failed else "")),
-            _bar(state),
+            one_line(words + (f", {counts['failed']} failed" if counts["failed"] else "")),
+            _bar(progress.num_done(counts), state),
             _best(state),
             hours(spent),
             MISSING if latest != latest else moment(float(latest)),
@@ -143,8 +141,8 @@ def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
     )
 
 
-def _bar(state: StudyState) -> html.Span:
-    done, total = _num_done(state), state.num_trials
+def _bar(done: int, state: StudyState) -> html.Span:
+    total = state.num_trials
     said = f"{done:,} of {total:,}" if state.is_whole else f"reading: {state.num_read:,} of {len(state.trials):,}"
     return html.Span([html.Progress(value=str(done), max=str(max(total, 1)), **{"aria-label": said}), f" {said}"])
 

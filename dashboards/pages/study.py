@@ -83,7 +83,7 @@ def _progress(state: StudyState, states: pd.Series[str]) -> html.Div:
     counts = Counter(states)
     counts["waiting"] += state.num_trials - state.num_read
     said = ", ".join(f"{counts[word]:,} {word}" for word in reversed(progress.STATES) if counts[word])
-    done = sum(number for word, number in counts.items() if word not in progress.TO_GO)
+    done = progress.num_done(counts)
     total = state.num_trials
     reading = "" if state.is_whole else f" (the store is being read: {state.num_read:,} of {len(state.trials):,})"
     return html.Div(
