@@ -92,19 +92,8 @@ def last_words(file: Path) -> str | None:
     Raises:
         StoreError: it cannot be read.
     """
-    try:
-        with store_errors("read", file, unless=FileNotFoundError):
-            text = file.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    if not text.strip():  # that process was killed, or still works
-        return None
-    crashed = text.startswith(_CRASHED)
-    # Of a crash only the thread is told in which it was; of a hang all, and the oldest comes last.
-    frames = text.rpartition("Thread ")[2].splitlines() if not crashed else text.splitlines()
-    where = next((line.strip() for line in frames if line.startswith("  File ")), "an unknown place")
-    what = text.removeprefix(_CRASHED).partition("\n")[0] if crashed else "it hung and was ended"
-    return f"{what}, at {where}"
+    text = _left_in(file)
+    return None if text is None else _in_a_line(text)
 
 
 def take_stacks(file: Path) -> str | None:
@@ -115,11 +104,32 @@ def take_stacks(file: Path) -> str | None:
     Raises:
         StoreError: it cannot be read or set aside.
     """
-    words = last_words(file)
-    if words is None:
+    text = _left_in(file)
+    if text is None:
         return None
-    hung = words.startswith("it hung")
-    kept = file.with_name("hang.txt" if hung else "crash.txt")
+    kept = file.with_name("crash.txt" if _is_of_a_crash(text) else "hang.txt")
     with store_errors("write", kept):
         file.replace(kept)
-    return f"{words}; all stacks are in {kept}" if hung else None
+    return None if _is_of_a_crash(text) else f"{_in_a_line(text)}; all stacks are in {kept}"
+
+
+def _left_in(file: Path) -> str | None:
+    try:
+        with store_errors("read", file, unless=FileNotFoundError):
+            text = file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    return text if text.strip() else None  # without a word that process was killed, or still works
+
+
+def _is_of_a_crash(text: str) -> bool:
+    return text.startswith(_CRASHED)
+
+
+def _in_a_line(text: str) -> str:
+    crashed = _is_of_a_crash(text)
+    # Of a crash only the thread is told in which it was; of a hang all, and the oldest comes last.
+    frames = text.splitlines() if crashed else text.rpartition("Thread ")[2].splitlines()
+    where = next((line.strip() for line in frames if line.startswith("  File ")), "an unknown place")
+    what = text.removeprefix(_CRASHED).partition("\n")[0] if crashed else "it hung and was ended"
+    return f"{what}, at {where}"

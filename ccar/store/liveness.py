@@ -118,6 +118,7 @@ class Watch:
         try:
             touched_at = folder.touched_at(heartbeat)
         except FileNotFoundError:
+            self._seen.pop(heartbeat, None)
             return False
         now, before = time.monotonic(), self._seen.get(heartbeat)
         if before is not None and before.touched_at == touched_at:

@@ -6,6 +6,7 @@ N-*.beat   touched as long as turn N is held; gone once it is given back
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from ccar.store.seal import sealed, unseal
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _DIGITS = 9
+_OURS = re.compile(rf"(\d{{{_DIGITS}}})(\.turn|-.+\.beat)")
 
 
 @contextmanager
@@ -74,13 +76,18 @@ def _is_held(folder: Folder, number: int) -> bool:
 
 
 def _last(folder: Folder) -> int:
-    return max((int(name.partition(".")[0]) for name in folder.names() if name.endswith(".turn")), default=0)
+    return max((number for name, number in _numbered(folder) if name == _name(number)), default=0)
 
 
 def _clear_before(folder: Folder, number: int) -> None:
-    for name in folder.names():
-        if name.endswith((".turn", ".beat")) and int(name[:_DIGITS]) < number:
+    for name, its_number in _numbered(folder):
+        if its_number < number:
             folder.delete(name)
+
+
+def _numbered(folder: Folder) -> list[tuple[str, int]]:
+    """The files of turns and their numbers, whatever else somebody has put there."""
+    return [(name, int(ours[1])) for name in folder.names() if (ours := _OURS.fullmatch(name))]
 
 
 def _name(number: int) -> str:

@@ -252,6 +252,17 @@ def test_a_damaged_turn_is_told_with_what_to_do(folder):
         pass
 
 
+def test_what_others_leave_beside_the_turns_is_neither_a_turn_nor_cleared_away(folder):
+    lock = folder.folder("lock")
+    others = ["notes.turn", "000000007 (conflicted copy).turn", "000000000-.beat"]
+    for name in others:
+        lock.replace(name, b"")
+    for _ in range(2):
+        with taken_turn(lock, 5):
+            pass
+    assert sorted(lock.names()) == sorted([*others, "000000002.turn"])
+
+
 def test_what_file_managers_and_synchronisers_leave_in_a_store_is_no_trial_and_no_record(store):
     taken = claim(store)
     taken.commit([epoch(1)], b"state 1")
