@@ -14,7 +14,6 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,7 +67,7 @@ def validate(
     data: Annotated[bool, typer.Option("--data", help="Also look for every image of large sets.")] = False,
     store: Store = DEFAULT_STORE,
 ) -> None:
-    """Check a study file and the images it names; trains and creates nothing in the store."""
+    """Check a study file and the images it names. Trains and creates nothing in the store."""
     from ccar.study.expansion import check_images
 
     places = _places(store)
@@ -80,7 +79,7 @@ def validate(
 
 @app.command()
 def plan(file: File, store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Say how many trials a study has, how many are done, and what the rest takes."""
+    """Say how far a study is, and what the rest takes."""
     from ccar.cli.plan import plan_json, plan_of_view, plan_text
     from ccar.study.expansion import pack_state
 
@@ -97,13 +96,20 @@ def run(
     tracking_uri: TrackingUri = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.", show_default=False),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Address of a running Ray cluster; default: Ray on this machine.",
+            show_default=False,
+        ),
     ] = None,
     max_device_hours: MaxDeviceHours = None,
     trials_at_once: TrialsAtOnce = None,
     priority: Priority = 0,
 ) -> None:
-    """Run a study: train what the store does not have, log to MLflow, print and write the comparison."""
+    """Run a study and compare its methods.
+
+    Trains what the store does not have, logs to MLflow, prints the comparison and writes the report.
+    """
     from ccar.cli.run import run_study
     from ccar.cluster.allowance import Limits
     from ccar.cluster.interruption import interruption
@@ -127,11 +133,13 @@ def report(
     file: File,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the report; default: STORE/reports/STUDY.", show_default=False),
+        typer.Option(
+            "--out", metavar="DIR", help="Folder for the report; default: STORE/reports/STUDY.", show_default=False
+        ),
     ] = None,
     store: Store = DEFAULT_STORE,
 ) -> None:
-    """Write the tables and figures of a study from what the store has now."""
+    """Write the report of a study from what the store has now."""
     from ccar.reports.figures.all_figures import drawing_processes
     from ccar.reports.results import summarise
     from ccar.reports.write import write_report
@@ -140,10 +148,13 @@ def report(
     view = _open(file, places)
     folder = out if out is not None else places.report_dir(view.study.name)
     with drawing_processes() as each:
-        results = summarise(view.report_input(view.source().known))
-        if out is None:
-            with suppress(CcarError):  # the report, which cannot be written then, says why
-                places.store.make_private()
+        found = view.report_input(view.source().known)
+        if not found.validation["epochs"].any():
+            raise UserError(
+                f"the store {places.store.address} has no trial of {view.study.name} yet",
+                hint=f"`ccar run {file}` trains them; --store DIR names another store",
+            )
+        results = summarise(found)
         write_report(folder, results, each)
     _print_short_form(results)
     talk.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
@@ -153,7 +164,7 @@ def report(
 def schema(
     of_report: Annotated[bool, typer.Option("--report", help="Of report.json instead.")] = False,
 ) -> None:
-    """Print the JSON Schema of study files, for editors to complete and check them; or that of report.json."""
+    """Print the JSON Schema of study files, or of report.json. With it, editors complete and check them."""
     if of_report:
         from ccar.reports.report_file import report_schema
 
@@ -166,19 +177,27 @@ def schema(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="methods, datasets, studies or runs.", show_default=False)],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="methods, datasets, studies or runs.", show_default=False)
+    ],
     store: Annotated[
         str | None,
-        typer.Option(help="Folder of trials; default: CCAR_STORE, here or of the cluster.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="Folder of trials; default: CCAR_STORE, here or of the cluster.", show_default=False
+        ),
     ] = None,
-    studies: Annotated[Path, typer.Option(help="Folder of study files.")] = Path("studies"),
+    studies: Annotated[Path, typer.Option(metavar="DIR", help="Folder of study files.")] = Path("studies"),
     address: Annotated[
         str | None,
-        typer.Option(help="Of a cluster's dashboard, e.g. http://HOST:8265: runs in its store.", show_default=False),
+        typer.Option(
+            metavar="URL",
+            help="Of a cluster's dashboard, e.g. http://HOST:8265: runs in its store.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what a study file can name, the study files in a folder, or what has been run."""
+    """List methods, data sets, study files or runs."""
     from ccar.cli.listing import KINDS, listing, listing_of_cluster
     from ccar.cli.tables import rows_as_table
 
@@ -200,23 +219,31 @@ def list_(
 
 @app.command()
 def figures(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the figures.")] = Path("figures"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the figures.")] = Path("figures"),
     data: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="Whose classes: cifar10_lt, cifar100_lt (default), imagenet_lt, inaturalist2018 or places_lt.",
             show_default=False,
         ),
     ] = None,
     imbalance_factor: Annotated[
-        float | None, typer.Option(help="Of cifar10_lt and cifar100_lt; default: 100.", show_default=False)
+        float | None, typer.Option(metavar="X", help="Of cifar10_lt and cifar100_lt; default: 100.", show_default=False)
     ] = None,
     class_counts: Annotated[
         Path | None,
-        typer.Option(help="Instead of --data: a file with the number of images of each class.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Instead of --data: a file with the number of images of each class.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Draw the paper's figures 1 and 2 for real classes: the gradient factor, and Omega in 3-D and as contours."""
+    """Draw the paper's figures 1 and 2 for real classes.
+
+    The gradient factor, and Omega in 3-D and as contours.
+    """
     from ccar.cli.figures import write_figures
 
     for path in write_figures(out, data, imbalance_factor, class_counts):
@@ -228,6 +255,7 @@ def lint_claims(
     file: Annotated[
         Path | None,
         typer.Argument(
+            metavar="FILE",
             help="CSV file of a results table (docs/published.md); default: the CCAR paper's own tables.",
             show_default=False,
         ),
@@ -235,7 +263,9 @@ def lint_claims(
     template: Annotated[bool, typer.Option("--template", help="Print a CSV file to fill in, and end.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the arithmetic of a results table: what cannot be true, what is doubtful, what is within noise.
+    """Check the arithmetic of a results table.
+
+    Says what cannot be true, what is doubtful, and what is within noise.
 
     Exit code 0 when nothing is found, 1 when something is, 2 when the file cannot be read.
     """
@@ -258,13 +288,18 @@ def why(
     trial: Annotated[
         str,
         typer.Argument(
-            help="A trial: 'CELL seed N' (CELL alone: its first seed), or the beginning of its key.", show_default=False
+            metavar="TRIAL",
+            help="A trial: 'CELL seed N' (CELL alone: its first seed), or the beginning of its key.",
+            show_default=False,
         ),
     ],
     store: Store = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
-    """Say why a trial would run again: what differs between its key and the nearest finished one."""
+    """Say why a trial would run again.
+
+    Names what differs between its key and the nearest finished one.
+    """
     from ccar.cli.why import find_trial, why_json, why_text
     from ccar.study.plan import why as why_of
 
@@ -282,17 +317,25 @@ def why(
 @app.command()
 def compare(
     first: Annotated[
-        Path, typer.Argument(help="A: a study file, a report.json, or the folder of a report.", show_default=False)
+        Path,
+        typer.Argument(metavar="A", help="A study file, a report.json, or the folder of a report.", show_default=False),
     ],
-    second: Annotated[Path, typer.Argument(help="B: the same.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The same of the other.", show_default=False)],
     store: Store = DEFAULT_STORE,
     other_store: Annotated[
         str | None,
-        typer.Option(help="Folder of trials for B, where it is a study file; default: that of A.", show_default=False),
+        typer.Option(
+            metavar="DIR",
+            help="Folder of trials for B, where it is a study file; default: that of A.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what two studies, or two runs of one, agree on, and what differs by more than noise."""
+    """Compare two studies, or two runs of one.
+
+    Says what they agree on, and what differs by more than noise.
+    """
     from ccar.cli.compare import compare_reports, comparison_json, comparison_text, open_report
 
     reports = (
@@ -305,12 +348,22 @@ def compare(
 
 @app.command()
 def replay(
-    report: Annotated[Path, typer.Argument(help="A report.json, or the folder of a report.", show_default=False)],
-    cell: Annotated[str, typer.Argument(help="Id of a cell, e.g. 'if50/focal+ccar(omega=0.75)'.", show_default=False)],
-    seed: Annotated[int | None, typer.Option(help="Only this seed; default: all.", show_default=False)] = None,
+    report: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A report.json, or the folder of a report.", show_default=False)
+    ],
+    cell: Annotated[
+        str,
+        typer.Argument(metavar="CELL", help="Id of a cell, e.g. 'if50/focal+ccar(omega=0.75)'.", show_default=False),
+    ],
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Only this seed; default: all.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a cell again from its report alone, in an empty store, and compare; exit code 1 if a number differs."""
+    """Train a cell again from its report alone, and compare.
+
+    Takes an empty store; exit code 1 if a number differs.
+    """
     from ccar.cli.replay import find_cell, replay_json, replay_text
     from ccar.cli.replay import replay as train_again
     from ccar.reports.report_file import read_report
@@ -326,11 +379,14 @@ def replay(
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="Trials that were trained elsewhere, one JSON file.", show_default=False)
+        Path,
+        typer.Argument(metavar="FILE", help="Trials that were trained elsewhere, one JSON file.", show_default=False),
     ],
     store: Store = DEFAULT_STORE,
 ) -> None:
-    """Put trials into the store that were trained without one, e.g. by `python -m benchmarks.gpu_table2`.
+    """Put trials into the store that were trained without one.
+
+    `python -m benchmarks.gpu_table2` writes such a file.
 
     Exit code 0 when the store has all of them then, 1 when one that it has begun is in the way, 2 when the file is
     damaged, foreign, or does not keep what its keys promise; then nothing is imported.
@@ -352,19 +408,21 @@ def import_(
 def sync(
     study: Annotated[
         list[str] | None,
-        typer.Argument(help="Names of studies; default: all in the store.", show_default=False),
+        typer.Argument(metavar="STUDY", help="Names of studies; default: all in the store.", show_default=False),
     ] = None,
     store: Store = DEFAULT_STORE,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Bring MLflow up to what the store has; rebuilds a tracking server that was lost."""
+    """Bring MLflow up to what the store has. Rebuilds a tracking server that was lost."""
+    from ccar.reports.wording import counted
     from ccar.tracking.address import check_tracking, shown
     from ccar.tracking.outbox import sync as sync_studies
 
     places = _places(store, tracking_uri)
     check_tracking(places.tracking_uri)
     done = sync_studies(places.store, places.tracking_uri, study, report_dir=places.report_dir)
-    print(f"{shown(places.tracking_uri)}: {done.studies} studies, {done.trials} trials sent, {done.points} points")
+    sent = f"{counted(done.trials, 'trial')} sent, {counted(done.points, 'point')}"
+    print(f"{shown(places.tracking_uri)}: {counted(done.studies, 'study', 'studies')}, {sent}")
     for damage in done.damaged:
         talk.print(damage, style="red", markup=False)
     if done.damaged:
@@ -376,19 +434,25 @@ def ui(
     store: Store = DEFAULT_STORE,
     tracking_uri: TrackingUri = None,
     host: Annotated[
-        str, typer.Option(help="IP address to listen on. With any but this, MLFLOW_AUTH_ADMIN_PASSWORD must be set.")
+        str,
+        typer.Option(
+            metavar="IP", help="IP address to listen on. With any but this, MLFLOW_AUTH_ADMIN_PASSWORD must be set."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(help="Where to listen; default: 5000, or a free port.", min=0, max=65535)
+        int | None, typer.Option(metavar="N", help="Where to listen; default: 5000, or a free port.", min=0, max=65535)
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open the address in a browser.")] = False,
 ) -> None:
-    """Open web pages on what is in the store: the dashboard, and MLflow's; ends with Ctrl-C."""
+    """Open the dashboard and MLflow on the store. Ends with Ctrl-C."""
     import webbrowser
 
     from ccar.cli.ui import serve_pages
 
     places = _places(store, tracking_uri)
+    if not places.store_is_there:
+        new = f"there is no store at {places.store.address} yet: the pages fill as soon as a study runs there"
+        talk.print(new, style="yellow", markup=False, highlight=False, soft_wrap=True)
     talk.print("starting the dashboard and MLflow ...")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers must not outlive us
     try:
@@ -407,6 +471,7 @@ def doctor(
     address: Annotated[
         str | None,
         typer.Option(
+            metavar="ADDRESS",
             help="HOST:PORT of a cluster's head, or URL of its dashboard; default: this machine alone.",
             show_default=False,
         ),
@@ -415,6 +480,7 @@ def doctor(
         str | None,
         typer.Option(
             envvar="CCAR_STORE",
+            metavar="DIR",
             help="Folder of trials; default: the one that the cluster names, or ccar-store.",
             show_default=False,
         ),
@@ -422,7 +488,10 @@ def doctor(
     tracking_uri: TrackingUri = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong with this machine, or with every node of a cluster, and what to do; exit code 1 if anything."""
+    """Say what is wrong with this machine, or with a cluster.
+
+    Looks at every node, and says what to do; exit code 1 if anything is wrong.
+    """
     from ccar.cli.doctor import checks_json, checks_text, examine_cluster, examine_from_outside, examine_machine
 
     if address is not None and "://" in address:
@@ -528,7 +597,13 @@ def _closing(outcome: RunOutcome) -> None:
     if reason := summary.cut_short_by:
         talk.print(f"stopped: {reason}", style="red", markup=False, highlight=False)
     if summary.interrupted:
-        talk.print("interrupted; run the same command again to go on from here", style="yellow")
+        again = (
+            "the same command, with more of them, goes on"
+            if outcome.is_spent
+            else "run the same command again to go on"
+        )
+        ended = "ended: --max-device-hours are used up" if outcome.is_spent else "interrupted"
+        talk.print(f"{ended}; {again} from here", style="yellow", highlight=False, soft_wrap=True)
         return
     folder = outcome.report_dir
     lines = [f"runs     {_ui_command(outcome.view.places)}"]

@@ -21,13 +21,14 @@ EXIT_NOT_RUNNING = 1
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="A Ray cluster of several nodes on this machine, for trying things; cluster/README.md has real ones.",
+    help="Try ccar on several Ray nodes on this machine. cluster/README.md has real clusters.",
 )
 
 Folder = Annotated[
     Path | None,
     typer.Option(
         envvar="CCAR_CLUSTER",
+        metavar="DIR",
         help="Where it is noted what was started; default: ~/.local/state/ccar/cluster.",
         show_default=False,
     ),
@@ -36,14 +37,16 @@ Folder = Annotated[
 
 @commands.command()
 def start(
-    nodes: Annotated[int, typer.Option(help="How many nodes, the head included.")] = 3,
+    nodes: Annotated[int, typer.Option(metavar="N", help="How many nodes, the head included.")] = 3,
     cpus_per_node: Annotated[
-        int | None, typer.Option(help="CPUs of each; default: its share of this machine.", min=1, show_default=False)
+        int | None,
+        typer.Option(metavar="N", help="CPUs of each; default: its share of this machine.", min=1, show_default=False),
     ] = None,
     host: Annotated[
         str,
         typer.Option(
-            help="IP address for the nodes. With any but this, Ray listens on all interfaces: needs your own token."
+            metavar="IP",
+            help="IP address for the nodes. With any but this, Ray listens on all interfaces: needs your own token.",
         ),
     ] = "127.0.0.1",
     folder: Folder = None,

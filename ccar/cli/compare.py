@@ -34,6 +34,7 @@ class Comparison:
         names: of the two, as they were asked for.
         cells: from `compare_studies`.
         only: methods that only the first, only the second has, with their setting.
+        seeds: that only the first, only the second has.
         settings: what of the configuration of shared cells differs, and in how many of them.
         choices: for each base loss and setting in both: the omega that each study chose.
     """
@@ -41,6 +42,7 @@ class Comparison:
     names: tuple[str, str]
     cells: pd.DataFrame
     only: tuple[list[str], list[str]]
+    seeds: tuple[list[int], list[int]]
     settings: dict[str, int]
     choices: pd.DataFrame
 
@@ -53,6 +55,8 @@ def open_report(path: Path, places: Places) -> Report:
     """
     if path.is_dir() or path.suffix == ".json":
         return read_report(path)
+    if not path.exists():
+        raise UserError(f"there is no {path}", hint="give a study file, a report.json, or the folder of a report")
     view = StudyView.open(path, places)
     results = summarise(view.report_input(view.source().known))
     return Report.model_validate_json(render_json(results, content_of(results, [])))
@@ -72,6 +76,7 @@ def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> Co
             f"{names[0]} and {names[1]} have no cell in common",
             hint="cells are compared where data set, imbalance factor and method are the same",
         )
+    seeds = [{trial.seed for trial in report.trials} for report in (first, second)]
     differing = [differing_parts(cells[0][cell], cells[1][cell]) for cell in shared]
     columns = [*FIELD, "method", "omega"]
     choices = [
@@ -84,6 +89,7 @@ def compare_reports(first: Report, second: Report, names: tuple[str, str]) -> Co
             [_name(cell) for cell in cells[0] if cell not in cells[1]],
             [_name(cell) for cell in cells[1] if cell not in cells[0]],
         ),
+        seeds=(sorted(seeds[0] - seeds[1]), sorted(seeds[1] - seeds[0])),
         settings=dict(Counter(str(part) for parts in differing for part in parts)),
         choices=choices[0].merge(choices[1], on=FIELD, suffixes=("_first", "_second")),
     )
@@ -96,9 +102,13 @@ def comparison_text(found: Comparison) -> str:
     verdicts = Counter(cells["verdict"])
     lines = [f"A  {first}", f"B  {second}", "", f"{counted(len(cells), 'cell')} in both"]
     lines += [f"  {number:>4} {verdict}" for verdict, number in verdicts.items()]
-    for side, only in zip("AB", found.only, strict=True):
+    for side, only, seeds in zip("AB", found.only, found.seeds, strict=True):
         if only:
             lines.append(f"only in {side}: {one_line(_few(only))}")
+        if seeds:
+            lines.append(
+                f"only in {side}: {'seed' if len(seeds) == 1 else 'seeds'} {_few([str(seed) for seed in seeds])}"
+            )
     lines += [""] + [
         f"configuration, in {number} of {len(cells)}: {one_line(part)}" for part, number in found.settings.items()
     ]
@@ -130,7 +140,8 @@ def comparison_text(found: Comparison) -> str:
         return "\n".join([*lines, "", "every trial that both have finished is the same one, with the same key"])
     lines += [
         "",
-        "Balanced test accuracy in %; verdicts are corrected for all of these comparisons (Holm).",
+        "Balanced test accuracy in %, over the seeds of both where there are pairs; verdicts are corrected for all of",
+        "these comparisons (Holm).",
         rows_as_table(rows),
     ]
     return "\n".join(lines).rstrip("\n")
@@ -143,6 +154,8 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
         "cells": json_rows(found.cells),
         "only_in_first": found.only[0],
         "only_in_second": found.only[1],
+        "seeds_only_in_first": found.seeds[0],
+        "seeds_only_in_second": found.seeds[1],
         "configuration": found.settings,
         "choices": json_rows(found.choices),
     }

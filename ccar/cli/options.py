@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-File = Annotated[Path, typer.Argument(help="A study file, e.g. studies/digits_lt.yaml.", show_default=False)]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A study file, e.g. studies/digits_lt.yaml.", show_default=False)
+]
 Store = Annotated[
     str,
     typer.Option(
@@ -23,6 +25,7 @@ TrackingUri = Annotated[
     str | None,
     typer.Option(
         envvar="MLFLOW_TRACKING_URI",
+        metavar="URI",
         help="Where MLflow is; default: an SQLite file in the store.",
         show_default=False,
     ),
@@ -31,6 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 MaxDeviceHours = Annotated[
     float | None,
     typer.Option(
+        metavar="HOURS",
         help="Most hours of GPUs (or CPUs) that the rest of the study may take: more is refused; used up, it ends.",
         min=0,
         show_default=False,
@@ -38,11 +42,14 @@ MaxDeviceHours = Annotated[
 ]
 
 Priority = Annotated[
-    int, typer.Option(help="Among studies that share the cluster; higher goes first, equals share it equally.")
+    int,
+    typer.Option(metavar="N", help="Among studies that share the cluster; higher goes first, equals share it equally."),
 ]
 TrialsAtOnce = Annotated[
     int | None,
-    typer.Option(help="Most trials of the study at once; default: as many as fit.", min=1, show_default=False),
+    typer.Option(
+        metavar="N", help="Most trials of the study at once; default: as many as fit.", min=1, show_default=False
+    ),
 ]
 
 DEFAULT_STORE = "ccar-store"

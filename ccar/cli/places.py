@@ -39,6 +39,11 @@ class Places:
         )
 
     @property
+    def store_is_there(self) -> bool:
+        """False for a folder that nobody has made; what a bucket holds only a look can tell."""
+        return self.store.address != str(self.store.root) or is_there(self.store.root)
+
+    @property
     def tracks_in_store(self) -> bool:
         """Whether MLflow's database is the store's own, and so can be written if the store can."""
         return self.store.address == str(self.store.root) and self.tracking_uri == default_tracking_uri(self.store.root)

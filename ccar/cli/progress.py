@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
+from typing import NamedTuple
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from ccar.cli.plan import duration
 from ccar.cluster.events import RunSummary, TrialProgress
@@ -24,8 +27,34 @@ from ccar.study.parts import plain
 PLAIN_LINE_SECONDS = 10.0
 
 
+class _Standing(NamedTuple):
+    setting: str
+    accuracy: float  # balanced, on validation
+    name: str
+
+    @classmethod
+    def of(cls, trial: PlannedTrial, accuracy: float) -> _Standing:
+        factor = plain(trial.config.data.imbalance_factor)
+        setting = "natural tail" if factor == "natural" else f"IF {factor}"
+        return cls(setting, accuracy, f"{trial.cell.method} seed {trial.seed}")
+
+    def or_better(self, other: _Standing | None) -> _Standing:
+        """Of equals the other, which was there before."""
+        return self if other is None or self.accuracy > other.accuracy else other
+
+
+class _Bar(Progress):
+    """A line with the bar, and one for each of the best trials, cut where the terminal ends."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            for line in task.fields["best"]:
+                yield Text(line, no_wrap=True, overflow="ellipsis")
+
+
 class ProgressDisplay:
-    """A listener that shows trials done / running / failed, the time left, and the best on validation so far.
+    """A listener that shows trials done / running / failed, the time left, and this run's best trials on validation.
 
     Used as a context manager around a run.
     """
@@ -37,22 +66,22 @@ class ProgressDisplay:
         self._done_before = already_done
         self._failed = 0
         self._running: set[str] = set()
-        self._best: dict[str, tuple[float, str]] = {}  # where -> balanced accuracy on validation, method
+        self._standings: dict[str, _Standing] = {}  # of the trials that run, by key
+        self._best: dict[str, _Standing] = {}  # of those that came to their end, by setting
         self._last_line = time.monotonic()
         self._first_end = 0.0  # when the first trial had ended, and Ray and its workers had started
-        self._bar = Progress(
+        self._bar = _Bar(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.fields[best]}"),
             console=console,
             transient=True,
         )
-        self._task = self._bar.add_task("trials", total=total, completed=already_done, state="", best="")
+        self._task = self._bar.add_task("trials", total=total, completed=already_done, state="", best=[])
 
     def __enter__(self) -> ProgressDisplay:
         self._bar.start()
@@ -70,11 +99,7 @@ class ProgressDisplay:
 
     def progressed(self, trial: PlannedTrial, progress: TrialProgress) -> None:
         """The trial has moved on, or has ended."""
-        if progress.accuracies is not None:
-            factor = plain(trial.config.data.imbalance_factor)
-            where = "natural tail" if factor == "natural" else f"IF {factor}"
-            candidate = (progress.accuracies["balanced_accuracy"], trial.cell.method)
-            self._best[where] = max(self._best.get(where, candidate), candidate)
+        self._rank(trial, progress)
         if progress.ended:
             self._running.discard(trial.key)
             if progress.status in ("finished", "stopped", "diverged"):
@@ -98,14 +123,31 @@ class ProgressDisplay:
     def all_ended(self, summary: RunSummary) -> None:
         """Leaving the display's block clears it."""
 
+    def _rank(self, trial: PlannedTrial, progress: TrialProgress) -> None:
+        """Trials stand by their latest epoch: the best of all epochs is the luckiest one."""
+        if progress.accuracies is not None:
+            self._standings[trial.key] = _Standing.of(trial, progress.accuracies["balanced_accuracy"])
+        if progress.ended:
+            last = self._standings.pop(trial.key, None)
+            if last is not None and progress.status in ("finished", "stopped"):
+                self._best[last.setting] = last.or_better(self._best.get(last.setting))
+
+    def _best_lines(self) -> list[str]:
+        best = dict(self._best)
+        for standing in self._standings.values():
+            best[standing.setting] = standing.or_better(best.get(standing.setting))
+        return [
+            f"best of this run on validation, {setting}: {100 * standing.accuracy:.1f} % {standing.name}"
+            for setting, standing in best.items()
+        ]
+
     def _show(self, *, line: bool = True) -> None:
         state = f"{len(self._running)} running" + (f", {self._failed} failed" if self._failed else "")
-        best = "; ".join(f"{where}: {100 * value:.1f} % {method}" for where, (value, method) in self._best.items())
-        best = f"best on validation, {best}" if best else ""
+        best = self._best_lines()
         self._bar.update(self._task, completed=self._done, state=state, best=best)
         if line and not self._console.is_terminal and time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = time.monotonic()
-            text = f"{self._done}/{self._total} trials, {state}{self._time_left()}" + (f", {best}" if best else "")
+            text = "; ".join([f"{self._done}/{self._total} trials, {state}{self._time_left()}", *best])
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _time_left(self) -> str:

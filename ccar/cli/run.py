@@ -7,7 +7,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,7 @@ class RunOutcome:
     summary: RunSummary
     results: Results | None  # None for a run that was interrupted: there is no time for a report
     report_dir: Path | None  # None where it has no report: it was interrupted, or the store failed
+    is_spent: bool = False  # it has had all the device-hours that it was allowed
 
 
 def run_study(
@@ -97,9 +98,7 @@ def run_study(
             outcome = _train(view, remaining, cluster, talk, feeder, allowance)
             while outcome.summary.interrupted and (outcome.summary.crowded or allowance.outlasts_pause()):
                 outcome = _train(view, _sources(view)[1], cluster, talk, feeder, allowance)
-        if allowance.is_spent:
-            talk.print(f"--max-device-hours {limits.max_device_hours:g} are used up", style="yellow", markup=False)
-        return outcome
+        return replace(outcome, is_spent=allowance.is_spent)
 
 
 def _checked(file: Path, places: Places, address: str | None, talk: Console) -> tuple[Study, str | None]:

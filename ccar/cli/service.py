@@ -17,6 +17,7 @@ Address = Annotated[
     typer.Option(
         "--address",
         envvar="RAY_API_SERVER_ADDRESS",
+        metavar="URL",
         help="Of the cluster's dashboard, e.g. http://HOST:8265.",
     ),
 ]
@@ -27,6 +28,7 @@ ClusterStore = Annotated[
     str | None,
     typer.Option(
         "--store",
+        metavar="DIR",
         help="Folder of trials or s3://BUCKET/PREFIX, as the cluster's nodes see it; default: CCAR_STORE of its head.",
         show_default=False,
     ),
@@ -63,7 +65,7 @@ def submit(
 def status(
     wanted: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="What `ccar submit` printed, or the name of a study; default: all."),
+        typer.Argument(metavar="ID", help="What `ccar submit` printed, or the name of a study; default: all."),
     ] = None,
     address: Address = LOCAL_ADDRESS,
     as_json: Json = False,
@@ -132,7 +134,8 @@ def extend(
     wanted: Id,
     address: Address = LOCAL_ADDRESS,
     omega: Annotated[
-        list[float] | None, typer.Option(help="Another pivot omega; give the option several times for several.")
+        list[float] | None,
+        typer.Option(metavar="OMEGA", help="Another pivot omega; give the option several times for several."),
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="+N", help="How many more seeds.", show_default=False)] = None,
 ) -> None:
@@ -149,7 +152,7 @@ def fetch(
     address: Address = LOCAL_ADDRESS,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the files; default: ./STUDY.", show_default=False),
+        typer.Option("--out", metavar="DIR", help="Folder for the files; default: ./STUDY.", show_default=False),
     ] = None,
 ) -> None:
     """Bring the report of a submitted study here, as far as it is."""

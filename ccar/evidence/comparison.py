@@ -28,9 +28,10 @@ def compare_studies(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         second: those of the other study.
 
     Returns:
-        One row per cell, in the order of the first study: `CELL`, `first_mean`, `second_mean`, `first_n`, `second_n`,
-        `shared` (seeds that both have finished), `same` (trials of these with equal keys), `mean`, `low`, `high` of the
-        difference, `p`, `p_holm` and `verdict` on the second ("same trials" where they all are).
+        One row per cell, in the order of the first study: `CELL`, `first_mean` and `second_mean` over the seeds that
+        are compared, `first_n` and `second_n` (seeds that each has finished), `shared` (those that both have), `same`
+        (trials of these with equal keys), `mean`, `low`, `high` of the difference, `p`, `p_holm` and `verdict` on the
+        second ("same trials" where they all are).
     """
     finished = [trials[trials["status"] == "finished"] for trials in (first, second)]
     cells = first[CELL].drop_duplicates().merge(second[CELL].drop_duplicates(), on=CELL)
@@ -52,6 +53,7 @@ def compare_studies(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     for row in np.flatnonzero(~shared.any(axis=1)):
         found.loc[row] = _welch(a[row][~np.isnan(a[row])], b[row][~np.isnan(b[row])])
     num_shared = shared.sum(axis=1)
+    is_compared = shared | (num_shared == 0)[:, np.newaxis]
     is_same = (num_shared > 0) & (same == num_shared)
     dropped_out = pd.concat(trials.loc[trials["status"].isin(DROPPED_OUT), CELL] for trials in (first, second))
     survivors = ~is_same & index.isin(pd.MultiIndex.from_frame(dropped_out))
@@ -59,8 +61,8 @@ def compare_studies(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     p, mean, half_width, n = (found[name].to_numpy(dtype=np.float64) for name in ("p", "mean", "half_width", "n"))
     p_holm, words = judge(p, mean, half_width, n, survivors)
     return cells.assign(
-        first_mean=_means(a),
-        second_mean=_means(b),
+        first_mean=_means(np.where(is_compared, a, np.nan)),
+        second_mean=_means(np.where(is_compared, b, np.nan)),
         first_n=(~np.isnan(a)).sum(axis=1),
         second_n=(~np.isnan(b)).sum(axis=1),
         shared=num_shared,

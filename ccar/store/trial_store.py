@@ -95,7 +95,7 @@ class TrialStore:
             finally:
                 folder.delete(probe)
         except StoreError as error:
-            raise UserError(str(error), hint=error.hint) from error
+            raise UserError(f"the store {self.address} cannot be used: {error}", hint=error.hint) from error
         if again:
             raise UserError(
                 f"{self.address} lets the same file be created twice: exclusive create is the commit",

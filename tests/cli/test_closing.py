@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -50,3 +51,13 @@ def test_a_report_is_named_where_it_was_written(tmp_path, capsys, store_error):
     report = tmp_path / "ccar-store" / "reports" / "tiny" / "report.html"
     assert (str(report) in said) == report.exists() == (store_error is None)
     assert "runs     ccar ui --store" in said
+
+
+def test_a_run_that_has_used_up_its_device_hours_is_not_called_interrupted(tmp_path, capsys):
+    outcome = replace(outcome_of(tmp_path, None), summary=RunSummary(interrupted=True))
+    _closing(replace(outcome, is_spent=True))
+    assert capsys.readouterr().err == (
+        "ended: --max-device-hours are used up; the same command, with more of them, goes on from here\n"
+    )
+    _closing(outcome)
+    assert capsys.readouterr().err == "interrupted; run the same command again to go on from here\n"

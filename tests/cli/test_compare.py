@@ -82,6 +82,22 @@ def test_the_command_takes_study_files_and_reports(tmp_path):
     code, _, err = ccar("compare", path, "report.json", cwd=tmp_path)
     assert code == 2
     assert "cannot read report.json" in err
+    code, _, err = ccar("compare", path, "nope", cwd=tmp_path)
+    assert code == 2
+    assert "there is no nope\n  hint: give a study file, a report.json, or the folder of a report" in err
+
+
+def test_where_one_has_more_seeds_those_of_both_are_compared_and_the_others_named():
+    more = report_of(seeds=range(5))
+    found = compare_reports(report_of(), changed(more, test_balanced_accuracy=lambda trial: 0.1 * trial.seed), NAMES)
+    text = comparison_text(found)
+    assert "only in B: seeds 3, 4" in text
+    assert "seeds of both where there are pairs" in text
+    (mean,) = set(found.cells["second_mean"].round(12))
+    assert mean == 0.1  # of seeds 0, 1, 2
+    differences = found.cells["second_mean"] - found.cells["first_mean"]
+    assert (differences - found.cells["mean"]).abs().max() < 1e-12
+    assert comparison_json(found)["seeds_only_in_second"] == [3, 4]
 
 
 def renamed(report, names):

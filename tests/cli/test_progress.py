@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
 from ccar.cli import progress
 from ccar.cli.progress import ProgressDisplay
@@ -30,7 +30,42 @@ def test_the_best_so_far_is_called_one_on_validation_and_in_per_cent_as_in_the_t
         accuracies = {"accuracy": 0.9, "balanced_accuracy": 0.9751}
         display.progressed(trials[0], TrialProgress(key=trials[0].key, status="running", accuracies=accuracies))
     setting, _, method = trials[0].cell.id.partition("/")
-    assert f"best on validation, IF {setting.removeprefix('if')}: 97.5 % {method}" in said.getvalue()
+    name = f"IF {setting.removeprefix('if')}: 97.5 % {method} seed {trials[0].seed}"
+    assert f"1 running; best of this run on validation, {name}" in said.getvalue()
+
+
+def told(trial, accuracy, status="running"):
+    return trial, TrialProgress(key=trial.key, status=status, accuracies={"balanced_accuracy": accuracy})
+
+
+def test_trials_stand_by_their_latest_epoch_and_of_equals_the_first_one_stays():
+    first, second, third, failed = made_up_study(seeds=range(4)).trials[:4]
+    display = ProgressDisplay(Console(file=io.StringIO()), total=4, already_done=0)
+    for one in (
+        told(first, 0.9),
+        told(first, 0.8),
+        told(failed, 0.99),
+        told(first, 0.7, "finished"),
+        told(second, 0.7, "finished"),
+        told(third, 0.6),
+        told(failed, 0.99, "failed"),
+    ):
+        display.progressed(*one)
+    assert [line.rpartition(": ")[2] for line in display._best_lines()] == [
+        f"70.0 % {first.cell.method} seed {first.seed}"
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_in_a_narrow_terminal_the_bar_keeps_its_count_and_its_times(width):
+    trials = made_up_study(seeds=range(2)).trials
+    display = ProgressDisplay(Console(file=io.StringIO()), total=len(trials), already_done=3)
+    display.started(trials[0])
+    display.progressed(*told(trials[0], 0.5))
+    terminal = Console(file=io.StringIO(), width=width, force_terminal=True)
+    bar, best = terminal.render_lines(Group(*display._bar.get_renderables()), pad=False)
+    assert "3/12 1 running 0:00:00 left -:--:--" in "".join(part.text for part in bar)
+    assert "".join(part.text for part in best).startswith("best of this run on validation, IF 100: 50.0 % cro")
 
 
 def test_the_time_left_leaves_out_what_the_start_of_the_workers_took(clock):

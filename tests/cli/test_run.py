@@ -222,10 +222,12 @@ def test_report_goes_where_it_is_told(finished, tmp_path):
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_the_store_that_a_report_makes_is_its_owners_alone(tmp_path):
-    assert ccar("report", write_tiny_study(tmp_path), cwd=tmp_path)[0] == 0
-    assert (tmp_path / "ccar-store" / "reports" / "tiny" / "report.html").exists()
-    assert (tmp_path / "ccar-store").stat().st_mode & 0o777 == 0o700
+def test_a_report_of_a_store_without_a_trial_of_the_study_is_refused_and_creates_nothing(tmp_path):
+    code, _, err = ccar("report", path := write_tiny_study(tmp_path), cwd=tmp_path)
+    assert code == 2
+    assert f"the store {tmp_path / 'ccar-store'} has no trial of tiny yet" in err
+    assert f"`ccar run {path}` trains them; --store DIR names another store" in err
+    assert not (tmp_path / "ccar-store").exists()
 
 
 def test_a_store_that_cannot_be_read_at_the_end_of_a_run_does_not_change_how_the_run_has_ended(tmp_path):

@@ -60,7 +60,7 @@ def test_a_study_runs_into_a_bucket_and_a_second_run_trains_nothing(address, tmp
     code, out, _ = ccar("list", "runs", "--json", "--store", address, cwd=tmp_path)
     assert (code, json.loads(out)[0]["finished"]) == (0, 4)
     code, out, _ = ccar("sync", "--store", address, cwd=tmp_path)
-    assert "1 studies, 0 trials sent" in out
+    assert "1 study, 0 trials sent" in out
     assert files_with(SECRET, state_folder(), tmp_path) == []
 
 
