@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ccar.data.groups import changed_by_group, to_device
 
-_Adjustment = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) uint8 and (B, 1, 1, 1) amounts to (B, C, H, W) float32
+Adjustment = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) uint8 and (B, 1, 1, 1) amounts to (B, C, H, W) float32
 
 
 def color_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -19,7 +19,7 @@ def color_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     order = torch.rand((len(images), 3), generator=generator).argsort(1)
     factors = 0.6 + 0.8 * torch.rand((len(images), 3), generator=generator)
-    return _adjusted(images, (_brightness, _contrast, _saturation), factors, order)
+    return _adjusted(images, (brightness, contrast, saturation), factors, order)
 
 
 def simclr_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -33,7 +33,7 @@ def simclr_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     order = torch.rand((len(images), 4), generator=generator).argsort(1)
     amounts = torch.rand((len(images), 4), generator=generator)
     amounts = torch.cat((0.6 + 0.8 * amounts[:, :3], 0.2 * amounts[:, 3:] - 0.1), dim=1)
-    adjustments = (_brightness, _contrast, _saturation, _hue)
+    adjustments = (brightness, contrast, saturation, _hue)
 
     def change(jittered: int, images: Tensor, _: Tensor) -> Tensor:
         return _adjusted(images, adjustments, amounts[is_jittered], order[is_jittered]) if jittered else images
@@ -47,7 +47,7 @@ def grayscale(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(is_grey, _grey(images).to(torch.uint8), images)
 
 
-def _adjusted(images: Tensor, adjustments: tuple[_Adjustment, ...], amounts: Tensor, order: Tensor) -> Tensor:
+def _adjusted(images: Tensor, adjustments: tuple[Adjustment, ...], amounts: Tensor, order: Tensor) -> Tensor:
     """All adjustments, one after the other, rounded down to whole levels after each.
 
     Args:
@@ -65,16 +65,24 @@ def _adjusted(images: Tensor, adjustments: tuple[_Adjustment, ...], amounts: Ten
     return changed_by_group(images, order, change)
 
 
-def _brightness(images: Tensor, factor: Tensor) -> Tensor:
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from black, or towards it; an `Adjustment`, as are the next two."""
     return images * factor
 
 
-def _contrast(images: Tensor, factor: Tensor) -> Tensor:
-    return images * factor + _grey(images).mean((1, 2, 3), keepdim=True) * (1 - factor)
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from the mean grey of the image, or towards it."""
+    return blended(_grey(images).mean((1, 2, 3), keepdim=True), images, factor)
 
 
-def _saturation(images: Tensor, factor: Tensor) -> Tensor:
-    return images * factor + _grey(images) * (1 - factor)
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from the grey of each pixel, or towards it."""
+    return blended(_grey(images), images, factor)
+
+
+def blended(other: Tensor, images: Tensor, factor: Tensor) -> Tensor:
+    """`other` at factor 0, `images` at 1; where the two are equal nothing changes, whatever is rounded."""
+    return other + factor * (images - other)
 
 
 def _hue(images: Tensor, turn: Tensor) -> Tensor:

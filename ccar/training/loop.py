@@ -225,7 +225,7 @@ class Training:
         with deterministic(self._device):
             losses = torch.stack([self._step(batch, generator) for batch in batches])
             size_of_weights = torch.nn.utils.get_total_norm(self._procedure.model.parameters())
-        # The one look at results per epoch; until here a GPU is only waited for where drawn numbers are copied to it.
+        # The one look at results per epoch: until here a GPU is not waited for.
         *loss_of_batch, size = torch.cat([losses.double(), size_of_weights.double()[None]]).tolist()
         sizes = [len(batch) for batch in batches]
         train_loss = sum(loss * n for loss, n in zip(loss_of_batch, sizes, strict=True)) / sum(sizes)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from ccar.data.augmentation import augment, normalise
 from ccar.data.config import Augmentation
 from tests.data.draws import generator, is_uniform
+from tests.without_waiting import META, WithoutWaiting
 
 NAMES = get_args(Augmentation)
 ALL = ("crop", "flip", "autoaugment", "cutout")
@@ -118,3 +119,11 @@ def test_only_autoaugment_needs_torchvision():
     """Each trial worker of the demo would pay 3 s and 0.3 GB for it."""
     code = "import sys, ccar.data.augmentation; sys.exit('torchvision' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_device_that_varies_images_is_not_waited_for(name, monkeypatch):
+    images = torch.empty((64, 3, 32, 32), dtype=torch.uint8, device=META)
+    with WithoutWaiting(monkeypatch):
+        varied = augment(images, (name,), generator())
+    assert (varied.shape, varied.device) == (images.shape, META)

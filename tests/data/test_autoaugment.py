@@ -63,13 +63,20 @@ PILLOW = {
 EXACT = {"TranslateX", "TranslateY", "Rotate", "Brightness", "Posterize", "Solarize", "Equalize", "Invert"}
 
 
-@pytest.mark.parametrize(("name", "level"), autoaugment._STEPS)
+STEPS = sorted({(name, level or 0) for policy in autoaugment._POLICIES for name, _, level in policy})
+
+
+def applied(operation, images: torch.Tensor, magnitude: float) -> torch.Tensor:
+    return operation.apply(images, torch.full((len(images), 1, 1, 1), magnitude, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("name", "level"), STEPS)
 def test_every_operation_of_the_policy_does_what_pillow_does(name, level, images):
     operation = autoaugment._OPERATIONS[name]
     for sign in (1, -1) if operation.has_sign else (1,):
         magnitude = sign * operation.top * level / 9
         expected = by_pillow(images, lambda picture, m=magnitude: PILLOW[name](picture, m))
-        distance = (operation.apply(images, magnitude).int() - expected.int()).abs()
+        distance = (applied(operation, images, magnitude).int() - expected.int()).abs()
         assert distance.max() <= (0 if name in EXACT else 1)
 
 
@@ -110,8 +117,8 @@ def draws(monkeypatch):
     found = [[] for _ in range(NUM_DRAWS)]
 
     def noting(name):
-        def note(numbers, magnitude):
-            for number in numbers.flatten().tolist():
+        def note(numbers, magnitudes):
+            for number, magnitude in zip(numbers.flatten().tolist(), magnitudes.flatten().tolist(), strict=True):
                 found[number].append((name, magnitude))
             return numbers
 
@@ -164,8 +171,16 @@ def test_a_batch_is_what_its_images_would_be_one_by_one(images, monkeypatch):
             operation = autoaugment._OPERATIONS[name]
             sign = 2 * signs[index][turn] - 1 if operation.has_sign else 1
             if chances[index][turn] < probability:
-                one = operation.apply(one, sign * operation.top * (level or 0) / 9)
+                one = applied(operation, one, sign * operation.top * (level or 0) / 9)
         assert (varied[index] == one[0]).all()
+
+
+def test_an_operation_takes_a_magnitude_for_each_image(images):
+    for operation in autoaugment._OPERATIONS.values():
+        magnitudes = operation.top * torch.linspace(0.1, 1, len(images), dtype=torch.float64)
+        together = operation.apply(images, magnitudes[:, None, None, None])
+        for image, magnitude, one in zip(images, magnitudes.tolist(), together, strict=True):
+            assert torch.equal(applied(operation, image[None], magnitude)[0], one)
 
 
 def test_an_empty_batch_stays_empty():
