@@ -10,17 +10,19 @@ import sys
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from threading import BrokenBarrierError
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import __main__ as results
-from benchmarks import gpu_check, gpu_losses, gpu_training
+from benchmarks import cuda_graphs, gpu_check, gpu_losses, gpu_training
 from benchmarks import gpu_table2 as script
 from benchmarks.cuda_graphs import CapturedTraining
 from benchmarks.trial_pack import read_pack, write_pack
@@ -299,6 +301,46 @@ def test_without_the_reference_loop_nothing_else_is_the_reference(tiny_pack, mon
     for _, speed, ratio in others:
         assert is_number(speed)
         assert ratio == ""
+
+
+@pytest.fixture
+def no_gpu_at_all(monkeypatch):
+    """torch.cuda, as far as a capture calls it, without a GPU; the calls are noted."""
+    calls = MagicMock()
+    calls.get_sync_debug_mode.return_value = 0
+    calls.stream.return_value = calls.graph.return_value = nullcontext()
+    for name in ("Stream", "current_stream", "default_stream", "CUDAGraph", "stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, getattr(calls, name))
+    for name in ("get_sync_debug_mode", "set_sync_debug_mode"):
+        monkeypatch.setattr(torch.cuda, name, getattr(calls, name))
+    return calls
+
+
+def test_what_waits_for_the_gpu_fails_before_it_is_captured(no_gpu_at_all):
+    def mode():
+        return no_gpu_at_all.set_sync_debug_mode.call_args.args[0]
+
+    def waits():
+        if mode() == "error":
+            raise RuntimeError("called a synchronizing CUDA operation")
+
+    torch.cuda.set_sync_debug_mode(0)
+    with pytest.raises(RuntimeError, match="synchronizing"):
+        cuda_graphs.graph_of(waits)
+    no_gpu_at_all.graph.assert_not_called()
+    assert mode() == 0
+    modes = []
+    cuda_graphs.graph_of(lambda: modes.append(mode()))
+    assert modes == [0, 0, "error", 0], "the last one is captured"
+
+
+def test_a_thread_captures_on_its_own_stream_where_it_has_one(no_gpu_at_all):
+    cuda_graphs.graph_of(lambda: None)
+    own, default = no_gpu_at_all.current_stream(), no_gpu_at_all.default_stream()
+    assert no_gpu_at_all.graph.call_args.kwargs["stream"] is own
+    no_gpu_at_all.current_stream.return_value = default
+    cuda_graphs.graph_of(lambda: None)
+    assert no_gpu_at_all.graph.call_args.kwargs["stream"] is no_gpu_at_all.Stream.return_value
 
 
 def test_each_wait_of_the_host_for_the_gpu_is_counted(tiny_pack, monkeypatch):
