@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from benchmarks.trial_pack import read_pack, write_pack
 from ccar.data.image_set import fingerprint
 from ccar.data.sources import load_source
 from ccar.errors import CcarError
+from ccar.losses import LOSSES
 from ccar.store.trial_file import read_trials
 from ccar.training.randomness import deterministic
 from ccar.training.recipe import changed_recipe
@@ -163,6 +164,27 @@ def test_a_promise_that_is_not_kept_is_told(monkeypatch, capsys):
     assert {cells[1] for cells in rows(capsys.readouterr().out)[1:]} == {"no time left"}
 
 
+@pytest.mark.parametrize("found", [float("nan"), RuntimeError("not on this device")])
+def test_a_loss_that_is_wrong_or_fails_is_told_whatever_comes_after_it(monkeypatch, capsys, found):
+    right = gpu_losses.loss_and_gradient
+
+    def wrong_in_float32(loss, logits, labels):
+        value, gradient = right(loss, logits, labels)
+        if logits.dtype == torch.float32 and type(loss.base) is LOSSES["cross_entropy"]:  # the first one
+            if isinstance(found, Exception):
+                raise found
+            gradient[0, 0] = found
+        return value, gradient
+
+    assert gpu_losses.check_losses(CPU)
+    monkeypatch.setattr(gpu_losses, "loss_and_gradient", wrong_in_float32)
+    assert not gpu_losses.check_losses(CPU)
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert "(cross_entropy, 10 classes" in told
+    assert ("not on this device" in told) == isinstance(found, Exception)
+    assert "DISAGREE" in told
+
+
 NOT_THERE = ("ray", "mlflow", "pandas", "psutil", "scipy", "tabulate", "triton", "typer")
 NOT_NEEDED = f"import sys; sys.modules |= dict.fromkeys({NOT_THERE})"
 
@@ -229,6 +251,21 @@ def tiny_pack(tmp_path):
     source = tiny_source(num_channels=3, size=32)
     write_pack(tmp_path / "tiny.npz", [tiny_config(recipe=tiny_recipe(augmentation=("crop",)))], source)
     return tmp_path / "tiny.npz"
+
+
+def test_a_trial_that_would_not_end_in_time_is_not_begun(tiny_pack, tmp_path, capsys):
+    nobody = SimpleNamespace()
+    script.train(nobody, read_pack(tiny_pack), tmp_path / "trials.json", 1, time.time() + 100, expected=200)
+    told = capsys.readouterr().out
+    assert "0 of 1 trials trained" in told
+    assert "1 were not begun: at 200 s each" in told
+
+
+def test_a_trial_that_hangs_is_told_when_the_time_is_over(tiny_pack, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "LAST_SECONDS", 0.1)
+    hanging = SimpleNamespace(submit=lambda *_: Future())
+    script.train(hanging, read_pack(tiny_pack), tmp_path / "trials.json", 1, time.time() + 0.3)
+    assert "TimeoutError: did not end in time" in capsys.readouterr().out
 
 
 def rows(told) -> list[list[str]]:
