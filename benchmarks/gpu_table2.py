@@ -353,8 +353,11 @@ def train(
 
 
 def row_of(config: TrialConfig) -> str:
-    method = config.loss.name + (f" + CCAR({config.reweighting.omega:g})" if config.reweighting else "")
-    return f"| IF {config.data.imbalance_factor:g}, {method} | {config.seed}"
+    mixing, procedure = config.recipe.mixing, config.procedure.name
+    method = [config.loss.name, *([f"CCAR({config.reweighting.omega:g})"] if config.reweighting else [])]
+    method += [mixing.name] if mixing else []
+    method += [procedure] if procedure != "end_to_end" else []
+    return f"| IF {config.data.imbalance_factor:g}, {' + '.join(method)} | {config.seed}"
 
 
 def parts_of(pack: TrialPack, config: TrialConfig) -> dict[str, Any]:

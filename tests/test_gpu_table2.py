@@ -31,6 +31,8 @@ from ccar.data.sources import load_source
 from ccar.errors import CcarError
 from ccar.losses import LOSSES
 from ccar.store.trial_file import read_trials
+from ccar.study.definition import load_study
+from ccar.study.expansion import cells_of
 from ccar.training.randomness import deterministic
 from ccar.training.recipe import changed_recipe
 from tests.cli.test_commands import REPOSITORY, ccar
@@ -266,6 +268,11 @@ def test_a_trial_that_hangs_is_told_when_the_time_is_over(tiny_pack, tmp_path, m
     hanging = SimpleNamespace(submit=lambda *_: Future())
     script.train(hanging, read_pack(tiny_pack), tmp_path / "trials.json", 1, time.time() + 0.3)
     assert "TimeoutError: did not end in time" in capsys.readouterr().out
+
+
+def test_the_row_of_a_trial_says_all_that_tells_its_method_from_the_others():
+    cells = cells_of(load_study(REPOSITORY / "studies" / "table2_cifar100_lt.yaml"))
+    assert len({script.row_of(cell.config) for cell in cells}) == len(cells)
 
 
 def rows(told) -> list[list[str]]:
