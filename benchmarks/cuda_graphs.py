@@ -6,8 +6,10 @@ captured has not run on a GPU yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,19 +31,39 @@ def graph_of(work: Callable[[], Tensor | None], warm_up: int = WARM_UP) -> tuple
     Raises:
         RuntimeError: `work` does what cannot be captured, such as waiting for the GPU.
     """
-    # Not on the stream of everything else, or what that has begun would be in the graph.
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
+    # Not on the stream of everything else, or what that has begun would be in the graph. A thread that has another one
+    # keeps it: torch deals out 32 of them in turns, and the next one may be that on which another thread works.
+    current = torch.cuda.current_stream()
+    side = torch.cuda.Stream() if current == torch.cuda.default_stream() else current
+    side.wait_stream(current)
     with torch.cuda.stream(side):
-        for _ in range(warm_up):
+        for _ in range(warm_up - 1):
             work()
-    torch.cuda.current_stream().wait_stream(side)
+        if warm_up:  # what waits fails here: a capture that fails leaves torch's allocator unfit for any other one
+            with waits_for_the_gpu("error"):
+                work()
+    current.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     # thread_local: other threads may go on with theirs meanwhile, but for the whole GPU, as a capture does when it
-    # begins, none may wait while another captures.
-    with _ONE_AT_A_TIME, torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+    # begins, none may wait while another captures. The stream is put back also where torch, after an error, does not.
+    with (
+        _ONE_AT_A_TIME,
+        torch.cuda.stream(side),
+        torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"),
+    ):
         result = work()
     return graph, result
+
+
+@contextmanager
+def waits_for_the_gpu(treatment: Literal["warn", "error"]) -> Iterator[None]:
+    """Where the host waits for the GPU, torch warns or raises; in all threads."""
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode(treatment)
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 class Captured:

@@ -5,12 +5,13 @@
     ccar import TRIALS.json && ccar report STUDY_FILE                                          where ccar is, again
 
 `run` needs torch, torchvision, Pillow, pydantic and, of ccar, what lies below its store and the format of the file: no
-Ray, no MLflow, no store. It prints its section of RESULTS.md. Losses on the GPU are compared with float64 on the CPU
-first; where they disagree, nothing is trained. Whether training keeps its promises there comes next, then what it
-costs, in processes of their own, which end with their time and take nothing down with them. Trials come in the order of
-`FIRST` at imbalance factor 100, all seeds of one method before the next, as many at once as lets most of them end in
-time. A trial that would not end in time is not begun; one that fails is told with its error. Called again with the same
-TRIALS.json it goes on; `--measuring 0 --at-once N` then spends all of the time on trials.
+Ray, no MLflow, no store. It prints its section of RESULTS.md, line by line. Losses on the GPU are compared with float64
+on the CPU first; where they disagree, the rest is measured all the same, but nothing is trained. Whether training keeps
+its promises there comes next, then what it costs, in processes of their own, which end with their time and take nothing
+down with them. Trials come in the order of `FIRST` at imbalance factor 100, all seeds of one method before the next, as
+many at once as lets most of them end in time. A trial that would not end in time, by what was measured, is not begun;
+one that fails is told with its error. Called again with the same TRIALS.json it goes on; `--measuring 0 --at-once N`
+then spends all of the time on trials.
 
 Without arguments it trains nothing and says what has not been measured.
 """
@@ -144,7 +145,12 @@ def pack(
 def run(
     pack_file: Path, trials_file: Path, seconds: float, measuring: float, at_once: int | None, device_name: str
 ) -> None:
-    """All of it, in `seconds`; prints Markdown and writes `trials_file`."""
+    """All of it, in `seconds`; prints Markdown and writes `trials_file`.
+
+    Raises:
+        SystemExit: the losses are wrong on this device.
+    """
+    print_by_lines()
     end = time.time() + seconds - LAST_SECONDS
     device = torch.device(device_name)
     pack = read_pack(pack_file)
@@ -152,7 +158,7 @@ def run(
     print(
         f"{name}, {CPUS} CPUs; torch {torch.__version__}, Python {platform.python_version()}; {seconds:.0f} s in all.\n"
     )
-    check_losses(device)
+    agree = check_losses(device)
     totals: dict[int, float] = {}
     if measuring > 0:
         part = measuring / 5
@@ -162,10 +168,14 @@ def run(
         apart(time_in_one_process, pack_file, device_name, seconds=part, end=end)
         with processes(pack_file, device_name) as workers:
             totals = time_at_once(workers, pack, part, end)
+    if not agree:
+        raise SystemExit("losses DISAGREE with float64 on the CPU: nothing is trained")
+    images = images_of_a_trial(pack, pack.trials[0])
     if at_once is None:
-        at_once = best_at_once(totals, images_of_a_trial(pack, pack.trials[0]), end - time.time())
+        at_once = best_at_once(totals, images, end - time.time())
+    expected = at_once * images / totals[at_once] if at_once in totals else 0.0
     with processes(pack_file, device_name, at_once) as workers:  # others: one that was killed breaks those before
-        train(workers, pack, trials_file, at_once, end)
+        train(workers, pack, trials_file, at_once, end, expected)
 
 
 def processes(pack_file: Path, device_name: str, most: int = max(AT_ONCE)) -> ProcessPoolExecutor:
@@ -197,9 +207,14 @@ def apart(measure: Callable[..., None], *arguments: object, seconds: float, end:
 
 
 def by_lines(measure: Callable[..., None], *arguments: object) -> None:
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what is printed survives the process
+    print_by_lines()
     measure(*arguments)
+
+
+def print_by_lines() -> None:
+    """What is printed survives the process, however it ends."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 class Here:
@@ -236,8 +251,7 @@ def time_at_once(workers: ProcessPoolExecutor, pack: TrialPack, seconds: float, 
             futures = [workers.submit(speed_beside_others, count, share) for _ in range(count)]
             if wait(futures, max(min(share + GRACE_SECONDS, end - time.time()), 0.0)).not_done:
                 print(f"| {count} | took too long | | |")
-                for process in multiprocessing.active_children():  # else the pool would wait for them
-                    process.kill()
+                kill_workers()
                 break
             raise_cause(futures)  # such as: out of memory
         except Exception as error:
@@ -248,6 +262,12 @@ def time_at_once(workers: ProcessPoolExecutor, pack: TrialPack, seconds: float, 
         per_hour = trials_an_hour(pack, totals[count])
         print(f"| {count} | {totals[count]:,.0f} | {min(speeds):,.0f} | {per_hour:,.0f} |")
     return totals
+
+
+def kill_workers() -> None:
+    """Those that hang: the pool would wait for them."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def best_at_once(totals: Mapping[int, float], images: int, seconds: float) -> int:
@@ -279,19 +299,35 @@ def speed_beside_others(at_once: int, seconds: float) -> float:
     return images_per_second(epochs, seconds)
 
 
-def train(workers: ProcessPoolExecutor, pack: TrialPack, out: Path, at_once: int, end: float) -> None:
-    """Train until `end` (Unix time); `out` has every trial that has ended, also when this process is killed."""
+def train(
+    workers: ProcessPoolExecutor, pack: TrialPack, out: Path, at_once: int, end: float, expected: float = 0.0
+) -> None:
+    """Train; `out` has every trial that has ended, also when this process is killed.
+
+    Args:
+        workers: the processes.
+        pack: what to train.
+        out: the file.
+        at_once: trials.
+        end: when the last ends, at the latest (Unix time).
+        expected: seconds that a trial is thought to take until one has ended; 0 where that is not known.
+    """
     trained = read_trials(out) if out.exists() else []
     known = {trial.key for trial in trained}
     left = [config for config in pack.trials if digest_of_parts(parts_of(pack, config)) not in known]
     began, longest, waiting = time.time(), 0.0, deque(left)
     running: dict[Future[TrainedTrial | None], TrialConfig] = {}
     failed: list[tuple[TrialConfig, BaseException]] = []
-    while running or (waiting and time.time() + longest < end):
-        while waiting and len(running) < at_once and time.time() + longest < end:
+    while running or (waiting and time.time() + (longest or expected) < end):
+        while waiting and len(running) < at_once and time.time() + (longest or expected) < end:
             config = waiting.popleft()
             running[workers.submit(train_one, config, max(1, CPUS // at_once), end)] = config
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        done = wait(running, max(end + LAST_SECONDS - time.time(), 0.0), FIRST_COMPLETED).done
+        if not done:
+            failed += [(config, TimeoutError("did not end in time")) for config in running.values()]
+            kill_workers()
+            break
+        for future in done:
             config, error = running.pop(future), future.exception()
             if error is not None:
                 failed.append((config, error))
@@ -304,6 +340,9 @@ def train(workers: ProcessPoolExecutor, pack: TrialPack, out: Path, at_once: int
     new = trained[len(known) :]
     per_hour = 3600 * len(new) / (time.time() - began)
     print(f"\n{len(new)} of {len(left)} trials trained, {at_once} at once, {per_hour:.0f} an hour:\n")
+    if waiting:
+        seconds = longest or expected
+        print(f"{len(waiting)} were not begun: at {seconds:.0f} s each they would not have ended in time.\n")
     print("| trial | seed | seconds | target, s | test accuracy, % |\n|---|---|---|---|---|")
     for trial in new:
         accuracy = f"{100 * trial.test.last_epoch.accuracy:.2f}" if trial.test else trial.error
@@ -314,8 +353,11 @@ def train(workers: ProcessPoolExecutor, pack: TrialPack, out: Path, at_once: int
 
 
 def row_of(config: TrialConfig) -> str:
-    method = config.loss.name + (f" + CCAR({config.reweighting.omega:g})" if config.reweighting else "")
-    return f"| IF {config.data.imbalance_factor:g}, {method} | {config.seed}"
+    mixing, procedure = config.recipe.mixing, config.procedure.name
+    method = [config.loss.name, *([f"CCAR({config.reweighting.omega:g})"] if config.reweighting else [])]
+    method += [mixing.name] if mixing else []
+    method += [procedure] if procedure != "end_to_end" else []
+    return f"| IF {config.data.imbalance_factor:g}, {' + '.join(method)} | {config.seed}"
 
 
 def parts_of(pack: TrialPack, config: TrialConfig) -> dict[str, Any]:

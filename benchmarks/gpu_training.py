@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.cells import cells_of, row_of
-from benchmarks.cuda_graphs import Captured, CapturedTraining
+from benchmarks.cuda_graphs import Captured, CapturedTraining, waits_for_the_gpu
 from benchmarks.reference_loop import CPUS, PilImages, training_step
 from benchmarks.side_by_side_models import side_by_side, speed_side_by_side, speeds_of_threads
 from benchmarks.trial_pack import TrialPack, read_pack
@@ -79,15 +79,11 @@ def time_loops(pack_file: Path, device_name: str, seconds: float) -> None:
 
 def host_waits(training: Training) -> int:
     """How often torch says of the second epoch that the host waited for the GPU; the first one warms up."""
-    epochs, mode = training.epochs(), torch.cuda.get_sync_debug_mode()
+    epochs = training.epochs()
     next(epochs)
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            next(epochs)
-    finally:
-        torch.cuda.set_sync_debug_mode(mode)
+    with warnings.catch_warnings(record=True) as caught, waits_for_the_gpu("warn"):
+        warnings.simplefilter("always")
+        next(epochs)
     return sum("synchronizing CUDA operation" in str(warning.message) for warning in caught)
 
 

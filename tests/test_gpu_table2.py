@@ -9,25 +9,30 @@ import subprocess
 import sys
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from threading import BrokenBarrierError
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import __main__ as results
-from benchmarks import gpu_check, gpu_losses, gpu_training
+from benchmarks import cuda_graphs, gpu_check, gpu_losses, gpu_training
 from benchmarks import gpu_table2 as script
 from benchmarks.cuda_graphs import CapturedTraining
 from benchmarks.trial_pack import read_pack, write_pack
 from ccar.data.image_set import fingerprint
 from ccar.data.sources import load_source
 from ccar.errors import CcarError
+from ccar.losses import LOSSES
 from ccar.store.trial_file import read_trials
+from ccar.study.definition import load_study
+from ccar.study.expansion import cells_of
 from ccar.training.randomness import deterministic
 from ccar.training.recipe import changed_recipe
 from tests.cli.test_commands import REPOSITORY, ccar
@@ -161,6 +166,27 @@ def test_a_promise_that_is_not_kept_is_told(monkeypatch, capsys):
     assert {cells[1] for cells in rows(capsys.readouterr().out)[1:]} == {"no time left"}
 
 
+@pytest.mark.parametrize("found", [float("nan"), RuntimeError("not on this device")])
+def test_a_loss_that_is_wrong_or_fails_is_told_whatever_comes_after_it(monkeypatch, capsys, found):
+    right = gpu_losses.loss_and_gradient
+
+    def wrong_in_float32(loss, logits, labels):
+        value, gradient = right(loss, logits, labels)
+        if logits.dtype == torch.float32 and type(loss.base) is LOSSES["cross_entropy"]:  # the first one
+            if isinstance(found, Exception):
+                raise found
+            gradient[0, 0] = found
+        return value, gradient
+
+    assert gpu_losses.check_losses(CPU)
+    monkeypatch.setattr(gpu_losses, "loss_and_gradient", wrong_in_float32)
+    assert not gpu_losses.check_losses(CPU)
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert "(cross_entropy, 10 classes" in told
+    assert ("not on this device" in told) == isinstance(found, Exception)
+    assert "DISAGREE" in told
+
+
 NOT_THERE = ("ray", "mlflow", "pandas", "psutil", "scipy", "tabulate", "triton", "typer")
 NOT_NEEDED = f"import sys; sys.modules |= dict.fromkeys({NOT_THERE})"
 
@@ -227,6 +253,26 @@ def tiny_pack(tmp_path):
     source = tiny_source(num_channels=3, size=32)
     write_pack(tmp_path / "tiny.npz", [tiny_config(recipe=tiny_recipe(augmentation=("crop",)))], source)
     return tmp_path / "tiny.npz"
+
+
+def test_a_trial_that_would_not_end_in_time_is_not_begun(tiny_pack, tmp_path, capsys):
+    nobody = SimpleNamespace()
+    script.train(nobody, read_pack(tiny_pack), tmp_path / "trials.json", 1, time.time() + 100, expected=200)
+    told = capsys.readouterr().out
+    assert "0 of 1 trials trained" in told
+    assert "1 were not begun: at 200 s each" in told
+
+
+def test_a_trial_that_hangs_is_told_when_the_time_is_over(tiny_pack, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "LAST_SECONDS", 0.1)
+    hanging = SimpleNamespace(submit=lambda *_: Future())
+    script.train(hanging, read_pack(tiny_pack), tmp_path / "trials.json", 1, time.time() + 0.3)
+    assert "TimeoutError: did not end in time" in capsys.readouterr().out
+
+
+def test_the_row_of_a_trial_says_all_that_tells_its_method_from_the_others():
+    cells = cells_of(load_study(REPOSITORY / "studies" / "table2_cifar100_lt.yaml"))
+    assert len({script.row_of(cell.config) for cell in cells}) == len(cells)
 
 
 def rows(told) -> list[list[str]]:
@@ -299,6 +345,46 @@ def test_without_the_reference_loop_nothing_else_is_the_reference(tiny_pack, mon
     for _, speed, ratio in others:
         assert is_number(speed)
         assert ratio == ""
+
+
+@pytest.fixture
+def no_gpu_at_all(monkeypatch):
+    """torch.cuda, as far as a capture calls it, without a GPU; the calls are noted."""
+    calls = MagicMock()
+    calls.get_sync_debug_mode.return_value = 0
+    calls.stream.return_value = calls.graph.return_value = nullcontext()
+    for name in ("Stream", "current_stream", "default_stream", "CUDAGraph", "stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, getattr(calls, name))
+    for name in ("get_sync_debug_mode", "set_sync_debug_mode"):
+        monkeypatch.setattr(torch.cuda, name, getattr(calls, name))
+    return calls
+
+
+def test_what_waits_for_the_gpu_fails_before_it_is_captured(no_gpu_at_all):
+    def mode():
+        return no_gpu_at_all.set_sync_debug_mode.call_args.args[0]
+
+    def waits():
+        if mode() == "error":
+            raise RuntimeError("called a synchronizing CUDA operation")
+
+    torch.cuda.set_sync_debug_mode(0)
+    with pytest.raises(RuntimeError, match="synchronizing"):
+        cuda_graphs.graph_of(waits)
+    no_gpu_at_all.graph.assert_not_called()
+    assert mode() == 0
+    modes = []
+    cuda_graphs.graph_of(lambda: modes.append(mode()))
+    assert modes == [0, 0, "error", 0], "the last one is captured"
+
+
+def test_a_thread_captures_on_its_own_stream_where_it_has_one(no_gpu_at_all):
+    cuda_graphs.graph_of(lambda: None)
+    own, default = no_gpu_at_all.current_stream(), no_gpu_at_all.default_stream()
+    assert no_gpu_at_all.graph.call_args.kwargs["stream"] is own
+    no_gpu_at_all.current_stream.return_value = default
+    cuda_graphs.graph_of(lambda: None)
+    assert no_gpu_at_all.graph.call_args.kwargs["stream"] is no_gpu_at_all.Stream.return_value
 
 
 def test_each_wait_of_the_host_for_the_gpu_is_counted(tiny_pack, monkeypatch):

@@ -47,6 +47,9 @@ PROGRESS_SECONDS = 5.0
 
 _SAME_EVERYWHERE = "install the same ccar on every node and give all of them the same images; then run the study again"
 
+# Where a GPU is full before torch allocates anything there: what CUDA says, and its libraries when they start.
+_NO_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
 
 class TrialWorker:
     """Trains trials for one store on one device, with a data cache that lives as long as the process."""
@@ -144,12 +147,10 @@ class TrialWorker:
             if claim is not None:
                 claim.abandon()
             yield TrialProgress(key=key, status="store_failed", error=error.with_hint)
-        except torch.OutOfMemoryError:
-            failed = self._fail(claim, key, traceback.format_exc())
-            yield dataclasses.replace(failed, status="out_of_memory")
         except Exception as error:
             text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
-            yield self._fail(claim, key, text)
+            failed = self._fail(claim, key, text)
+            yield dataclasses.replace(failed, status="out_of_memory") if _is_out_of_memory(error) else failed
 
     def _as_planned(self, config: TrialConfig, key: str) -> tuple[SourceData, Split, dict[str, Any]]:
         """The images, which of them to train on, and all that the key is made of.
@@ -286,6 +287,13 @@ class _News:
 
 def _nothing() -> None:
     """Nobody watches."""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of the GPU; only of what it allocates by itself torch says so by the kind of the error."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def _let_go(claim: Claim) -> None:

@@ -224,6 +224,25 @@ def test_a_trial_whose_code_raises_fails_with_its_traceback(tmp_path, store, cac
     assert last(worker.run(trial.config, trial.key)).status == "finished"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_trial_for_which_the_gpu_has_no_memory_left_says_so(tmp_path, store, cache, worker, monkeypatch, error):
+    trial = first_trial(tmp_path, store, cache)
+
+    def full(self):
+        raise error
+
+    monkeypatch.setattr("ccar.training.loop.Training.epochs", full)
+    assert last(worker.run(trial.config, trial.key)).status == "out_of_memory"
+
+
 WATCHED = """\
 import os, sys, time
 from pathlib import Path
