@@ -242,7 +242,7 @@ class _RunListener:
         self._imports = threading.Thread(target=_import_reports, name="ccar-imports")
 
     def started(self, trial: PlannedTrial) -> None:
-        if self._source.adaptive and len(self._source.known) != self._num_known:
+        if len(self._source.known) != self._num_known:  # a searcher has come up with more
             self._num_known = len(self._source.known)
             self._view.remember(self._source.known)
         self._display.started(trial)

@@ -90,7 +90,7 @@ def test_a_grid_hands_out_every_trial_once_in_order(ten_classes):
     study = study_of(methods={"bases": ["focal"], "reweighting": {"omega": [0.5, 1.0]}}, seeds=[0, 1])
     planned = plan_trials(study, ten_classes)
     source = trial_source(study, ten_classes, MemoryLog())
-    assert (source.known, source.num_trials, source.adaptive) == (planned, 6, False)
+    assert (source.known, source.num_trials) == (planned, 6)
     assert run(source) == [trial.name for trial in planned]
     assert source.exhausted
     assert source.next() is None
