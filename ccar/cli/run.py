@@ -59,7 +59,7 @@ def run_study(
     address: str | None,
     talk: Console,
     interruption: Interruption,
-    limits: Limits | None = None,
+    limits: Limits,
 ) -> RunOutcome:
     """Bring a study to its end, or as far as it gets, and write its report unless it was interrupted.
 
@@ -78,7 +78,6 @@ def run_study(
     """
     study, cluster = _checked(file, places, address, talk)
     view = StudyView.of(study, places)
-    limits = limits or Limits()
     if limits.max_device_hours is not None:
         check_device_hours(view.study, plan_of_view(view), limits.max_device_hours)
     source, remaining = _sources(view)
