@@ -117,7 +117,7 @@ class Matrix:
     rows: Mapping[str, Mapping[str, tuple[CellProgress, ...]]]  # by base loss and switches, then by column
 
 
-def matrices(state: StudyState, states: pd.Series[str], *, base: str = "") -> list[Matrix]:
+def matrices(state: StudyState, states: pd.Series[str], *, base: str) -> list[Matrix]:
     """One for each imbalance factor, of all base losses or of one family."""
     trials = state.validation.assign(state=states)
     if base:

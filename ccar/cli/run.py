@@ -60,7 +60,7 @@ def run_study(
     address: str | None,
     talk: Console,
     interruption: Interruption,
-    limits: Limits | None = None,
+    limits: Limits,
 ) -> RunOutcome:
     """Bring a study to its end, or as far as it gets, and write its report unless it was interrupted.
 
@@ -79,7 +79,6 @@ def run_study(
     """
     study, cluster = _checked(file, places, address, talk)
     view = StudyView.of(study, places)
-    limits = limits or Limits()
     if limits.max_device_hours is not None:
         check_device_hours(view.study, plan_of_view(view), limits.max_device_hours)
     source, remaining = _sources(view)
@@ -241,7 +240,7 @@ class _RunListener:
         self._imports = threading.Thread(target=_import_reports, name="ccar-imports")
 
     def started(self, trial: PlannedTrial) -> None:
-        if self._source.adaptive and len(self._source.known) != self._num_known:
+        if len(self._source.known) != self._num_known:  # a searcher has come up with more
             self._num_known = len(self._source.known)
             self._view.remember(self._source.known)
         self._display.started(trial)

@@ -41,10 +41,6 @@ class RemainingTrials:
         self._look_ahead()
 
     @property
-    def adaptive(self) -> bool:
-        return self._source.adaptive
-
-    @property
     def num_trials(self) -> int:
         return self._source.num_trials - self._num_left_out
 

@@ -21,7 +21,7 @@ from ccar.reports.recommendation import render_best_omega
 from ccar.reports.results import Results
 
 # Where they are used, so that nobody waits for them who needs none of them.
-_IMPORTED_LATE = ("scipy.stats", "statsmodels.stats.multitest", "statsmodels.stats.power")
+_IMPORTED_LATE = ("scipy.stats", "statsmodels.stats.power")
 
 MANIFEST = ".written.json"  # what the report was made from, and the digest of every file of it
 
@@ -37,7 +37,7 @@ def write_report(out_dir: Path, results: Results, each: Map = map) -> list[Path]
     """Write `results` as report.md, report.html, report.tex, report.json, best_omega.yaml, CSV files and figures/.
 
     The same numbers give the same bytes, whenever and wherever the trials ran; what does differ (times, hosts, devices)
-    stands in costs.csv, in the tables of costs and machines, and under those names in report.json. when the folder
+    stands in costs.csv, in the tables of costs and machines, and under those names in report.json. When the folder
     already holds the report of the same numbers, nothing is written; of a former report no figure stays that this one
     does not have.
 

@@ -39,7 +39,7 @@ _WITHOUT_EFFECT = {  # a switch: what was found where nothing reads it, what is 
 }
 
 
-def check_study(study: Study, wrong: frozenset[str] = frozenset()) -> list[Problem]:
+def check_study(study: Study, wrong: frozenset[str]) -> list[Problem]:
     """Every problem between parts of the study.
 
     Args:

@@ -34,10 +34,6 @@ class TrialSource(Protocol):
     """Hands out trials one by one, and may look at results before it hands out more."""
 
     @property
-    def adaptive(self) -> bool:
-        """Whether later trials depend on the results of earlier ones."""
-
-    @property
     def num_trials(self) -> int:
         """How many trials it will have handed out at its end."""
 
@@ -68,8 +64,6 @@ class SearchLog(Protocol):
 
 class GridSource:
     """All planned trials, in order."""
-
-    adaptive = False
 
     def __init__(self, trials: Sequence[PlannedTrial]) -> None:
         self.known = tuple(trials)
@@ -149,8 +143,6 @@ class OptunaSource:
     suggestions up to i - max_concurrent. So it depends neither on the number of workers nor on who finishes
     first, and a run that was interrupted anywhere goes on exactly as it would have.
     """
-
-    adaptive = True
 
     def __init__(
         self,

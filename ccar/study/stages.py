@@ -24,10 +24,6 @@ class InStages:
         self._not_ended = {trial.key for trial in source.known}
 
     @property
-    def adaptive(self) -> bool:
-        return self._source.adaptive
-
-    @property
     def num_trials(self) -> int:
         return self._source.num_trials
 

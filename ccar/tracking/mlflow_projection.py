@@ -373,7 +373,7 @@ class StudyProjection:
                 self._client.delete_run(run.run_id)
         return found
 
-    def _search(self, filter_string: str = "") -> list[_KnownRun]:
+    def _search(self, filter_string: str) -> list[_KnownRun]:
         """Our runs, read to the last page before one is deleted: pages are counted from the first run on."""
         found: dict[str, _KnownRun] = {}  # by id: what is created meanwhile can move a run to the next page
         token: str | None = None

@@ -140,6 +140,26 @@ def test_trials_that_ran_side_by_side_are_known_whether_they_have_ended_or_not(d
         assert any(rules.tell(last, FACTOR, number, curve[number - 1], decided=False) for number in range(1, 6))
 
 
+def worst_of(num_epochs, status):
+    """A study whose trials have got so far; all have finished but the worst one, which is the first of them."""
+    worst, *better = sorted(curves(), key=lambda key: curves()[key][num_epochs - 1])
+    statuses = {worst: status, **dict.fromkeys(better, "finished")}
+    return worst, Study(curves(), dict.fromkeys(statuses, num_epochs), statuses)
+
+
+def test_the_last_epoch_of_a_trial_that_was_lost_is_judged_by_all_that_the_store_has(definition):
+    worst, stored = worst_of(4, "unfinished")
+    rules = StoppingRules(definition, stored.records())
+    assert rules.tell(worst, FACTOR, 4, curves()[worst][3], decided=False)
+
+
+def test_a_trial_that_has_gone_on_past_a_comparison_is_not_stopped_for_it_later():
+    worst, stored = worst_of(6, "unfinished")
+    others_first = reversed([*stored.records()])
+    rules = StoppingRules(RULES["asha"], others_first)  # which compares after epochs 1, 2, 4 and 8
+    assert not rules.tell(worst, FACTOR, 7, curves()[worst][6], decided=False)
+
+
 def test_a_result_that_is_told_again_gets_the_first_answer_and_counts_once(definition):
     """As by a worker that goes on with the trial of one that was lost."""
     whole, _ = undisturbed(definition)

@@ -56,6 +56,17 @@ def test_as_many_trials_share_a_gpu_as_pay_and_fit(full_at, memory_of_one, most,
     assert trials_per_gpu(gpu(full_at=full_at, memory_of_one=memory_of_one), most) == found
 
 
+@pytest.mark.parametrize(("of_two", "found"), [(1090.0, 1), (1110.0, 2)])
+def test_twice_as_many_trials_have_to_get_through_a_tenth_more(of_two, found):
+    loads = {1: Load(1000.0, 0.1), 2: Load(of_two, 0.2), 4: Load(of_two, 0.4)}
+    assert trials_per_gpu(loads.__getitem__, 16) == found
+
+
+def test_what_would_not_fit_is_not_tried():
+    loads = {1: Load(1000.0, 0.46)}
+    assert trials_per_gpu(loads.__getitem__, 16) == 1
+
+
 def test_a_trial_that_needs_more_when_it_has_company_is_left_alone():
     loads = {1: Load(1000.0, 0.1), 2: None}
     assert trials_per_gpu(loads.__getitem__, 16) == 1

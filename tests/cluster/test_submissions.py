@@ -2,16 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import pytest
 
 from ccar.cli.submit import _options, plan_here, submit_study
 from ccar.cluster.allowance import Limits
-from ccar.cluster.submissions import environment, spelt
+from ccar.cluster.jobs import Job
+from ccar.cluster.submissions import Request, environment, spelt, submit
 from ccar.errors import StudyFileError, UserError
 from ccar.study.definition import load_study
 from tests.tiny_study import write_tiny_study
+
+
+class InMemory:
+    """A job server without a cluster: what is submitted runs until `end`."""
+
+    address = "here"
+
+    def __init__(self):
+        self._jobs = []
+
+    def submit(self, job_id, entrypoint, *, folder, environment, metadata):
+        job = Job(
+            id=job_id,
+            status="RUNNING",
+            metadata=metadata,
+            message="",
+            exit_code=None,
+            submitted_at=float(len(self._jobs)),
+            ended_at=None,
+        )
+        self._jobs.append(job)
+        return True
+
+    def jobs(self):
+        return list(self._jobs)
+
+    def end(self):
+        self._jobs = [dataclasses.replace(job, status="SUCCEEDED") for job in self._jobs]
+
+
+def test_a_study_under_way_is_not_submitted_again_but_into_another_store_it_is():
+    server = InMemory()
+    first, _ = submit(server, Request(study="s", text="study: s", store="/one"))
+    same = submit(server, Request(study="s", text="study: s", store="/one/"))
+    other, is_new = submit(server, Request(study="s", text="study: s", store="/other"))
+    assert same == (first, False)
+    assert (first.id, other.id, is_new) == ("s_1", "s_2", True)
+
+
+def test_a_study_under_way_is_refused_with_other_code_and_taken_once_it_has_ended(monkeypatch):
+    server, request = InMemory(), Request(study="s", text="study: s")
+    submit(server, request)
+    monkeypatch.setattr("ccar.cluster.submissions.code_digest", lambda: "another")
+    with pytest.raises(UserError, match="s_1 is under way with another version of this study, or with other code"):
+        submit(server, request)
+    server.end()
+    assert submit(server, request)[0].id == "s_2"
+
+
+def test_a_submission_has_the_next_number_of_its_own_study_whoever_took_the_others():
+    server = InMemory()
+    for taken in ("s_7", "s_2", "other_9", "s_x"):
+        server.submit(taken, "true", folder=None, environment={}, metadata={})
+    assert submit(server, Request(study="s", text="study: s"))[0].id == "s_8"
 
 
 @pytest.mark.parametrize("store", ["", "ccar-store", "./trials", "~/trials", "gs://bucket/trials"])

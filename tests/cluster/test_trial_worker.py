@@ -352,6 +352,21 @@ def test_who_finds_a_trial_busy_leaves_the_file_for_its_stacks_alone(tmp_path, s
     held.close()
 
 
+def test_what_was_trained_since_the_last_commit_is_kept_when_the_process_is_to_end(
+    tmp_path, store, cache, worker, monkeypatch
+):
+    monkeypatch.setattr("ccar.cluster.trial_worker.EXPECTED_COMMIT_SECONDS", 1e9)  # short epochs wait for others
+    monkeypatch.setattr("ccar.cluster.trial_worker.LONG_EPOCH_SECONDS", 1e9)
+    monkeypatch.setattr("ccar.cluster.trial_worker.PROGRESS_SECONDS", 0.0)
+    trial = first_trial(tmp_path, store, cache, epochs=4)
+    progress = worker.run(trial.config, trial.key)
+    assert [next(progress).epoch for _ in range(2)] == [1, 2]
+    assert store.read(trial.key).epochs == ()
+    progress.close()
+    record = store.read(trial.key)
+    assert (record.status, [epoch.epoch for epoch in record.epochs], record.claim) == ("unfinished", [1, 2], None)
+
+
 def test_a_trial_that_another_worker_holds_is_busy(tmp_path, store, cache, worker):
     trial = first_trial(tmp_path, store, cache, epochs=3)
     other = TrialWorker(store, cache, device=torch.device("cpu"), threads=1)

@@ -61,6 +61,16 @@ def test_the_same_trials_are_no_comparison():
     assert found.loc["omega", "p_holm"] == found.loc["omega", "p"]
 
 
+def test_the_same_trials_are_no_comparison_where_seeds_of_them_dropped_out_either():
+    mine = trials({"plain": [0.80, 0.81, 0.82], "omega": [0.80, 0.81, 0.82]})
+    theirs = pd.concat([mine[mine["method"] == "plain"], trials({"omega": [0.81, 0.82, 0.84]}, run="b")])
+    for each in (mine, theirs):
+        each.loc[(each["method"] == "plain") & (each["seed"] == 2), "status"] = "stopped"
+    found = compare_studies(mine, theirs).set_index("method")
+    assert found.loc["plain", "verdict"] == "same trials"
+    assert found.loc["omega", "p_holm"] == found.loc["omega", "p"]
+
+
 def test_what_has_not_finished_or_has_too_few_seeds_is_not_judged():
     one = trials({"plain": [0.8, 0.9, 0.7]})
     unfinished = trials({"plain": [np.nan] * 3}, run="b", status="failed")

@@ -31,6 +31,13 @@ def test_trials_that_ended_before_the_study_was_run_came_from_the_store(study):
     assert found.hours_from_store == pytest.approx(6 * SECONDS / 3600)
 
 
+def test_what_a_trial_reached_that_has_not_ended_for_good_did_not_come_from_the_store(study):
+    failed = study.ended(study.keys("cross_entropy")[0], "failed", "OSError")
+    costs = failed.costs
+    costs.loc[:5, "ended_at"] = 500.0
+    assert study_costs(failed.validation, costs, submitted_at=900.0).num_from_store == 5
+
+
 def test_a_study_that_was_never_run_has_nothing_from_the_store(study):
     assert study_costs(study.validation, study.costs, submitted_at=None).num_from_store == 0
 
@@ -40,6 +47,7 @@ def test_a_stopped_trial_spared_the_epochs_that_it_lacks_at_its_own_pace(study):
     stopped = study.ended(key, "stopped", "asha")
     frame = stopped.validation
     frame.loc[frame["key"] == key, "epochs"] = 1
+    frame.loc[frame["family"] == "balanced_softmax", "epochs"] = 10 * NUM_EPOCHS  # what another training takes
     costs = stopped.costs
     costs.loc[costs["key"] == key, "seconds"] = 2.0
     found = study_costs(frame, costs, submitted_at=0.0)

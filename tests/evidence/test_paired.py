@@ -82,6 +82,15 @@ def test_what_excludes_zero_by_itself_may_be_too_little_among_many():
     assert among_many["more_seeds"] == pytest.approx(4, abs=2)
 
 
+def test_a_comparison_that_is_not_judged_counts_when_it_is_said_how_many_seeds_would_settle_the_others():
+    row = [0.02, -0.01, 0.03, 0.01]
+    differences = np.array([row] * 6)
+    survivors = np.array([False] + [True] * 5)
+    found = compare(differences, survivors)
+    assert found["more_seeds"][0] == compare(differences)["more_seeds"][0] > compare(differences[:1])["more_seeds"][0]
+    assert found["more_seeds"][1:].isna().all()
+
+
 def test_a_settled_comparison_needs_no_more_seeds_and_the_others_do():
     found = compare(np.array([[0.010, 0.012, 0.011, 0.012], [0.010, -0.012, 0.004, 0.003]]))
     assert np.isnan(found["more_seeds"][0])

@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from ccar.evidence.significance import hedges_g, holm, more_seeds_to_settle, sign_flip_p, t_test_p
+from ccar.evidence.significance import MAX_EXACT_SEEDS, hedges_g, holm, more_seeds_to_settle, sign_flip_p, t_test_p
 
 # Student (Biometrika 6, 1908), the additional hours of sleep by two drugs in ten patients; R's `sleep`.
 SLEEP = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]) - np.array(
@@ -56,7 +56,7 @@ def test_a_comparison_that_could_not_be_made_does_not_count():
     assert holm(np.array([])).size == 0
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("n", [3, 5, 10, MAX_EXACT_SEEDS])
 def test_the_sign_flip_p_is_the_share_of_all_sign_patterns_at_least_as_extreme(n):
     differences = np.random.default_rng(n).normal(0.5, 1.0, n)
     sums = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=n)]

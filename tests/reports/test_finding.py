@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from ccar.reports import finding
@@ -20,6 +21,13 @@ def test_size_and_subject_are_told(source):
         "72 trials: 12 methods of 3 base losses at IF 100 and IF 50, 3 seeds; resnet32 on cifar100 with the recipe "
         "ldam_drw_cifar. Baseline: cross_entropy."
     )
+
+
+def test_what_single_methods_change_of_a_recipe_is_not_said_of_all():
+    cells = pd.DataFrame({"recipe": ["mine"] * 3, "recipe_changes": ["epochs, mixing", "batch_size, epochs", "epochs"]})
+    assert finding.recipes_of(cells) == ["mine (changed: epochs)"]
+    cells.loc[2, "recipe_changes"] = ""
+    assert finding.recipes_of(cells) == ["mine"]
 
 
 def test_what_is_not_as_its_name_says_is_told():
@@ -117,7 +125,8 @@ def test_a_study_that_lacks_the_plain_loss_says_so():
 def test_trials_that_found_their_checkpoint_damaged_are_told():
     study = made_up_study()
     key = study.keys("cross_entropy")[1]
-    assert finding.damaged_checkpoints(summarise(input_of(study))) is None
+    for no_damage in (study, study.ended(key, "failed", "OSError: the network is gone")):
+        assert finding.damaged_checkpoints(summarise(input_of(no_damage))) is None
     found = study.ended(key, "finished", "checkpoint-000002.pt was damaged; the trial went on from the state before it")
     told = finding.damaged_checkpoints(summarise(input_of(replace(found, tests=study.tests))))
     assert "1 trial found a checkpoint damaged and went on from the one before it" in told

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from ccar.store import liveness
 from ccar.store.disk_folder import DiskFolder
 from ccar.store.drivers import Drivers
 from tests.small_disk import made_read_only
@@ -61,3 +62,21 @@ def test_a_driver_leaves_even_where_its_note_cannot_be_removed(folder):
     assert "one_1.json" in folder.names()
     Drivers(folder).leave("one_1")
     assert "one_1.json" not in folder.names()
+
+
+def test_a_driver_that_leaves_takes_the_wish_that_it_pauses_along(folder):
+    drivers = Drivers(folder)
+    drivers.pause("one_1")
+    assert drivers.is_to_pause("one_1")
+    drivers.leave("one_1")
+    assert sorted(folder.names()) == ["three_1.json", "two_1.json"]
+
+
+def test_the_wish_that_a_process_of_this_number_on_another_machine_pauses_is_not_for_us(folder, monkeypatch):
+    drivers = Drivers(folder)
+    with monkeypatch.context() as there:
+        there.setattr(liveness, "_machine", lambda: "another machine")
+        drivers.note("one_1", {})
+        drivers.pause("one_1")
+        assert drivers.is_to_pause("one_1")
+    assert not drivers.is_to_pause("one_1")

@@ -14,6 +14,7 @@ import pytest
 
 from ccar.store.disk_folder import DiskFolder
 from ccar.store.liveness import LEASE_SECONDS, Watch, _started, is_alive, this_process
+from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 NOBODY = "65534"
@@ -110,3 +111,24 @@ def test_a_heartbeat_that_is_not_renewed_is_believed_for_the_lease_by_whoever_wa
 
 def test_who_watches_a_heartbeat_takes_a_process_of_this_machine_that_has_ended_for_dead_at_once(folder):
     assert not Watch().is_alive(ended(), folder, "heartbeat")
+
+
+def test_a_process_that_has_come_by_the_number_of_one_that_ended_is_not_that_one(folder):
+    us = this_process()
+    assert not is_alive({**us, "process_started": us["process_started"] - 5}, folder, "heartbeat")
+
+
+def test_a_process_that_has_ended_and_for_which_nobody_has_waited_is_dead(folder):
+    with subprocess.Popen(["true"]) as process:
+        found = psutil.Process(process.pid)
+        wait_until(lambda: found.status() == psutil.STATUS_ZOMBIE)
+        facts = {**this_process(), "pid": process.pid, "process_started": _started(found)}
+        assert not is_alive(facts, folder, "heartbeat")
+
+
+def test_a_heartbeat_that_is_renewed_is_believed_however_far_behind_the_clock_of_its_place_is(folder):
+    watch, behind = Watch(), time.time() - 1000
+    os.utime(folder.path / "heartbeat", (0, behind))
+    assert not watch.is_alive(this_process(), folder, "heartbeat")  # at the first look only our clock tells
+    os.utime(folder.path / "heartbeat", (0, behind + 5))
+    assert watch.is_alive(this_process(), folder, "heartbeat")

@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from ccar.store.records import reason_of
+from ccar.store.records import reason_of, without_unneeded_classes
 
 
 def traceback_of(code):
@@ -60,3 +60,13 @@ def test_the_reason_of_a_real_traceback_is_its_exception(code, reason):
 )
 def test_the_reason_of_other_words_is_their_first_line(error, reason):
     assert reason_of(error) == reason
+
+
+def test_of_equally_good_epochs_the_earliest_keeps_its_classes_and_so_does_the_last_epoch():
+    accuracies = [0.1, 0.5, 0.5, 0.3, 0.2]
+    epochs = [
+        {"epoch": number, "validation": {"balanced_accuracy": accuracy, "per_class": (accuracy,), "reliability": 1}}
+        for number, accuracy in enumerate(accuracies, start=1)
+    ]
+    kept = [epoch["epoch"] for epoch in without_unneeded_classes(epochs) if epoch["validation"]["per_class"]]
+    assert kept == [2, 5]

@@ -336,7 +336,9 @@ def test_a_silent_worker_on_another_machine_loses_its_claim_after_the_lease(stor
     lost._heartbeat.stop()
     monkeypatch.setattr(liveness, "LEASE_SECONDS", 0.5)
     time.sleep(1.6)  # the clock of a bucket counts seconds
-    claim(store).release()
+    heir = claim(store)
+    assert len(names(store, "heartbeat-")) == 1
+    heir.release()
 
 
 def test_a_stopped_trial_keeps_its_state_and_can_be_trained_on(store):
@@ -661,7 +663,8 @@ def test_test_results_of_another_version_are_told_as_such(store):
 
 def leave_orphans(store):
     """Files as they are left by workers that die before a record names them, or before they could tidy up."""
-    for name in ("checkpoint-000001-0a.pt", "test-000002-0b.jsonl", "weights-000002-0c.pt", "heartbeat-000001-0d"):
+    named = ("checkpoint-000001-0a.pt", "test-000002-0b.jsonl", "weights-000002-0c.pt", "heartbeat-000001-0d")
+    for name in (*named, "stacks.txt"):
         trial_folder(store).replace(name, b"orphan")
     trial_folder(store).folder("log").replace(".000001.jsonl.0e", b"orphan")
 

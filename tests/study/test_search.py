@@ -61,7 +61,9 @@ def accuracy_of(trial: PlannedTrial) -> dict[str, float] | None:
     return {"balanced_accuracy": accuracy, "accuracy": 1 - reweighting.omega}
 
 
-def run(source: TrialSource, *, workers: int = 1, stop_after: int | None = None, order=None) -> list[str]:
+def run(
+    source: TrialSource, *, workers: int = 1, stop_after: int | None = None, order=None, reached=accuracy_of
+) -> list[str]:
     """Run trials as so many workers would, telling results in a shuffled order; the names as handed out."""
     order = order or random.Random(0)
     handed_out: list[str] = []
@@ -76,7 +78,7 @@ def run(source: TrialSource, *, workers: int = 1, stop_after: int | None = None,
             continue
         assert under_way, "nothing runs and nothing comes: the search is stuck"
         ended = under_way.pop(order.randrange(len(under_way)))
-        source.tell(ended, accuracy_of(ended))
+        source.tell(ended, reached(ended))
     return handed_out
 
 
@@ -88,7 +90,7 @@ def test_a_grid_hands_out_every_trial_once_in_order(ten_classes):
     study = study_of(methods={"bases": ["focal"], "reweighting": {"omega": [0.5, 1.0]}}, seeds=[0, 1])
     planned = plan_trials(study, ten_classes)
     source = trial_source(study, ten_classes, MemoryLog())
-    assert (source.known, source.num_trials, source.adaptive) == (planned, 6, False)
+    assert (source.known, source.num_trials) == (planned, 6)
     assert run(source) == [trial.name for trial in planned]
     assert source.exhausted
     assert source.next() is None
@@ -279,6 +281,32 @@ def test_two_drivers_of_one_study_ask_for_the_same(ten_classes, log):
     assert handed_out[0] == handed_out[1]
 
 
+def test_what_another_driver_has_just_recorded_is_handed_out_and_not_our_own_suggestion(ten_classes):
+    class OneStepAhead(MemoryLog):
+        def record(self, group, index, params):
+            super().record(group, index, {"omega": 0.123 + index / 1000})
+            raise Fenced("another driver was faster")
+
+    source = trial_source(searching(num_samples=3, methods=FOCAL), ten_classes, OneStepAhead())
+    run(source)
+    assert [trial.config.reweighting.omega for trial in source.known[2::2]] == [0.123, 0.124, 0.125]
+
+
+def test_an_omega_of_which_one_seed_reached_no_end_counts_as_one_of_which_none_did(ten_classes):
+    def reached_by(seeds):
+        def reached(trial):
+            reweighting = trial.config.reweighting
+            lost = reweighting is not None and reweighting.omega > 0.4 and trial.seed in seeds
+            return None if lost else accuracy_of(trial)
+
+        return reached
+
+    logs = [MemoryLog(), MemoryLog()]
+    for log, seeds in zip(logs, ([1], [0, 1]), strict=True):
+        run(trial_source(searching(num_samples=14, methods=FOCAL), ten_classes, log), reached=reached_by(seeds))
+    assert logs[0].params == logs[1].params
+
+
 def test_an_omega_that_runs_in_any_case_is_not_suggested(ten_classes):
     fixed = [{"base": "focal", "reweighting": {"omega": omega / 1000}} for omega in range(500, 506)]
     study = searching("random", 5, methods={"bases": ["focal"], "reweighting": {}, "extra": fixed})
@@ -347,9 +375,22 @@ def test_an_omega_without_a_result_counts_as_worse_than_any():
 
 def test_a_gaussian_process_stays_away_from_where_trials_die():
     search = OptunaSearch(algorithm="gp", num_samples=40, omega=(0.05, 1.0))
-    history = [(0.1, (0.5,)), (0.3, (0.6,)), (0.5, (0.7,)), (0.7, (0.79,)), (0.75, (0.8,)), (0.95, None), (0.96, None)]
+    history = [(0.1, (0.2,)), (0.2, (0.4,)), (0.3, (0.5,)), (0.4, (0.6,)), (0.5, None), (0.6, None), (0.7, None)]
     suggested = [suggest_omega(search, f"group {number}", history, []) for number in range(5)]
-    assert max(suggested) < 0.9
+    assert max(suggested) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "best", "omegas"),
+    [("gp", 0.7, [0.2, 0.4, 0.6, 0.65, 0.75, 0.8]), ("tpe", 0.5, [number / 100 for number in range(10, 100, 8)])],
+)
+def test_a_suggestion_keeps_away_from_the_omegas_under_way(algorithm, best, omegas):
+    search = OptunaSearch(algorithm=algorithm, num_samples=40, omega=(0.05, 1.0))
+    history = [(omega, (1 - (omega - best) ** 2,)) for omega in omegas]
+    under_way = [best + step / 100 for step in range(-4, 5, 2)]
+    for number in range(5):
+        alone, beside = (suggest_omega(search, f"group {number}", history, pending) for pending in ([], under_way))
+        assert abs(alone - best) < 0.1 < abs(beside - best)
 
 
 def test_the_nearest_free_omega_stays_in_the_range():
