@@ -118,6 +118,25 @@ ONE_MISTAKE = {
         BASES, "bases: [cross_entropy, {gamma: 2}]", 10,
         "methods.bases[1] has no name: found a mapping with gamma, expected one of cross_entropy, ", "bases: ",
     ),
+    "the name of a loss as a key": (
+        BASES, "bases: [cross_entropy, focal: {gamma: 2}]", 10,
+        "methods.bases[1] has no name: found a mapping with focal, expected one of cross_entropy, ",
+        "write {name: focal, gamma: 2}",
+    ),
+    "the name of a loss as a key beside its options": (
+        BASES, "bases:\n  - cross_entropy\n  - focal:\n    gamma: 2", 12,
+        "methods.bases[1] has no name: found a mapping with focal, gamma, expected one of cross_entropy, ",
+        "write {name: focal, gamma: 2}",
+    ),
+    "the name of a schedule as a key": (
+        "digits_quick", "{name: digits_quick, schedule: {steps: {milestones: [5, 10]}}}", 8,
+        "recipe.schedule has no name: found a mapping with steps, expected one of cosine, steps",
+        "write {name: steps, milestones: [5, 10]}",
+    ),
+    "a number for the options of a mixing": (
+        "digits_quick", "{name: digits_quick, mixing: {mixup: 0.5}}", 8,
+        "recipe.mixing has no name: found a mapping with mixup, expected one of mixup, cutmix", "mixing: mix pairs ",
+    ),
     "an option that the loss does not have": (
         BASES, "bases: [cross_entropy, {name: focal, tau: 2}]", 10,
         "unknown key in methods.bases[1]: found 'tau', expected one of name, gamma", "'tau' belongs in ",
