@@ -175,6 +175,28 @@ ONE_MISTAKE = {
         "recipe contradicts itself: found a mapping with name, epochs, iterations, expected parts that fit",
         "say either epochs or iterations, and only one of them",
     ),
+    "a recipe that ends before its last milestone": (
+        "digits_quick", "{name: cifar_smoke, epochs: 1}", 8,
+        "recipe ends before its schedule does: found epochs 1 and milestones [2] of the schedule, expected all "
+        "milestones before the last epoch",
+        "write epochs: 3 or more, or another schedule, such as schedule: {name: cosine}",
+    ),
+    "a recipe that ends before its warm-up does": (
+        "digits_quick", "{name: digits_quick, epochs: 1}", 8,
+        "recipe ends before its schedule does: found epochs 1 and warmup_epochs 2 of the schedule, expected a warm-up "
+        "no longer than the training",
+        "write epochs: 2 or more, or another schedule, such as schedule: {name: cosine}",
+    ),
+    "a milestone after the last epoch": (
+        "digits_quick", "{name: digits_quick, schedule: {name: steps, milestones: [10, 20]}}", 8,
+        "recipe ends before its schedule does: found epochs 20 and milestones [10, 20] of the schedule, expected ",
+        "write epochs: 21 or more, or another schedule",
+    ),
+    "a method that ends before its warm-up does": (
+        FREQUENCY, "  extra:\n  - base: ldam\n    recipe: {epochs: 1}\n", 15,
+        "methods.extra[0].recipe ends before its schedule does: found epochs 1 and warmup_epochs 2 of the schedule, ",
+        "write epochs: 2 or more, or another schedule",
+    ),
     "a change of a schedule without its name": (
         "digits_quick", "{name: digits_quick, schedule: {warmup_epochs: 1}}", 8,
         "recipe.schedule has no name: found a mapping with warmup_epochs, expected one of cosine, steps", "schedule: ",
