@@ -626,6 +626,15 @@ class TestWithData:
                     Image.new("RGB", (4, 4), (index, 0, 0)).save(path)
         return tmp_path / "images"
 
+    @pytest.fixture
+    def tailed_folder(self, folder):
+        """The same with a third class, of two training images."""
+        for image in folder.glob("*/cat/[01].png"):
+            copy = image.parents[1] / "fox" / image.name
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(image.read_bytes())
+        return folder
+
     def problems(self, study_file, folder, tmp_path):
         replacement = f"name: image_folder\n  root: {folder}"
         path = study_file(("name: digits", replacement), ("[10, 50]", "2"), ("class: 5", "class: 1"))
@@ -719,9 +728,37 @@ class TestWithData:
         first, second = caught.value.problems
         assert str(first).startswith(
             f"{path}:7: the imbalance factor does not fit the data: found 116, expected an image in every class\n"
-            "  hint: imbalance_factor: 116 leaves a class without a training image; at most 115 works"
+            "  hint: imbalance_factors: 116 leaves a class without a training image; at most 115 works"
         )
+        assert "natural" not in str(first)  # ten classes of one size
         assert (second.line, "found 100000" in second.message) == (8, True)
+
+    def test_an_imbalance_factor_too_large_for_data_with_a_tail_of_its_own(self, study_file, tailed_folder, tmp_path):
+        folder = f"name: image_folder\n  root: {tailed_folder}"
+        path = study_file(("name: digits", folder), ("class: 5", "class: 1"), (FACTORS, "imbalance_factors: [1, 10]"))
+        study = load_study(path)
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(study, load_data(study, tmp_path / "cache"))
+        (problem,) = caught.value.problems
+        assert problem.hint == (
+            "imbalance_factors: 10 leaves a class without a training image; at most 1 works: the head has 1 image, "
+            "what the smallest class of the data has left after 1 for validation. This data has a long tail of its "
+            "own: write `imbalance_factors: natural`"
+        )
+        path.write_text(path.read_text().replace("[1, 10]", "natural"))
+        assert plan_trials(load_study(path), load_data(study, tmp_path / "cache"))
+
+    def test_a_class_too_small_for_the_validation_part_is_named(self, study_file, tailed_folder, tmp_path):
+        folder = f"name: image_folder\n  root: {tailed_folder}"
+        path = study_file(("name: digits", folder), ("class: 5", "class: 3"), (FACTORS, "imbalance_factors: natural"))
+        study = load_study(path)
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(study, load_data(study, tmp_path / "cache"))
+        (problem,) = caught.value.problems
+        assert problem.line == 7
+        assert problem.hint == (
+            "validation_per_class: 3 leaves class 'fox' without a training image: it has 2, so at most 1"
+        )
 
     def test_a_validation_part_that_leaves_nothing_to_train_on(self, study_file, ten_classes):
         path = study_file(("validation_per_class: 5", "validation_per_class: 120"))
