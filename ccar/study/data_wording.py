@@ -18,6 +18,18 @@ _FORMS: tuple[tuple[str, str, str], ...] = (
     (r"(digits .+ has no root: found .+)", r"\1, expected no root", ""),
     (r"(\w+ needs a root): (.+)", r"\1: found none, expected \2", ""),
     (r"(class .+ has no folder) in (.+?)(?:; (did you mean .+))?", r"\1: found none in \2, expected one there", r"\3"),
+    (r"(cannot read image .+?): (.+); (save it .+)", r"\1: found \2, expected what can be read", r"\3"),
+    (
+        r"(cannot read image .+?): (Permission .+)",
+        r"\1: found \2, expected what can be read",
+        "let ccar read it",
+    ),
+    (r"(cannot read image .+?): (.+)", r"\1: found \2, expected what can be read", "replace or delete this file"),
+    (
+        r"and (\d+) more (images cannot be read) \((\d+) in all\)",
+        r"\3 \2: found \1 more than are named, expected none",
+        "replace or delete these files",
+    ),
     (r"and (\d+) more (.+) \((\d+) in all\)", r"\3 \2: found \1 more than are named, expected none", ""),
     (r"images differ in size: (.+); (.+)", r"images differ in size: found \1, expected one size", r"\2"),
     (r"(\d+ images of .+ of memory), (.+) is free", r"\1: found \2 free, expected as much", ""),

@@ -658,6 +658,20 @@ class TestWithData:
         (message,) = self.problems(study_file, folder, tmp_path)
         assert str(broken) in message
 
+    @pytest.mark.parametrize(("bits", "hint"), [("L", "replace or delete this file"), ("I;16", "save it with 8 bits")])
+    def test_an_unreadable_image_says_what_to_do_with_it(self, study_file, folder, tmp_path, bits, hint):
+        from PIL import Image
+
+        broken = folder / "train" / "dog" / "1.png"
+        Image.new(bits, (64, 64)).save(broken)
+        if bits == "L":
+            broken.write_bytes(broken.read_bytes()[:60])
+        path = study_file(("name: digits", f"name: image_folder\n  root: {folder}"))
+        with pytest.raises(StudyFileError) as caught:
+            load_data(load_study(path), tmp_path / "cache")
+        (problem,) = caught.value.problems
+        assert problem.hint == hint
+
     def test_a_test_class_missing_from_train_is_named(self, study_file, folder, tmp_path):
         for image in (folder / "train" / "dog").iterdir():
             image.unlink()
