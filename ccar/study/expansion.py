@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ccar.data.config import DataConfig
 from ccar.errors import DataError, Problem, StudyFileError, UserError
+from ccar.study.data_notes import mentioning_ignored_files
 from ccar.study.data_wording import USUAL_HINT, found_and_expected, hint_on_split
 from ccar.study.definition import Study
 from ccar.study.methods import Method, OpenMethod
@@ -179,7 +180,7 @@ def _pretrained(path: Path) -> Pretrained:
 
 def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData:
     """The images of the study, once its pretrained weights are there; decoded or packed into `cache_dir` on the first
-    call.
+    call. Files beside them that are no images are mentioned in the log, on every call.
 
     Args:
         study: says which.
@@ -194,13 +195,14 @@ def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData
     from ccar.data import sources  # numpy and more: not needed to read a study file
 
     _check_pretrained(study)
-    with _at_its_line(study):
-        source = sources.load_labels(_any_data(study), cache_dir)
+    data = _any_data(study)
+    with _at_its_line(study), mentioning_ignored_files(data):
+        source = sources.load_labels(data, cache_dir)
     if not pack or source.fingerprint:
         return source
     fingerprints_of(study, source)  # packing may take hours: all that labels can tell is told before
     with _at_its_line(study):
-        return sources.load_source(_any_data(study), cache_dir)
+        return sources.load_source(data, cache_dir)
 
 
 def _check_pretrained(study: Study) -> None:
