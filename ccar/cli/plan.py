@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ccar.cli.study_view import StudyView
 from ccar.data.listed_sets import PackState
 from ccar.errors import UserError
 from ccar.machine import gpu_ids, num_cpus
+from ccar.study.data_notes import coarse_validation
 from ccar.study.definition import Study
 from ccar.study.plan import Capacity, Plan, plan_of
 
@@ -16,7 +17,7 @@ from ccar.study.plan import Capacity, Plan, plan_of
 def plan_of_view(view: StudyView) -> Plan:
     """What running the study on this machine takes, by the timings in the store."""
     source, store = view.source(), view.places.store
-    return plan_of(
+    plan = plan_of(
         source.known,
         view.records(source.known),
         store.all_records(),
@@ -25,6 +26,7 @@ def plan_of_view(view: StudyView) -> Plan:
         num_trials=source.num_trials,
         stopped_is_done=view.study.early_stopping is not None,
     )
+    return replace(plan, note=coarse_validation(view.study, view.images))
 
 
 def check_device_hours(study: Study, plan: Plan, most: float | None) -> None:
@@ -80,6 +82,8 @@ def plan_text(study: Study, plan: Plan, pack: PackState | None = None) -> str:
     else:
         spent = f"{duration(plan.device_hours)} of {plan.device} time"
         lines.append(f"  cost      {spent}, {duration(plan.wall_clock_hours)} in all")
+    if plan.note is not None:
+        lines.append(f"  note      {plan.note}")
     return "\n".join(lines)
 
 

@@ -28,6 +28,7 @@ from ccar.cluster.remaining import RemainingTrials
 from ccar.cluster.seat import Seat
 from ccar.cluster.submissions import DRIVER_NAME
 from ccar.errors import CcarError, StoreError, TrackingUnreachable
+from ccar.study.data_notes import coarse_validation
 from ccar.study.definition import Study, load_study
 from ccar.study.expansion import PlannedTrial
 from ccar.study.search import TrialSource
@@ -91,6 +92,8 @@ def run_study(
                 pass
         return outcome
     talk.print(_opening(view, source, remaining, address), markup=False, highlight=False)
+    if note := coarse_validation(view.study, view.images):
+        talk.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     with _feeding(view, talk, interruption) as feeder, _seat(view, cluster, limits, talk) as seat:
         allowance = Allowance(limits, interruption, seat=seat)
         with interruption.being_watched():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ccar.data.config import DataConfig
 from ccar.errors import DataError, Problem, StudyFileError, UserError
-from ccar.study.data_wording import USUAL_HINT, found_and_expected
+from ccar.study.data_notes import mentioning_ignored_files
+from ccar.study.data_wording import USUAL_HINT, found_and_expected, hint_on_split
 from ccar.study.definition import Study
 from ccar.study.methods import Method, OpenMethod
 from ccar.study.parts import plain
@@ -178,7 +180,7 @@ def _pretrained(path: Path) -> Pretrained:
 
 def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData:
     """The images of the study, once its pretrained weights are there; decoded or packed into `cache_dir` on the first
-    call.
+    call. Files beside them that are no images are mentioned in the log, on every call.
 
     Args:
         study: says which.
@@ -193,13 +195,14 @@ def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData
     from ccar.data import sources  # numpy and more: not needed to read a study file
 
     _check_pretrained(study)
-    with _at_its_line(study):
-        source = sources.load_labels(_any_data(study), cache_dir)
+    data = _any_data(study)
+    with _at_its_line(study), mentioning_ignored_files(data):
+        source = sources.load_labels(data, cache_dir)
     if not pack or source.fingerprint:
         return source
     fingerprints_of(study, source)  # packing may take hours: all that labels can tell is told before
     with _at_its_line(study):
-        return sources.load_source(_any_data(study), cache_dir)
+        return sources.load_source(data, cache_dir)
 
 
 def _check_pretrained(study: Study) -> None:
@@ -269,7 +272,7 @@ def fingerprints_of(study: Study, source: SourceData) -> dict[Setting, str]:
         try:
             splits = {seed: split_long_tailed(source.train.labels, data, seed) for seed in study.seeds}
         except DataError as error:  # whatever the seed: the counts do not depend on it
-            problems.append(_split_problem(study, index, error))
+            problems.append(_split_problem(study, index, error, source))
             continue
         for seed, split in splits.items():
             fingerprints[factor, seed] = data_fingerprint(source.fingerprint, split)
@@ -320,8 +323,9 @@ def _cell_id(imbalance_factor: ImbalanceFactorValue, label: str) -> str:
     return f"{setting}/{label}"
 
 
-def _split_problem(study: Study, index: int, error: DataError) -> Problem:
+def _split_problem(study: Study, index: int, error: DataError, source: SourceData) -> Problem:
     """At the value that the data room names first, or at the imbalance factor."""
+    hint = hint_on_split(str(error), source.class_names)
     expected = {
         "validation_per_class": "a training image left in every class",
         "class_order": "none beside imbalance_factors: natural",
@@ -330,10 +334,19 @@ def _split_problem(study: Study, index: int, error: DataError) -> Problem:
     if key in expected:
         found = plain(getattr(study.data, key))
         message = f"data.{key} does not fit the data: found {found}, expected {expected[key]}"
-        return study.problem(("data", key), message, str(error))
+        return study.problem(("data", key), message, hint)
+    if study.data.class_order == "label" and _has_own_tail(study, source):
+        hint += ". This data has a long tail of its own: write `imbalance_factors: natural`"
     found = plain(study.data.imbalance_factors[index])
     message = f"the imbalance factor does not fit the data: found {found}, expected an image in every class"
-    return study.problem(("data", "imbalance_factors", index), message, str(error))
+    return study.problem(("data", "imbalance_factors", index), message, hint)
+
+
+def _has_own_tail(study: Study, source: SourceData) -> bool:
+    """Whether the largest class has at least twice the training images of the smallest."""
+    held_out = 0 if study.data.validation_per_class == "own" else study.data.validation_per_class
+    left = [count - held_out for count in Counter(source.train.labels.tolist()).values()]
+    return max(left) >= 2 * min(left)
 
 
 def _unseen_classes(study: Study, source: SourceData) -> Iterator[Problem]:

@@ -54,6 +54,7 @@ class Plan:
     device: str  # what device_hours count: "gpu" or "cpu"
     device_hours: float | None
     wall_clock_hours: float | None
+    note: str | None = None  # about the images, see `data_notes`
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; null for what is unknown."""

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from ccar.study.parts import Part, Shorthand, mistake, plain
-from ccar.training.recipe import CosineSchedule, Recipe, changed_recipe
+from ccar.training.recipe import CosineSchedule, Recipe, StepSchedule, changed_recipe
 from ccar.training.recipes import RECIPES
 
 
@@ -52,8 +52,8 @@ def recipe_with(recipe: Recipe, *layers: Mapping[str, object]) -> Recipe:
     """`recipe` changed by one layer after the other: a method's own length takes the place of its procedure's.
 
     Raises:
-        PydanticCustomError: a length in epochs would silently drop the warm-up, which counts iterations; or a warm-up
-            changes the learning rate of no epoch.
+        PydanticCustomError: a length in epochs would silently drop the warm-up, which counts iterations; or ends before
+            the schedule does; or a warm-up changes the learning rate of no epoch.
         pydantic.ValidationError: the changed recipe contradicts itself.
     """
     for changes in layers:
@@ -66,10 +66,40 @@ def recipe_with(recipe: Recipe, *layers: Mapping[str, object]) -> Recipe:
                 f"a schedule that says how many epochs replace its {recipe.warmup_iterations} iterations of warm-up",
                 hint=f"write schedule: {_with_warmup(recipe, share)} for as large a share of the training",
             )
+        _check_length(recipe, changes)
         recipe = changed_recipe(recipe, changes)
         if "schedule" in changes:
             _check_warmup(recipe)
     return recipe
+
+
+def _check_length(recipe: Recipe, changes: Mapping[str, object]) -> None:
+    """The changed recipe refuses the same, but cannot say what to write into a study file."""
+    epochs = changes.get("epochs") or (None if changes.get("iterations") else recipe.epochs)
+    schedule = changes.get("schedule", recipe.schedule)
+    if not isinstance(epochs, int) or not isinstance(schedule, CosineSchedule | StepSchedule):
+        return
+    milestones = schedule.milestones if isinstance(schedule, StepSchedule) else ()
+    if milestones and milestones[-1] >= epochs:
+        found, expected, least = (
+            f"milestones {list(milestones)}",
+            "all milestones before the last epoch",
+            milestones[-1] + 1,
+        )
+    elif schedule.warmup_epochs > epochs:
+        found, expected, least = (
+            f"warmup_epochs {schedule.warmup_epochs}",
+            "a warm-up no longer than the training",
+            schedule.warmup_epochs,
+        )
+    else:
+        return
+    raise mistake(
+        "ends before its schedule does",
+        f"epochs {epochs} and {found} of the schedule",
+        expected,
+        hint=f"write epochs: {least} or more, or another schedule, such as schedule: {{name: cosine}}",
+    )
 
 
 def _check_warmup(recipe: Recipe) -> None:

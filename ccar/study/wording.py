@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ccar.errors import Problem
+from ccar.study.parts import plain
 from ccar.study.schema import Schema, at, expected, keys_of, places_of, tags_of, words_of
 from ccar.study.yaml_source import KeyPath, YamlSource
 
@@ -103,6 +104,7 @@ def _problem(details: Mapping[str, Any], path: KeyPath, source: YamlSource, sche
         value = details["ctx"].get("tag", details["input"])
         what = "is unknown" if "tag" in details["ctx"] else "has no name"
         want = f"one of {', '.join(words)}"
+        hint = _with_its_name(value, words) or hint
     else:
         words = words_of(schema, node)
         value = details["input"]
@@ -110,6 +112,19 @@ def _problem(details: Mapping[str, Any], path: KeyPath, source: YamlSource, sche
     if isinstance(value, str):
         hint = did_you_mean(value, words) or hint
     return Problem(source.file, line, f"{where} {what}: found {shown(value)}, expected {want}", hint)
+
+
+def _with_its_name(value: object, words: Collection[str]) -> str:
+    """How `focal: {gamma: 2}` is written; empty for all that is not the name of a kind over its options."""
+    if not isinstance(value, Mapping):
+        return ""
+    options = dict(value)
+    name = next((key for key in value if key in words), None)
+    below = options.pop(name, None) or {}
+    if name is None or not isinstance(below, Mapping):
+        return ""
+    listed = [f"{key}: {plain(list(of) if isinstance(of, tuple) else of)}" for key, of in {**below, **options}.items()]
+    return f"write {{{', '.join([f'name: {name}', *listed])}}}"
 
 
 def _what_is_wrong(kind: str, value: object, words: Collection[str]) -> str:

@@ -146,10 +146,29 @@ def _syntax_problem(file: str, text: str, error: yaml.MarkedYAMLError) -> Proble
     line = mark.line if mark is not None else 0
     lines = text.splitlines()
     found = _shortened(lines[line].strip()) if line < len(lines) else "the end of the file"
-    hint = "indent with spaces, not with tabs" if "\\t" in str(error.problem) else str(error.problem)
-    if error.context_mark is not None and error.context_mark.line != line:
-        hint += f" ({error.context} that begins in line {error.context_mark.line + 1})"
+    hint = _what_was_meant(error, lines)
+    if not hint:
+        hint = str(error.problem)
+        if error.context_mark is not None and error.context_mark.line != line:
+            hint += f" ({error.context} that begins in line {error.context_mark.line + 1})"
     return Problem(file, line + 1, f"this is not YAML: found {found}, expected 'key: value' or '- item'", hint)
+
+
+def _what_was_meant(error: yaml.MarkedYAMLError, lines: list[str]) -> str:
+    """What to do about the slips that YAML explains in terms of its own; empty for all others."""
+    if "\\t" in str(error.problem):
+        return "indent with spaces, not with tabs"
+    mark = error.problem_mark
+    if mark is None or mark.line >= len(lines):
+        return ""
+    line, before = lines[mark.line], lines[mark.line][: mark.column]
+    if before.endswith("$") and (variable := re.match(r"\{[^}]*\}[^\s,}\]]*", line[mark.column :])):
+        text = re.split(r"[\s,{\[]", before)[-1] + variable[0]
+        return f'inside {{ }} put it in quotes: "{text}"'
+    if error.problem == "mapping values are not allowed here":
+        is_second_colon = ": " in before
+        return "put the text in quotes" + ("" if is_second_colon else " if its colon is meant, or mend the indentation")
+    return ""
 
 
 def _shortened(text: str) -> str:

@@ -118,6 +118,25 @@ ONE_MISTAKE = {
         BASES, "bases: [cross_entropy, {gamma: 2}]", 10,
         "methods.bases[1] has no name: found a mapping with gamma, expected one of cross_entropy, ", "bases: ",
     ),
+    "the name of a loss as a key": (
+        BASES, "bases: [cross_entropy, focal: {gamma: 2}]", 10,
+        "methods.bases[1] has no name: found a mapping with focal, expected one of cross_entropy, ",
+        "write {name: focal, gamma: 2}",
+    ),
+    "the name of a loss as a key beside its options": (
+        BASES, "bases:\n  - cross_entropy\n  - focal:\n    gamma: 2", 12,
+        "methods.bases[1] has no name: found a mapping with focal, gamma, expected one of cross_entropy, ",
+        "write {name: focal, gamma: 2}",
+    ),
+    "the name of a schedule as a key": (
+        "digits_quick", "{name: digits_quick, schedule: {steps: {milestones: [5, 10]}}}", 8,
+        "recipe.schedule has no name: found a mapping with steps, expected one of cosine, steps",
+        "write {name: steps, milestones: [5, 10]}",
+    ),
+    "a number for the options of a mixing": (
+        "digits_quick", "{name: digits_quick, mixing: {mixup: 0.5}}", 8,
+        "recipe.mixing has no name: found a mapping with mixup, expected one of mixup, cutmix", "mixing: mix pairs ",
+    ),
     "an option that the loss does not have": (
         BASES, "bases: [cross_entropy, {name: focal, tau: 2}]", 10,
         "unknown key in methods.bases[1]: found 'tau', expected one of name, gamma", "'tau' belongs in ",
@@ -155,6 +174,28 @@ ONE_MISTAKE = {
         "digits_quick", "{name: digits_quick, epochs: 3, iterations: 50}", 8,
         "recipe contradicts itself: found a mapping with name, epochs, iterations, expected parts that fit",
         "say either epochs or iterations, and only one of them",
+    ),
+    "a recipe that ends before its last milestone": (
+        "digits_quick", "{name: cifar_smoke, epochs: 1}", 8,
+        "recipe ends before its schedule does: found epochs 1 and milestones [2] of the schedule, expected all "
+        "milestones before the last epoch",
+        "write epochs: 3 or more, or another schedule, such as schedule: {name: cosine}",
+    ),
+    "a recipe that ends before its warm-up does": (
+        "digits_quick", "{name: digits_quick, epochs: 1}", 8,
+        "recipe ends before its schedule does: found epochs 1 and warmup_epochs 2 of the schedule, expected a warm-up "
+        "no longer than the training",
+        "write epochs: 2 or more, or another schedule, such as schedule: {name: cosine}",
+    ),
+    "a milestone after the last epoch": (
+        "digits_quick", "{name: digits_quick, schedule: {name: steps, milestones: [10, 20]}}", 8,
+        "recipe ends before its schedule does: found epochs 20 and milestones [10, 20] of the schedule, expected ",
+        "write epochs: 21 or more, or another schedule",
+    ),
+    "a method that ends before its warm-up does": (
+        FREQUENCY, "  extra:\n  - base: ldam\n    recipe: {epochs: 1}\n", 15,
+        "methods.extra[0].recipe ends before its schedule does: found epochs 1 and warmup_epochs 2 of the schedule, ",
+        "write epochs: 2 or more, or another schedule",
     ),
     "a change of a schedule without its name": (
         "digits_quick", "{name: digits_quick, schedule: {warmup_epochs: 1}}", 8,
@@ -585,6 +626,15 @@ class TestWithData:
                     Image.new("RGB", (4, 4), (index, 0, 0)).save(path)
         return tmp_path / "images"
 
+    @pytest.fixture
+    def tailed_folder(self, folder):
+        """The same with a third class, of two training images."""
+        for image in folder.glob("*/cat/[01].png"):
+            copy = image.parents[1] / "fox" / image.name
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(image.read_bytes())
+        return folder
+
     def problems(self, study_file, folder, tmp_path):
         replacement = f"name: image_folder\n  root: {folder}"
         path = study_file(("name: digits", replacement), ("[10, 50]", "2"), ("class: 5", "class: 1"))
@@ -607,6 +657,20 @@ class TestWithData:
         broken.write_bytes(b"no image")
         (message,) = self.problems(study_file, folder, tmp_path)
         assert str(broken) in message
+
+    @pytest.mark.parametrize(("bits", "hint"), [("L", "replace or delete this file"), ("I;16", "save it with 8 bits")])
+    def test_an_unreadable_image_says_what_to_do_with_it(self, study_file, folder, tmp_path, bits, hint):
+        from PIL import Image
+
+        broken = folder / "train" / "dog" / "1.png"
+        Image.new(bits, (64, 64)).save(broken)
+        if bits == "L":
+            broken.write_bytes(broken.read_bytes()[:60])
+        path = study_file(("name: digits", f"name: image_folder\n  root: {folder}"))
+        with pytest.raises(StudyFileError) as caught:
+            load_data(load_study(path), tmp_path / "cache")
+        (problem,) = caught.value.problems
+        assert problem.hint == hint
 
     def test_a_test_class_missing_from_train_is_named(self, study_file, folder, tmp_path):
         for image in (folder / "train" / "dog").iterdir():
@@ -678,9 +742,37 @@ class TestWithData:
         first, second = caught.value.problems
         assert str(first).startswith(
             f"{path}:7: the imbalance factor does not fit the data: found 116, expected an image in every class\n"
-            "  hint: imbalance_factor: 116 leaves a class without a training image; at most 115 works"
+            "  hint: imbalance_factors: 116 leaves a class without a training image; at most 115 works"
         )
+        assert "natural" not in str(first)  # ten classes of one size
         assert (second.line, "found 100000" in second.message) == (8, True)
+
+    def test_an_imbalance_factor_too_large_for_data_with_a_tail_of_its_own(self, study_file, tailed_folder, tmp_path):
+        folder = f"name: image_folder\n  root: {tailed_folder}"
+        path = study_file(("name: digits", folder), ("class: 5", "class: 1"), (FACTORS, "imbalance_factors: [1, 10]"))
+        study = load_study(path)
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(study, load_data(study, tmp_path / "cache"))
+        (problem,) = caught.value.problems
+        assert problem.hint == (
+            "imbalance_factors: 10 leaves a class without a training image; at most 1 works: the head has 1 image, "
+            "what the smallest class of the data has left after 1 for validation. This data has a long tail of its "
+            "own: write `imbalance_factors: natural`"
+        )
+        path.write_text(path.read_text().replace("[1, 10]", "natural"))
+        assert plan_trials(load_study(path), load_data(study, tmp_path / "cache"))
+
+    def test_a_class_too_small_for_the_validation_part_is_named(self, study_file, tailed_folder, tmp_path):
+        folder = f"name: image_folder\n  root: {tailed_folder}"
+        path = study_file(("name: digits", folder), ("class: 5", "class: 3"), (FACTORS, "imbalance_factors: natural"))
+        study = load_study(path)
+        with pytest.raises(StudyFileError) as caught:
+            plan_trials(study, load_data(study, tmp_path / "cache"))
+        (problem,) = caught.value.problems
+        assert problem.line == 7
+        assert problem.hint == (
+            "validation_per_class: 3 leaves class 'fox' without a training image: it has 2, so at most 1"
+        )
 
     def test_a_validation_part_that_leaves_nothing_to_train_on(self, study_file, ten_classes):
         path = study_file(("validation_per_class: 5", "validation_per_class: 120"))

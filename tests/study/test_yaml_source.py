@@ -124,6 +124,27 @@ def test_what_is_no_plain_yaml_mapping_is_refused_with_its_line(tmp_path, text, 
     assert problem.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("a: {root: ${X}, b: 1}\n", 1, 'inside { } put it in quotes: "${X}"'),
+        ("a: {lists: b,\n  root: /x/${X:-a b}/y}\n", 2, 'inside { } put it in quotes: "/x/${X:-a b}/y"'),
+        ("a: [b, ${X}]\n", 1, 'inside { } put it in quotes: "${X}"'),
+        ("question: Is it: better?\n", 1, "put the text in quotes"),
+        ("a: b\n  c: d\n", 2, "put the text in quotes if its colon is meant, or mend the indentation"),
+        ("a:\n\tb: 1\n", 2, "indent with spaces, not with tabs"),
+        (
+            "a: [1, 2\nb: 3\n",
+            2,
+            "expected ',' or ']', but got ':' (while parsing a flow sequence that begins in line 1)",
+        ),
+    ],
+)
+def test_a_slip_of_syntax_says_what_to_write(tmp_path, text, line, hint):
+    (problem,) = problems(tmp_path, text)
+    assert (problem.line, problem.hint) == (line, hint)
+
+
 def test_an_alias_is_refused_together_with_its_anchor(tmp_path):
     anchor, alias = problems(tmp_path, "a: &x [1]\nb: *x\n")
     assert (anchor.line, alias.line) == (1, 2)
