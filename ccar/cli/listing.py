@@ -17,9 +17,9 @@ from ccar.errors import StoreError, StudyFileError, UserError
 from ccar.store.records import StudyRecord, TrialRecord
 from ccar.store.trial_store import TrialStore
 from ccar.study.definition import load_study, study_of_text
-from ccar.study.expansion import num_trials_of
 from ccar.study.parts import plain
 from ccar.study.plan import states_to_run
+from ccar.study.stored import num_to_suggest
 from ccar.training.config import BaseLoss, Procedure
 
 Kind = Literal["methods", "datasets", "studies", "runs"]
@@ -151,9 +151,9 @@ def _run(store: TrialStore, name: str) -> Mapping[str, object] | None:
 
 
 def _size(record: StudyRecord) -> tuple[int, bool]:
-    """How many trials the study has at its end, and whether it stops trials; as far as its file can be read here."""
+    """How many trials the study has at its end, as far as can be told; and whether it stops trials."""
     try:
         study = study_of_text(record.definition, record.name)
     except StudyFileError:  # of another version, or with files and variables of another machine
         return len(record.trials), True
-    return num_trials_of(study), study.early_stopping is not None
+    return len(record.trials) + num_to_suggest(study, record.trials), study.early_stopping is not None

@@ -148,6 +148,8 @@ class TrialWorker:
                 claim.abandon()
             yield TrialProgress(key=key, status="store_failed", error=error.with_hint)
         except Exception as error:
+            if watchdog is not None and isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error):
+                watchdog.crash(error)  # from here on CUDA has only errors for this process, whatever it trains
             text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
             failed = self._fail(claim, key, text)
             yield dataclasses.replace(failed, status="out_of_memory") if _is_out_of_memory(error) else failed

@@ -6,11 +6,13 @@ The file in which it then notes where the process stood is told of a crash, too.
 from __future__ import annotations
 
 import faulthandler
+import os
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from ccar.store.files import make_folder, store_errors
 
@@ -79,6 +81,16 @@ class Watchdog:
         if now >= self._next_arming and self._file is not None:
             self._next_arming = now + _SECONDS_BETWEEN_ARMINGS
             faulthandler.dump_traceback_later(self._seconds, file=self._file, exit=True)
+
+    def crash(self, error: BaseException) -> NoReturn:
+        """End the process at once; the error is noted as `faulthandler` notes a crash."""
+        if self._file is not None:
+            frames = reversed(traceback.extract_tb(error.__traceback__))
+            lines = [f'  File "{frame.filename}", line {frame.lineno} in {frame.name}' for frame in frames]
+            what = str(error).partition("\n")[0]
+            self._file.write("\n".join([f"{_CRASHED}{what}", *lines, ""]))
+            self._file.flush()
+        os._exit(1)
 
     def rest(self) -> None:
         """Nothing is expected until the next sign of life: it is the driver's turn."""

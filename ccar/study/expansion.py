@@ -100,7 +100,10 @@ def open_cells_of(study: Study) -> tuple[OpenCell, ...]:
 
 
 def num_trials_of(study: Study) -> int:
-    """How many trials the study has at its end, those that a searcher has yet to suggest included; opens no file."""
+    """How many trials the study has at its end, at most; opens no file.
+
+    Those that a searcher has yet to suggest are included: fewer, where the study lists what it has suggested before.
+    """
     methods, factors = study.methods, study.data.imbalance_factors
     fixed, searched = (
         sum(not methods.excludes(factor, method) for factor in factors for method in those)

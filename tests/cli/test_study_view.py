@@ -4,6 +4,7 @@ import json
 
 import torch
 
+from ccar.cli.listing import runs_of
 from ccar.cli.places import Places
 from ccar.cli.run import _RunListener
 from ccar.cli.study_view import StudyView
@@ -63,3 +64,6 @@ def test_a_search_whose_omega_was_written_into_its_study_trains_nothing_again_an
     cells = summarise(view.report_input(view.source().known)).cells
     assert cells["cell"].tolist() == ["if10/cross_entropy", found.cell.id, before.cell.id]
     assert (cells["finished"] == 1).all()
+    view.remember(view.source().known)
+    (row,) = runs_of(view.places.store, ["tiny"])
+    assert (row["trials"], row["finished"], row["to go"]) == (3, 3, 0)

@@ -288,6 +288,17 @@ def crashes_here(self, epoch):
 Training._run_epoch = crashes_here
 """
 
+FAILS_ON_THE_GPU = """\
+train = Training._run_epoch
+
+def fails_here(self, epoch):
+    if epoch == 2:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\\nand more")
+    return train(self, epoch)
+
+Training._run_epoch = fails_here
+"""
+
 SLOW = """\
 step = Training._step
 
@@ -339,6 +350,18 @@ def test_where_a_process_crashed_is_noted_and_its_trial_goes_on_in_the_next_one(
     assert last(next_one.run(trial.config, trial.key)).status == "finished"
     assert "crashes_here" in left.with_name("crash.txt").read_text()
     assert not left.exists()
+
+
+@pytest.mark.long
+def test_after_an_error_of_the_gpu_the_process_ends_and_its_trial_goes_on_in_the_next_one(tmp_path, store, cache):
+    died = watched(FAILS_ON_THE_GPU, tmp_path)
+    assert died.returncode == 1, died.stderr
+    trial = first_trial(tmp_path, store, cache)
+    said = last_words(store.stacks_file(trial.key))
+    expected = r'CUDA error: an illegal memory access was encountered, at File "[^"]*", line \d+ in fails_here'
+    assert re.fullmatch(expected, said)
+    next_one = TrialWorker(store, cache, device=torch.device("cpu"), threads=1, hang_seconds=600.0)
+    assert last(next_one.run(trial.config, trial.key)).status == "finished"
 
 
 def test_who_finds_a_trial_busy_leaves_the_file_for_its_stacks_alone(tmp_path, store, cache):
