@@ -33,7 +33,7 @@ def optimism(
         chosen cell minus its plain base loss; `left_out_gain`: the same, where each seed's omega is chosen on the
         validation results of the *other* seeds, so that one and the same stroke of luck cannot both make a choice and
         praise it; `left_out_same`: the share of seeds for which that is the same cell. NaN where there is no plain
-        base loss, or one seed only.
+        base loss, or one seed only; the share also where the choice rests on a tie, which the same rule breaks again.
     """
     competed = cells[cells["cell"].isin(candidates) & (cells[f"{PRIMARY}_n"] > 0)]
     # Rounded, and in the order of the plan: the same pick whatever the order of the sums.
@@ -43,12 +43,13 @@ def optimism(
     picked = picked.drop_duplicates(FIELD)[[*FIELD, "cell", "omega", f"{PRIMARY}_mean"]]
     picked = picked.rename(columns={"cell": "picked_cell", "omega": "picked_omega", f"{PRIMARY}_mean": "picked_mean"})
     by_cell = cells.set_index("cell")
-    rows = choices[[*FIELD, "cell", "omega"]].merge(picked, on=FIELD, how="inner")
+    rows = choices[[*FIELD, "cell", "omega", "tied"]].merge(picked, on=FIELD, how="inner")
     rows["mean"] = rows["cell"].map(by_cell[f"{PRIMARY}_mean"]).astype("float64")
     rows["optimism"] = rows["picked_mean"] - rows["mean"]
     rows["gain"] = rows["cell"].map(by_cell[f"{PRIMARY}_versus_plain_mean"]).astype("float64")
     gains = _left_out_gains(left_out, trials, plain_cells(cells), chosen=set(choices["cell"]))
-    return rows.merge(gains, on=FIELD, how="left")
+    rows = rows.merge(gains, on=FIELD, how="left")
+    return rows.assign(left_out_same=rows["left_out_same"].where(rows["tied"] == 1)).drop(columns="tied")
 
 
 def _left_out_gains(

@@ -67,7 +67,7 @@ def compare(differences: Array, survivors: NDArray[np.bool_] | None = None) -> p
     Returns:
         One row of `PARTS` per comparison: `mean`, `sd`, `n`, `low`, `high` (t interval, 95 %, of this comparison
         alone), `effect` (Hedges' g), `p` (t test), `p_holm`, `p_sign_flip`, `more_seeds` (beyond n, that would probably
-        settle an effect of the size seen; inf: more than a thousand, NaN: settled, or unknown), `verdict`.
+        settle an effect of the size `effect`; inf: more than a thousand, NaN: settled, or unknown), `verdict`.
 
     Example:
         >>> compare(np.array([[0.011, 0.012, 0.010], [0.004, -0.006, np.nan]]))["verdict"].tolist()

@@ -14,7 +14,7 @@ from ccar.evidence.paired import DROPPED_OUT
 
 CRITERION = "val_balanced_accuracy"  # after the last epoch, as are the test results joined to the choice
 _SUMMARY = [f"{CRITERION}_{part}" for part in ("mean", "sd", "n", "half_width")]
-CHOICE_COLUMNS = [*FIELD, "cell", "method", "omega", *SWITCHES, "candidates", "left_out", *_SUMMARY]
+CHOICE_COLUMNS = [*FIELD, "cell", "method", "omega", *SWITCHES, "candidates", "left_out", "tied", *_SUMMARY]
 
 
 def select_omega(validation: ValidationFrame) -> pd.DataFrame:
@@ -32,7 +32,8 @@ def select_omega(validation: ValidationFrame) -> pd.DataFrame:
 
     Returns:
         `CHOICE_COLUMNS`; one row per setting and family in the order of the plan. `candidates` competed, `left_out`
-        did not. No row where there are no validation results.
+        did not; `tied` of the candidates have the mean of the chosen one, itself included. No row where there are no
+        validation results.
 
     Raises:
         ValueError: the frame has a column that `validation_frame` does not make, such as a test result.
@@ -106,6 +107,7 @@ def _best(cells: pd.DataFrame, field: list[str]) -> pd.DataFrame:
         rank_mean=competing[f"{CRITERION}_mean"].round(9),
         rank_sd=competing[f"{CRITERION}_sd"].round(9),
     )
+    ranked["tied"] = ranked.groupby([*field, "rank_mean"])["cell"].transform("size")
     ranked = ranked.sort_values(
         ["rank_mean", "rank_sd", "omega"], ascending=[False, True, True], kind="stable", na_position="first"
     )

@@ -59,11 +59,16 @@ class Content:
 
 def content_of(results: Results, figures: Iterable[Drawing]) -> Content:
     """Put a report together; the figures, which may still be in the making, come last."""
-    warnings = (finding.no_choice(results), finding.seeds_warning(results), finding.damaged_checkpoints(results))
+    warnings = (
+        finding.no_choice(results),
+        finding.seeds_warning(results),
+        finding.ties(results),
+        finding.damaged_checkpoints(results),
+    )
     return Content(
         study=results.source.study,
         question=results.source.question,
-        was_run=finding.what_was_run(results),
+        was_run=f"{finding.what_was_run(results)} {finding.images_per_class(results)}".strip(),
         not_finished=finding.what_did_not_finish(results),
         warnings=tuple(warning for warning in warnings if warning),
         findings=tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any, get_args
 
@@ -14,7 +15,10 @@ from ccar.evidence.frames import FIELD, rows_of
 from ccar.evidence.paired import DROPPED_OUT
 from ccar.evidence.significance import ALPHA, MIN_SEEDS, NOT_JUDGED, Verdict
 from ccar.reports.results import Results, Setting, setting_label
-from ccar.reports.wording import counted, interval, listed, more_seeds, named, p_value, percent, points
+from ccar.reports.wording import TIE_RULE, counted, interval, listed, more_seeds, named, p_value, percent, points
+from ccar.study.parts import plain
+
+MAX_NAMED = 4  # in a headline; more are counted
 
 
 def no_choice(results: Results) -> str | None:
@@ -43,6 +47,23 @@ def what_was_run(results: Results) -> str:
         f"{listed([setting.label for setting in results.settings])}, {counted(seeds, 'seed')}; {listed(models)} on "
         f"{listed(data)} with the recipe {listed(recipes_of(cells))}. Baseline: {results.source.baseline}."
     )
+
+
+def images_per_class(results: Results) -> str:
+    """How many images a class has for training, and for validation; empty where neither is known."""
+    counts = results.source.class_counts
+    told = []
+    if counts:
+        sizes = [f"{max(each):,} to {min(each):,} at {setting_label(plain(factor))}" for factor, each in counts.items()]
+        told.append(f"Training images per class: {listed(sizes)}.")
+    held_out = str(results.trials["validation_per_class"].iloc[0])
+    if held_out == "own":
+        told.append("Validation images: those that the set comes with.")
+    elif results.has_validation:
+        num_classes = len(next(iter(counts.values()), ()))
+        together = f", {int(held_out) * num_classes:,} in all" if counts else ""
+        told.append(f"Validation images per class: {held_out}{together}.")
+    return " ".join(told)
 
 
 def recipes_of(cells: pd.DataFrame) -> list[str]:
@@ -74,7 +95,7 @@ def what_did_not_finish(results: Results) -> str:
 
 
 def headline(results: Results, setting: Setting) -> str | None:
-    """Counts of the verdicts at one imbalance factor.
+    """The verdicts at one imbalance factor: on whom, and how many there are of each where that would be a long list.
 
     Of the chosen omegas against their plain base losses; where none is chosen, of all methods against the baseline.
     None when nothing can be compared.
@@ -83,18 +104,23 @@ def headline(results: Results, setting: Setting) -> str | None:
     if len(choices):
         compared = _verdicts(choices, "versus_plain")
         subject = "the ω chosen on validation, against its own plain base loss"
-        field = counted(len(compared), "choice")
+        names, field = choices["family"], counted(len(compared), "choice")
         if compared.empty:
             return f"{setting.label}: the ω chosen on validation."
     else:
-        compared = _verdicts(setting.of(results.cells), f"{PRIMARY}_difference")
+        cells = setting.of(results.cells)
+        compared = _verdicts(cells, f"{PRIMARY}_difference")
         subject = f"against the baseline {results.source.baseline}"
-        field = counted(len(compared), "method")
+        names, field = cells["method"], counted(len(compared), "method")
         if compared.empty:
             return None
-    verdicts = Counter(compared)
-    parts = [f"{verdict} for {verdicts[verdict]}" for verdict in get_args(Verdict) if verdicts[verdict]]
-    return f"{setting.label}: {subject}: {listed(parts)} of {field}."
+    named_by = {verdict: names[compared.index[compared == verdict]].tolist() for verdict in get_args(Verdict)}
+    named_by = {verdict: who for verdict, who in named_by.items() if who}
+    if len(compared) <= MAX_NAMED:
+        told = "; ".join(f"{verdict} for {listed(who)}" for verdict, who in named_by.items())
+    else:
+        told = f"{listed([f'{verdict} for {len(who)}' for verdict, who in named_by.items()])} of {field}"
+    return f"{setting.label}: {subject}: {told}."
 
 
 def details(results: Results, setting: Setting) -> list[str]:
@@ -121,8 +147,10 @@ def claimed_by_test_picking(results: Results) -> str | None:
     """What picking omega on the test set would have added to the accuracies; None where there is no choice."""
     if results.optimism.empty:
         return None
-    most = results.optimism.sort_values("optimism", ascending=False, kind="stable").iloc[0]
     number = len(results.optimism)
+    if (results.optimism["picked_cell"] == results.optimism["cell"]).all():
+        return f"Picking ω on the test set would have made the same {'choice' if number == 1 else f'{number} choices'}."
+    most = results.optimism.sort_values("optimism", ascending=False, kind="stable").iloc[0]
     told = f"{points(results.optimism['optimism'].mean())} points more on average of {counted(number, 'choice')}"
     if number == 1:
         told = f"{points(most['optimism'])} points more"
@@ -132,15 +160,31 @@ def claimed_by_test_picking(results: Results) -> str | None:
 
 
 def seeds_to_settle(results: Results) -> str | None:
-    """How many more seeds would settle the comparisons of the chosen omegas that are not; None where all are."""
-    told = []
-    for setting in results.settings:
-        choices = setting.of(results.choices)
-        open_ = choices[choices["versus_plain_more_seeds"].notna()]
-        families = [f"{row.family} {more_seeds(row.versus_plain_more_seeds)}" for row in rows_of(open_)]
-        if families:
-            told.append(f"{setting.label}: {', '.join(families)}")
-    return f"More seeds that would probably settle an effect of the size seen: {'; '.join(told)}." if told else None
+    """How many more seeds would settle the open comparisons of the chosen omegas; None where that is known for none."""
+    told = _by_setting(
+        results, lambda row: f"{row.family} {more}" if (more := more_seeds(row.versus_plain_more_seeds)) else ""
+    )
+    return f"More seeds that would probably settle an effect of the estimated size: {told}." if told else None
+
+
+def ties(results: Results) -> str | None:
+    """Which choices validation did not make; None where it made all."""
+    told = _by_setting(results, lambda row: f"{row.family} {row.tied} of {row.candidates}" if row.tied > 1 else "")
+    if not told:
+        return None
+    return (
+        f"ω rests on a tie; candidates that share the best mean on validation: {told}. Of those, {TIE_RULE}; more "
+        "validation images could tell them apart."
+    )
+
+
+def _by_setting(results: Results, said: Callable[[Any], str]) -> str:
+    """What is said of each choice, imbalance factor by imbalance factor; nothing of those that it is empty for."""
+    by_setting = {
+        setting: [text for row in rows_of(setting.of(results.choices)) if (text := said(row))]
+        for setting in results.settings
+    }
+    return "; ".join(f"{setting.label}: {', '.join(texts)}" for setting, texts in by_setting.items() if texts)
 
 
 def _named(cells: pd.DataFrame, column: str) -> list[str]:
@@ -157,7 +201,10 @@ def _verdicts(frame: pd.DataFrame, comparison: str) -> pd.Series[str]:
 def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     field = counted(row.candidates, "candidate")
     left_out = f", {row.left_out} left out for missing seeds" if row.left_out else ""
-    choice = f"{row.method} (best of {field} on validation{left_out})"
+    best = f"best of {field} on validation"
+    if row.tied > 1:
+        best = f"{row.tied} of {field} share the best mean on validation; {TIE_RULE}"
+    choice = f"{row.method} ({best}{left_out})"
     if not getattr(row, f"{PRIMARY}_n"):
         return f"{choice}: no test results."
     reached = f"{PRIMARY_NAME} {percent(getattr(row, f'{PRIMARY}_mean'))} %"
@@ -170,7 +217,7 @@ def _detail(row: Any) -> str:  # noqa: ANN401  (a row of a frame)
     seeds = counted(row.versus_plain_n, "seed")
     p = "" if math.isnan(row.versus_plain_p) else f", {p_value(row.versus_plain_p_holm)} after correction"
     more = more_seeds(row.versus_plain_more_seeds)
-    settle = f"; {more} more seeds would probably settle an effect of this size" if more else ""
+    settle = f"; {more} more seeds would probably settle an effect of the estimated size" if more else ""
     return (
         f"{choice}: {points(row.versus_plain_mean)} points of {PRIMARY_NAME} against plain {row.family} "
         f"({uncertainty}{seeds}{p}): {row.versus_plain_verdict}{settle}."

@@ -17,6 +17,7 @@ _HEAD = """\
 # For each data set, imbalance factor and base loss: the omega that was chosen on validation images.
 # study: an entry for methods.extra of a study file.
 # build_loss: ccar.losses.build_loss(class_counts=..., **build_loss) in a training script of your own.
+# tied: so many candidates share the best mean on validation, this one included; above 1, the tie rule chose among them.
 # loss_factor: multiplies the loss of build_loss; study has it too.
 # verdict: of its balanced test accuracy against the plain base loss. What is not better may be left out.
 """
@@ -45,6 +46,7 @@ def _recommendation(results: Results, row: Any) -> dict[str, Any]:  # noqa: ANN4
         "family": row.family,
         "method": row.method,
         "seeds": row.val_balanced_accuracy_n,
+        "tied": row.tied,
         "validation_balanced_accuracy": round(getattr(row, f"{CRITERION}_mean"), 4),
         "test_accuracy": round(row.test_accuracy_mean, 4) if row.test_accuracy_n else None,
         "test_balanced_accuracy": round(getattr(row, f"{PRIMARY}_mean"), 4) if getattr(row, f"{PRIMARY}_n") else None,

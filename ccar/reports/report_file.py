@@ -48,6 +48,10 @@ class Recommendation(_Part):
     family: str = Field(description="the base loss, with its options and procedure")
     method: str = Field(description="label of the chosen method")
     seeds: int
+    # Older reports lack it.
+    tied: int = Field(
+        1, description="candidates with the best mean on validation, this one included; above 1, the tie rule chose"
+    )
     validation_balanced_accuracy: float
     test_accuracy: float | None
     test_balanced_accuracy: float | None

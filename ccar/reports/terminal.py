@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +22,8 @@ from ccar.reports.neutralise import one_line
 from ccar.reports.results import Results, Setting
 from ccar.reports.wording import MISSING, percent, points
 
-TITLE = "Balanced test accuracy after the last epoch in %, 95 % interval (* baseline, or difference to it)"
+TITLE = "Balanced test accuracy after the last epoch in %, 95 % interval"
+_STAR = " *"
 _STYLES = {"better": "green", "worse": "red"}
 _SHORT: dict[str, str] = {"too few seeds to tell": "too few seeds", NOT_JUDGED: "not judged"}
 
@@ -33,8 +37,16 @@ def terminal_table(results: Results) -> list[RenderableType]:
     as rows, with their difference to the baseline. n stands below a number where seeds are missing. Fits 80 columns
     for the names that ccar gives; longer ones wrap.
     """
-    parts: list[RenderableType] = [Text(TITLE, style="bold"), Text(), _table(results), Text()]
-    warnings = [finding.no_choice(results), finding.seeds_warning(results)]
+    has_omegas = bool(results.cells["omega"].notna().any())
+    rows_of = _base_losses if has_omegas else _methods
+    rows = {setting: list(rows_of(results, setting)) for setting in results.settings}
+    title = Text(f"{TITLE} (* baseline)", style="bold")
+    if has_omegas:
+        starred = any(_STAR in difference.plain for own in rows.values() for _, (*_, difference, _) in own)
+        star = "* baseline, or difference to it" if starred else "* baseline"
+        title = Text(f"{TITLE}\ndifference: at omega minus plain of its row ({star})", style="bold")
+    parts: list[RenderableType] = [title, Text(), _table(rows, has_omegas=has_omegas), Text()]
+    warnings = [finding.no_choice(results), finding.seeds_warning(results), finding.ties(results)]
     sentences = [
         finding.what_did_not_finish(results),
         finding.multiplicity(results),
@@ -46,45 +58,46 @@ def terminal_table(results: Results) -> list[RenderableType]:
     return parts
 
 
-def _table(results: Results) -> Table:
-    has_omegas = bool(results.cells["omega"].notna().any())
+def _table(rows: Mapping[Setting, Iterable[_NameAndNumbers]], *, has_omegas: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("base loss" if has_omegas else "method", overflow="fold")
+    table.add_column("base loss" if has_omegas else "method")
     for heading in ("plain", "omega", "at omega") if has_omegas else ("accuracy",):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("difference" if has_omegas else "to the baseline", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for setting in results.settings:
+    for setting, own in rows.items():
         table.add_section()
         table.add_row(Text(one_line(setting.label), style="bold"))
-        for row in _base_losses(results, setting) if has_omegas else _methods(results, setting):
-            table.add_row(*row)
+        for name, numbers in own:
+            table.add_row(name, *numbers)
     return table
 
 
-def _base_losses(results: Results, setting: Setting) -> Iterator[list[Text]]:
+def _base_losses(results: Results, setting: Setting) -> Iterator[_NameAndNumbers]:
     cells, choices = setting.of(results.cells), setting.of(results.choices)
     planned = choices["cell"].map(cells.set_index("cell")["planned"])
     choices = choices.assign(planned=planned).set_index("family")
     for family in dict.fromkeys(cells["family"]):
         plain = cells[(cells["family"] == family) & cells["omega"].isna()].head(1)
         is_baseline = bool(plain["is_baseline"].any())
-        row = [_name(family, is_baseline=is_baseline), _accuracy(plain.iloc[0]) if len(plain) else Text(MISSING)]
+        name, accuracy = _name(family, is_baseline=is_baseline), Text(MISSING)
+        if len(plain):
+            accuracy = _accuracy(plain.iloc[0])
         if family in choices.index:
             chosen = choices.loc[family]
             omega = Text(f"{chosen['omega']:g}")
-            yield [*row, omega, _accuracy(chosen), *_difference(chosen, "versus_plain_")]
+            yield name, [accuracy, omega, _accuracy(chosen), *_difference(chosen, "versus_plain_")]
         elif len(plain) and not is_baseline:
-            to_baseline = _difference(plain.iloc[0], f"{PRIMARY}_difference_", mark=" *")
-            yield [*row, *[Text(MISSING)] * 2, *to_baseline]
+            to_baseline = _difference(plain.iloc[0], f"{PRIMARY}_difference_", mark=_STAR)
+            yield name, [accuracy, *[Text(MISSING)] * 2, *to_baseline]
         else:
-            yield [*row, *[Text(MISSING)] * 3, Text("")]
+            yield name, [accuracy, *[Text(MISSING)] * 3, Text("")]
 
 
-def _methods(results: Results, setting: Setting) -> Iterator[list[Text]]:
+def _methods(results: Results, setting: Setting) -> Iterator[_NameAndNumbers]:
     for _, cell in setting.of(results.cells).iterrows():
         name = _name(cell["method"], is_baseline=bool(cell["is_baseline"]))
-        yield [name, _accuracy(cell), *_difference(cell, f"{PRIMARY}_difference_")]
+        yield name, [_accuracy(cell), *_difference(cell, f"{PRIMARY}_difference_")]
 
 
 def _accuracy(row: pd.Series[Any]) -> Text:
@@ -109,8 +122,30 @@ def _missing(n: float, planned: int) -> str:
     return f"\n(n = {n:.0f})" if 0 < n < planned else ""
 
 
-def _name(name: str, *, is_baseline: bool) -> Text:
-    return _text(name) + Text(" *" if is_baseline else "")
+def _name(name: str, *, is_baseline: bool) -> _Name:
+    return _Name(one_line(name) + (_STAR if is_baseline else ""))
+
+
+class _Name:
+    """A name that is broken where its parts meet: before a bracket, after _, + or a blank; elsewhere only in need."""
+
+    def __init__(self, name: str) -> None:
+        self._parts = re.split(r"(?<=[_+ ])(?!\*$)|(?=\()", name)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        widths = [cell_len(part) for part in self._parts]
+        return Measurement(max(widths), sum(widths))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [""]
+        for part in self._parts:
+            if lines[-1] and cell_len((lines[-1] + part).rstrip()) > options.max_width:
+                lines.append("")
+            lines[-1] += part
+        yield Text("\n".join(line.rstrip() for line in lines), overflow="fold")
+
+
+_NameAndNumbers = tuple[_Name, list[Text]]
 
 
 def _text(text: str, style: str = "") -> Text:

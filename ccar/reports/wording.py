@@ -7,6 +7,7 @@ import math
 from ccar.metrics.accuracy import FEW_BELOW, MANY_ABOVE
 
 MISSING = "–"
+TIE_RULE = "the steadiest over the seeds, then the smallest ω, stands"  # among equal means on validation
 GROUPS_NOTE = (
     f"Many: classes with more than {MANY_ABOVE} training images; medium: {FEW_BELOW} to {MANY_ABOVE}; "
     f"few: fewer than {FEW_BELOW}."
@@ -52,13 +53,13 @@ def interval(low: float, high: float) -> str:
 def more_seeds(number: float) -> str:
     """How many more seeds would probably settle a comparison; empty where that is settled or unknown.
 
+    Also where it is beyond 1,000: the effect is about zero, and there is nothing to settle.
+
     Example:
         >>> more_seeds(4.0), more_seeds(math.inf), more_seeds(math.nan)
-        ('4', 'over 1,000', '')
+        ('4', '', '')
     """
-    if math.isnan(number):
-        return ""
-    return "over 1,000" if math.isinf(number) else f"{number:.0f}"
+    return f"{number:.0f}" if math.isfinite(number) else ""
 
 
 def lacking(n: int, planned: int) -> str:

@@ -54,6 +54,13 @@ def test_a_choice_that_is_also_best_on_the_test_set_has_no_optimism():
     assert row["left_out_same"] == 1
 
 
+def test_a_choice_that_rests_on_a_tie_is_not_called_the_same_without_a_seed():
+    row = optimism_of({QUARTER: [0.5] * 3, HALF: [0.5] * 3}, {QUARTER: [0.5] * 3, HALF: [0.5] * 3}).iloc[0]
+    assert row["omega"] == 0.25
+    assert np.isnan(row["left_out_same"])
+    assert not np.isnan(row["left_out_gain"])
+
+
 def test_each_seed_is_tested_with_the_omega_that_the_others_choose():
     row = optimism_of(
         {QUARTER: [0.6, 0.6, 0.6], HALF: [0.3, 0.5, 0.99]},  # without seed 2, a quarter wins

@@ -137,6 +137,20 @@ def test_between_equally_steady_means_the_smaller_omega_wins_whatever_the_order_
     assert chosen(frame)["omega"] == 0.5
 
 
+def test_candidates_with_the_mean_of_the_chosen_one_are_counted_whatever_the_order_of_the_sums(study):
+    frame = with_validation(study.validation, "cross_entropy+ccar(omega=0.5)", [0.7, 0.2 + 0.6, 0.9])
+    assert chosen(frame)["tied"] == 1
+    frame = with_validation(frame, "cross_entropy+ccar(omega=0.75)", [0.9, 0.8, 0.7])
+    assert (chosen(frame)["tied"], chosen(frame)["candidates"]) == (2, 3)
+    assert chosen(frame, "balanced_softmax")["tied"] == 1
+
+
+def test_a_cell_that_was_left_out_ties_with_nobody(study):
+    frame = study.ended(study.keys("cross_entropy+ccar(omega=0.25)")[0], "diverged", "nan").validation
+    frame[CRITERION] = 0.5
+    assert (chosen(frame)["tied"], chosen(frame)["candidates"]) == (2, 2)
+
+
 def test_everything_that_was_chosen_is_named():
     methods = {
         "bases": ["cross_entropy"],

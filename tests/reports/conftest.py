@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from ccar.evidence.selection import CRITERION
 from ccar.reports.report_input import ReportInput
 from tests.evidence.made_up_study import MadeUpStudy, made_up_study
 
@@ -28,6 +29,11 @@ def input_of(made_up: MadeUpStudy, **changes) -> ReportInput:
         "class_counts": {100: [500, 250, 60, 18, 5]},
     }
     return ReportInput(**{**said, **changes})
+
+
+def tied_input(made_up: MadeUpStudy, **changes) -> ReportInput:
+    """The same, where all cells have one and the same accuracy on validation."""
+    return input_of(made_up, validation=made_up.validation.assign(**{CRITERION: 0.1667}), **changes)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from ccar.reports import finding
 from ccar.reports.results import summarise
 from tests.evidence.made_up_study import made_up_study
-from tests.reports.conftest import input_of
+from tests.reports.conftest import input_of, tied_input
 
 
 def results_of(**options):
@@ -62,14 +63,42 @@ def test_what_did_not_finish_is_told(source):
     assert told.startswith("70 of 72 trials finished; 1 diverged and 1 failed.")
 
 
-def test_the_headline_counts_the_verdicts_on_the_chosen_omegas(source):
+def test_the_images_of_a_class_are_counted(source):
+    assert finding.images_per_class(summarise(source)) == (
+        "Training images per class: 500 to 5 at IF 100. Validation images per class: 10, 50 in all."
+    )
+
+
+def test_of_images_that_nobody_counted_nothing_is_told(study):
+    assert finding.images_per_class(summarise(input_of(study, class_counts={}))) == "Validation images per class: 10."
+    none = made_up_study(validation_per_class=0)
+    assert finding.images_per_class(summarise(input_of(none, class_counts={}))) == ""
+
+
+def test_a_validation_part_that_the_set_comes_with_is_not_counted_per_class(study):
+    own = study.validation.assign(validation_per_class="own")
+    told = finding.images_per_class(summarise(input_of(study, validation=own)))
+    assert told.endswith(" Validation images: those that the set comes with.")
+
+
+def test_the_headline_names_the_base_losses_of_each_verdict(source):
     results = summarise(source)
     told = finding.headline(results, results.settings[0])
-    verdicts = results.choices[results.choices["imbalance_factor"] == "100"]["versus_plain_verdict"]
-    assert told.startswith("IF 100: the ω chosen on validation, against its own plain base loss: ")
-    assert told.endswith("of 3 choices.")
-    for word in verdicts.unique():
-        assert f"{word} for {(verdicts == word).sum()}" in told
+    beginning = "IF 100: the ω chosen on validation, against its own plain base loss: "
+    assert told.startswith(beginning)
+    choices = results.settings[0].of(results.choices)
+    for part in told.removeprefix(beginning).removesuffix(".").split("; "):
+        verdict, families = part.split(" for ")
+        assert families == " and ".join(choices.loc[choices["versus_plain_verdict"] == verdict, "family"])
+
+
+def test_a_headline_counts_verdicts_where_it_would_name_more_than_four():
+    bases = ["cross_entropy", "focal", "ldam", "logit_adjustment", "balanced_softmax"]
+    results = results_of(methods={"bases": bases, "reweighting": {"omega": 0.75}})
+    told = finding.headline(results, results.settings[0])
+    assert told.endswith(" of 5 choices.")
+    for word, number in results.choices["versus_plain_verdict"].value_counts().items():
+        assert f"{word} for {number}" in told
 
 
 def test_a_detail_names_choice_effect_interval_seeds_and_verdict(source):
@@ -81,20 +110,46 @@ def test_a_detail_names_choice_effect_interval_seeds_and_verdict(source):
     assert "against plain focal (95 % interval " in told
     assert ", 3 seeds, p = " in told
     assert f" after correction): {results.choices.iloc[1]['versus_plain_verdict']}" in told
-    assert told.endswith(" more seeds would probably settle an effect of this size.")
+    assert told.endswith(" more seeds would probably settle an effect of the estimated size.")
 
 
+def test_an_effect_of_about_zero_is_not_to_be_settled_by_more_seeds(source):
+    results = summarise(source)
+    nothing = replace(results, choices=results.choices.assign(versus_plain_more_seeds=math.inf))
+    told = finding.details(nothing, results.settings[0])[1]
+    assert told.endswith(f" after correction): {results.choices.iloc[1]['versus_plain_verdict']}.")
+    assert finding.seeds_to_settle(nothing) is None
+
+
+def test_a_choice_between_candidates_that_are_equal_on_validation_is_called_a_tie():
+    results = summarise(tied_input(made_up_study(methods=FOUR_OMEGAS)))
+    told = finding.details(results, results.settings[0])[0]
+    assert told.startswith(
+        "cross_entropy+ccar(omega=0.25) (4 of 4 candidates share the best mean on validation; the steadiest over the "
+        "seeds, then the smallest ω, stands): "
+    )
+    assert finding.ties(results) == (
+        "ω rests on a tie; candidates that share the best mean on validation: IF 100: cross_entropy 4 of 4. Of those, "
+        "the steadiest over the seeds, then the smallest ω, stands; more validation images could tell them apart."
+    )
+
+
+def test_a_choice_that_validation_made_is_no_tie(source):
+    assert finding.ties(summarise(source)) is None
+
+
+FOUR_OMEGAS = {"bases": ["cross_entropy"], "reweighting": {"omega": [0.25, 0.5, 0.75, 1.0]}}
 FOCAL = {"bases": ["cross_entropy", "focal"], "reweighting": {"omega": [0.5, 0.75]}}
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict", "counted"),
+    ("status", "verdict", "headline"),
     [
-        ("diverged", "not judged: seeds dropped out", "not judged: seeds dropped out for 1 of 2 choices."),
-        ("failed", "too few seeds to tell", "of 1 choice."),
+        ("diverged", "not judged: seeds dropped out", "; not judged: seeds dropped out for focal."),
+        ("failed", "too few seeds to tell", "base loss: better for cross_entropy."),
     ],
 )
-def test_a_plain_loss_without_finished_seeds_is_not_called_lacking(status, verdict, counted):
+def test_a_plain_loss_without_finished_seeds_is_not_called_lacking(status, verdict, headline):
     study = made_up_study(methods=FOCAL)
     for key in study.keys("focal"):
         study = study.ended(key, status, "")
@@ -102,16 +157,16 @@ def test_a_plain_loss_without_finished_seeds_is_not_called_lacking(status, verdi
     told = finding.details(results, results.settings[0])[1]
     assert f" %; plain focal has no finished seed beside it ({verdict})." in told
     assert "there is no plain" not in told
-    assert finding.headline(results, results.settings[0]).endswith(counted)
+    assert finding.headline(results, results.settings[0]).endswith(headline)
 
 
-def test_a_method_all_of_whose_seeds_dropped_out_is_counted_as_not_judged():
+def test_a_method_all_of_whose_seeds_dropped_out_is_named_as_not_judged():
     study = made_up_study(methods={"bases": ["cross_entropy", "focal", "ldam"]})
     for key in study.keys("focal"):
         study = study.ended(key, "diverged", "")
     results = summarise(input_of(study))
     told = finding.headline(results, results.settings[0])
-    assert told.endswith("not judged: seeds dropped out for 1 of 2 methods.")
+    assert told.endswith("; not judged: seeds dropped out for focal.")
 
 
 def test_a_study_that_lacks_the_plain_loss_says_so():
@@ -155,7 +210,7 @@ def test_without_a_validation_part_the_report_says_why_nothing_is_chosen():
 def test_a_study_without_omegas_compares_its_methods_with_the_baseline():
     results = results_of(methods={"bases": ["cross_entropy", "focal", "ldam"]})
     assert finding.no_choice(results) == "No ω is chosen: no method of this study is re-weighted."
-    assert finding.headline(results, results.settings[0]).endswith("of 2 methods.")
+    assert finding.headline(results, results.settings[0]).endswith(" cross_entropy: better for focal and ldam.")
 
 
 def test_before_anything_has_finished_nothing_is_found():
@@ -183,12 +238,26 @@ def test_where_no_choice_has_a_plain_loss_the_verdicts_against_the_baseline_are_
     assert told.startswith("The verdicts are corrected for 2 comparisons, each against the baseline (Holm): ")
 
 
-def test_what_test_picking_would_have_claimed_is_told(source):
+def test_where_the_test_set_would_have_picked_the_same_omegas_no_points_are_told(source):
     results = summarise(source)
-    assert finding.claimed_by_test_picking(results) == (
+    same = "Picking ω on the test set would have made the same 6 choices."
+    assert finding.claimed_by_test_picking(results) == same
+    one = replace(results, optimism=results.optimism.head(1))
+    assert finding.claimed_by_test_picking(one) == "Picking ω on the test set would have made the same choice."
+
+
+def test_another_omega_that_is_as_good_on_the_test_set_is_not_the_same_choice(source):
+    results = summarise(source)
+    other = replace(results, optimism=results.optimism.assign(picked_cell="another"))
+    assert finding.claimed_by_test_picking(other) == (
         "Picking ω on the test set would have claimed +0.00 points more on average of 6 choices."
     )
-    lucky = replace(results, optimism=results.optimism.assign(optimism=[0.0, 0.012, 0.0, 0.0, 0.006, 0.0]))
+
+
+def test_what_test_picking_would_have_claimed_is_told(source):
+    results = summarise(source)
+    optimism = results.optimism.assign(optimism=[0.0, 0.012, 0.0, 0.0, 0.006, 0.0], picked_cell="another")
+    lucky = replace(results, optimism=optimism)
     assert finding.claimed_by_test_picking(lucky) == (
         "Picking ω on the test set would have claimed +0.30 points more on average of 6 choices, +1.20 for focal at "
         "IF 100."

@@ -10,7 +10,7 @@ from ccar.study.definition import Study
 from ccar.study.expansion import cells_of
 from ccar.study.methods import BASE_NAMES
 from tests.evidence.made_up_study import made_up_study
-from tests.reports.conftest import input_of
+from tests.reports.conftest import input_of, tied_input
 
 SWITCHES = {"frequency": "effective_number", "effective_number_beta": 0.9, "phase": "standard_only"}
 METHODS = {
@@ -78,6 +78,12 @@ def test_without_a_plain_loss_there_is_neither_gain_nor_verdict():
     methods = {"bases": ["cross_entropy"], "extra": [{"base": "focal", "reweighting": {"omega": 0.5}}]}
     (only,) = yaml.safe_load(render_best_omega(summarise(input_of(made_up_study(methods=methods)))))["recommendations"]
     assert (only["gain_over_plain"], only["verdict"]) == (None, None)
+
+
+def test_a_recommendation_that_rests_on_a_tie_says_among_how_many():
+    tied = yaml.safe_load(render_best_omega(summarise(tied_input(made_up_study()))))["recommendations"]
+    untied = yaml.safe_load(render_best_omega(summarise(input_of(made_up_study()))))["recommendations"]
+    assert [[each["tied"] for each in found] for found in (tied, untied)] == [[2, 2], [1, 1]]
 
 
 def test_without_a_choice_there_is_none_and_the_file_says_why():

@@ -15,7 +15,7 @@ from ccar.reports.tables.incomplete import incomplete_table
 from ccar.reports.tables.optimism import optimism_table
 from ccar.reports.tables.shape_and_scale import shape_and_scale_table
 from tests.evidence.made_up_study import made_up_study
-from tests.reports.conftest import input_of
+from tests.reports.conftest import input_of, tied_input
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,27 @@ def test_the_best_complete_cell_of_each_column_is_bold(results):
         column = [row.entries[place] for row in table.rows]
         best = max(column, key=lambda entry: float(entry.text.split()[0]))
         assert [entry.text for entry in column if entry.bold] == [best.text]
+
+
+def test_nothing_is_bold_in_a_column_where_all_are_equal(study):
+    tests = study.test_results.assign(test_few=0.0)
+    table = accuracy_table(summarise(input_of(study, tests=tests)))
+    bold = {table.columns[place].heading for row in table.rows for place, each in enumerate(row.entries) if each.bold}
+    assert bold == {"accuracy"}
+
+
+def test_a_choice_that_rests_on_a_tie_is_marked_and_never_called_the_same(study):
+    results = summarise(tied_input(study))
+    table = best_omega_table(results)
+    assert table.rows[0].entries[2].text == "0.25 (tie of 3)"
+    assert "Tie: so many candidates share that mean; the steadiest over the seeds, then the smallest ω" in table.caption
+    shown = optimism_table(results)
+    place = [column.heading for column in shown.columns].index("same choice")
+    assert {row.entries[place].text for row in shown.rows} == {"–"}
+
+
+def test_where_validation_made_every_choice_no_tie_is_spoken_of(results):
+    assert "Tie" not in best_omega_table(results).caption
 
 
 def test_a_cell_that_lost_a_seed_is_never_bold(study):

@@ -9,7 +9,7 @@ from ccar.evidence.cells import PRIMARY
 from ccar.reports.results import summarise
 from ccar.reports.terminal import terminal_table
 from tests.evidence.made_up_study import made_up_study
-from tests.reports.conftest import input_of
+from tests.reports.conftest import input_of, tied_input
 
 
 def shown(source, width=80):
@@ -74,6 +74,25 @@ def test_it_fits_eighty_columns_without_breaking_a_name():
         assert f"\n{name}" in text
 
 
+def test_a_name_that_is_too_long_is_broken_between_its_parts():
+    focal = {"name": "focal", "gamma": 2.5}
+    study = made_up_study(methods={"bases": ["cross_entropy", focal], "reweighting": {"omega": 0.5}})
+    text = shown(input_of(study), width=70)
+    assert [line.split()[0] for line in row_of(text, "cross_")] == ["cross_", "entropy"]
+    assert row_of(text, "cross_")[1].strip() == "entropy *"
+    assert [line.split()[0] for line in row_of(text, "focal")] == ["focal", "(gamma=2.5)"]
+
+
+def test_the_difference_is_said_to_be_the_one_to_the_plain_loss_of_the_row():
+    title = shown(input_of(made_up_study())).splitlines()[1]
+    assert title == "difference: at omega minus plain of its row (* baseline)"
+
+
+def test_a_tie_on_validation_is_said():
+    text = shown(tied_input(made_up_study()))
+    assert "cross_entropy 2 of 2, balanced_softmax 2 of 2" in " ".join(text.split())
+
+
 def test_what_did_not_finish_is_said(source):
     assert "70 of 72 trials finished; 1 diverged and 1 failed." in " ".join(shown(source).split())
 
@@ -81,7 +100,8 @@ def test_what_did_not_finish_is_said(source):
 def test_without_omegas_the_methods_are_compared_with_the_baseline():
     text = shown(input_of(made_up_study(methods={"bases": ["cross_entropy", "focal"]})))
     assert "to the baseline" in text
-    assert "omega" not in text.splitlines()[2]
+    assert text.splitlines()[0].endswith(" interval (* baseline)")
+    assert "omega" not in text.partition("────")[0]
 
 
 def test_a_method_without_omegas_has_its_difference_to_the_baseline_beside_those_that_have():
@@ -93,6 +113,7 @@ def test_a_method_without_omegas_has_its_difference_to_the_baseline_beside_those
     text = shown(input_of(made_up_study(methods=methods)))
     (row,) = [line for line in text.splitlines() if line.startswith("cRT ")]
     assert " * " in row
+    assert text.splitlines()[1].endswith("(* baseline, or difference to it)")
     assert row.split()[-1] in ("better", "worse", "noise", "seeds")
     assert max(map(len, text.splitlines())) <= 80
 

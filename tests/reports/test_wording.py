@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from ccar.reports.wording import counted, interval, listed, percent, points
+from ccar.reports.wording import counted, interval, listed, more_seeds, percent, points
 
 
 def test_accuracies_are_per_cent_with_their_spread():
@@ -22,6 +22,10 @@ def test_what_rounds_to_nothing_has_no_sign_of_its_own():
 def test_an_interval_has_two_ends_or_is_not_there():
     assert interval(-0.001, 0.0094) == "−0.10 to +0.94"
     assert interval(math.nan, math.nan) == ""
+
+
+def test_a_number_of_seeds_is_told_where_it_is_known_and_could_be_trained():
+    assert [more_seeds(5.0), more_seeds(math.nan), more_seeds(math.inf)] == ["5", "", ""]
 
 
 def test_counts_agree_with_their_noun():

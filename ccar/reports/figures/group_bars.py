@@ -40,7 +40,7 @@ def group_bars(results: Results) -> ReportFigure | None:
             axes.xaxis.set_tick_params(labelbottom=True)
             axes.yaxis.set_tick_params(length=0)
     for axes in grid[0]:  # after everything is drawn, since the limits are shared by the panels below
-        axes.set_xlim(0, max(axes.dataLim.x1, axes.get_xlim()[1]))
+        axes.set_xlim(0, min(max(axes.dataLim.x1, axes.get_xlim()[1]), 100))  # an interval may reach further
     handles = [
         Rectangle((0, 0), 1, 1, facecolor=NEUTRAL, label="plain base loss"),
         Rectangle((0, 0), 1, 1, facecolor=PALETTE[0], label="with the ω chosen on validation"),
@@ -51,8 +51,8 @@ def group_bars(results: Results) -> ReportFigure | None:
         name="groups",
         caption="Test accuracy on classes with many (more than 100), medium and few (less than 20) training images, "
         "and of the class that is recognised worst. Bars and whiskers: mean and its 95 % interval over seeds "
-        "(Student's t; no whisker: fewer than three seeds); n is given where fewer finished than planned. A panel "
-        "without bars: no class is of that size."
+        "(Student's t, cut at 0 and 100; no whisker: fewer than three seeds); n is given where fewer finished than "
+        "planned. A panel without bars: no class is of that size."
         + ("" if len(results.choices) else " No ω was chosen, so only plain base losses are shown."),
         alt="Accuracy of many-, medium- and few-shot classes for each base loss, plain and with the chosen omega",
         figure=figure,

@@ -80,7 +80,7 @@ def omega_response(results: Results) -> ReportFigure | None:
         "bars: mean of the differences paired by seed and its 95 % interval (Student's t, of each difference alone; "
         "no bar: fewer than three seeds)"
         + (f"; one line per {', '.join(switches)}" if switches else "")
-        + ". At 0, the plain base loss. "
+        + ". Height 0 is the plain base loss. "
         + (
             "Circled: the ω chosen on validation. Filled: the flat region, every ω that validation does not show to be "
             "worse than the chosen one (the interval of the paired difference in validation balanced accuracy reaches "

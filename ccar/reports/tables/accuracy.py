@@ -48,8 +48,8 @@ def accuracy_table(results: Results) -> Table:
         name="accuracy",
         caption=f"{PRIMARY_NAME.capitalize()} in per cent, after the last epoch: {_seeds_of(results)} "
         + ("Few-shot: classes with fewer than 20 training images. " if with_few else "")
-        + "Bold: highest mean of its column among cells with all their seeds, which is a reading of the test set and "
-        "no choice.",
+        + "Bold: highest mean of its column among cells with all their seeds, where they differ, which is a reading of "
+        "the test set and no choice.",
         columns=tuple(columns),
         rows=tuple(rows),
     )
@@ -64,7 +64,8 @@ def _accuracy(cell: Any, metric: str, best: float) -> Entry:  # noqa: ANN401  (a
 
 def _highest(cells: pd.DataFrame, metric: str) -> float:
     complete = cells[(cells[f"{metric}_n"] == cells["planned"]) & (cells[f"{metric}_n"] > 0)]
-    return float(complete[f"{metric}_mean"].max()) if len(complete) else math.nan
+    means = complete[f"{metric}_mean"]
+    return float(means.max()) if means.round(9).nunique() > 1 else math.nan
 
 
 def _seeds_of(results: Results) -> str:

@@ -17,6 +17,7 @@ from ccar.reports.tables.entries import (
     num_seeds,
     rows_by_setting,
 )
+from ccar.reports.wording import TIE_RULE
 
 
 def best_omega_table(results: Results) -> Table | None:
@@ -30,7 +31,7 @@ def best_omega_table(results: Results) -> Table | None:
     def entries(row: Any) -> tuple[Entry, ...]:  # noqa: ANN401  (a row of a frame)
         return (
             Entry(row.method if names_differ else row.family),
-            Entry(f"{row.omega:g}"),
+            Entry(f"{row.omega:g}" + (f" (tie of {row.tied})" if row.tied > 1 else "")),
             estimate(row, CRITERION, planned[row.cell]),
             estimate(row, PRIMARY, planned[row.cell]),
             *difference_entries(row, "versus_plain_", planned[row.cell]),
@@ -40,11 +41,12 @@ def best_omega_table(results: Results) -> Table | None:
     return Table(
         name="best_omega",
         caption="Best ω for each base loss, chosen on validation data alone: the highest mean validation balanced "
-        f"accuracy over {num_seeds(results)}, all other switches competing too. Accuracies in per cent, mean ± half "
-        f"the width of the {PERCENT_LEVEL} interval; differences in {PRIMARY_NAME} are paired by seed, in "
-        f"percentage points, with their {PERCENT_LEVEL} interval (Student's t, of each difference alone). n is given "
-        f"where fewer seeds finished. {VERDICT_NOTE} The comparisons are those of all candidates, since each "
-        "might have been chosen.",
+        f"accuracy over {num_seeds(results)}, all other switches competing too. "
+        + (f"Tie: so many candidates share that mean; {TIE_RULE}. " if (choices["tied"] > 1).any() else "")
+        + f"Accuracies in per cent, mean ± half the width of the {PERCENT_LEVEL} interval; differences in "
+        f"{PRIMARY_NAME} are paired by seed, in percentage points, with their {PERCENT_LEVEL} interval (Student's t, "
+        f"of each difference alone). n is given where fewer seeds finished. {VERDICT_NOTE} The comparisons are those "
+        "of all candidates, since each might have been chosen.",
         columns=(
             Column("", numeric=False),
             Column("chosen method" if names_differ else "base loss", numeric=False),

@@ -20,7 +20,7 @@ VERDICT_NOTE = (
     "Better and worse (*): p at most 0.05 after Holm's correction for all of these comparisons. Within noise: the "
     "interval includes 0. Not judged: seeds of one of the two were stopped early or diverged, and those that are left "
     "are the lucky ones. Too few seeds to tell: the rest. In brackets: so many more seeds would probably (80 % power) "
-    "settle an effect of the size seen."
+    "settle an effect of the estimated size (Hedges' g); no number above 1,000."
 )
 
 

@@ -38,7 +38,8 @@ def optimism_table(results: Results) -> Table | None:
         caption="What picking ω on the test set would have claimed. Left: the candidate chosen on validation data, its "
         f"{PRIMARY_NAME} in per cent, and its gain over the plain base loss in percentage points; without its seed: "
         "the same gain when the choice for each seed is made on the validation results of the other seeds alone, and "
-        "how often that is the same choice (a gain much below the one beside it is luck that choice and test share). "
+        "how often that is the same choice (a gain much below the one beside it is luck that choice and test share; "
+        f"{MISSING}: not to be told, with one seed or a tie on validation). "
         f"Right: the candidate with the highest mean {PRIMARY_NAME}, and by how many points that claims more. No "
         "verdict of this report uses the right side.",
         columns=(

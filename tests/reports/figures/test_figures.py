@@ -209,6 +209,13 @@ def test_bars_pair_every_base_loss_with_its_chosen_omega(results):
     assert width == pytest.approx(100 * results.cells.iloc[0]["test_many_mean"])
 
 
+def test_no_axis_of_accuracies_goes_beyond_a_hundred_per_cent(results):
+    wide = results.cells.assign(test_few_half_width=0.85)
+    panels = {axes.get_title(): axes for axes in group_bars(dataclasses.replace(results, cells=wide)).figure.axes}
+    assert panels["IF 100: few-shot"].get_xlim() == (0, 100)
+    assert panels["IF 100: many-shot"].get_xlim()[1] < 100
+
+
 def test_bars_over_fewer_seeds_than_planned_say_how_many(results):
     labels = [label.get_text() for axes in group_bars(results).figure.axes for label in axes.get_yticklabels()]
     assert "focal (n = 2)" in labels  # at IF 50 a seed failed
