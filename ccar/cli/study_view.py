@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from ccar.cli.places import Places
 from ccar.cluster.packing import Packing
 from ccar.data.image_set import SourceData
-from ccar.data.long_tail import split_long_tailed
+from ccar.data.long_tail import Split, split_long_tailed
 from ccar.evidence.frames import cost_frame, validation_frame
 from ccar.evidence.reliability import reliability_frame
 from ccar.evidence.test_results import test_frame
@@ -18,7 +23,7 @@ from ccar.reports.report_input import ReportInput
 from ccar.store.key import keyed_configuration
 from ccar.store.records import StudyRecord, StudyTrial, TrialRecord
 from ccar.study.definition import Study, load_study
-from ccar.study.expansion import PlannedTrial, load_data, method_of
+from ccar.study.expansion import ImbalanceFactorValue, PlannedTrial, load_data, method_of
 from ccar.study.methods import entry_of
 from ccar.study.search import TrialSource, trial_source
 
@@ -92,7 +97,10 @@ class StudyView:
         }
         known = self.places.store.study(self.study.name)
         cells = {trial.cell.id: trial.cell for trial in trials}.values()
-        labels, seed = self.images.train.labels, self.study.seeds[0]
+        splits = {
+            factor: split_long_tailed(self.images.train.labels, self.study.data.at(factor), self.study.seeds[0])
+            for factor in self.study.data.imbalance_factors
+        }
         return ReportInput(
             study=self.study.name,
             question=self.study.question,
@@ -105,8 +113,29 @@ class StudyView:
             study_file=self.study.text,
             configurations={cell.id: keyed_configuration(cell.config) for cell in cells},
             entries={cell.id: entry_of(method_of(self.study, cell)) for cell in cells},
-            class_counts={
-                factor: split_long_tailed(labels, self.study.data.at(factor), seed).class_counts
-                for factor in self.study.data.imbalance_factors
-            },
+            class_counts={factor: split.class_counts for factor, split in splits.items()},
+            classes=_classes(self.images, splits),
         )
+
+
+def _classes(images: SourceData, splits: Mapping[ImbalanceFactorValue, Split]) -> pd.DataFrame:
+    """See `ReportInput.classes`."""
+    num_classes = len(images.class_names)
+
+    def counts(labels: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
+        return np.bincount(labels, minlength=num_classes)
+
+    own = images.validation
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "imbalance_factor": factor,
+                "label": range(num_classes),
+                "class": images.class_names,
+                "train": split.class_counts,
+                "validation": counts(images.train.labels[split.validation] if own is None else own.labels),
+                "test": counts(images.test.labels),
+            }
+        )
+        for factor, split in splits.items()
+    )

@@ -55,7 +55,8 @@ def images_per_class(results: Results) -> str:
     told = []
     if counts:
         sizes = [f"{max(each):,} to {min(each):,} at {setting_label(plain(factor))}" for factor, each in counts.items()]
-        told.append(f"Training images per class: {listed(sizes)}.")
+        each_class = "" if results.source.classes.empty else " (classes.csv has every class)"
+        told.append(f"Training images per class: {listed(sizes)}{each_class}.")
     held_out = str(results.trials["validation_per_class"].iloc[0])
     if held_out == "own":
         told.append("Validation images: those that the set comes with.")

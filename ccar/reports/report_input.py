@@ -39,6 +39,8 @@ class ReportInput:
         entries: each cell's method as an entry of a study file, from `entry_of`.
         class_counts: training images per class at each imbalance factor; where there are none, the curves of Omega
             are left out.
+        classes: `imbalance_factor`, `label`, `class` (its name), and its images to `train`, `validation` and `test` on;
+            empty for a study that was made in code.
     """
 
     study: str
@@ -53,6 +55,7 @@ class ReportInput:
     entries: Mapping[str, Mapping[str, Any]]
     submitted_at: float | None = None
     class_counts: Mapping[float | str, Sequence[int]] = field(default_factory=dict)
+    classes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def digest(self) -> str:
         """Sha256 of everything that the written report depends on, the code that writes it included."""
@@ -67,7 +70,7 @@ class ReportInput:
             "libraries": library_versions(),
         }
         digest = hashlib.sha256(json.dumps(said).encode())
-        for frame in (self.validation, self.tests, self.reliability, self.costs):
+        for frame in (self.validation, self.tests, self.reliability, self.costs, self.classes):
             digest.update(b"\0" + frame.to_csv(index=False).encode())
         return digest.hexdigest()
 

@@ -75,6 +75,8 @@ def report_files(results: Results, each: Map = map) -> dict[str, bytes]:
         "trials.csv": render_csv(results.trials),
         "costs.csv": render_csv(results.source.costs),
     }
+    if not results.source.classes.empty:
+        frames["classes.csv"] = render_csv(results.source.classes)
     content = content_of(results, drawings)
     svgs = {drawing.name: drawing.files["svg"] for drawing in content.figures}
     figures = {

@@ -141,6 +141,15 @@ def test_a_run_writes_the_report_its_tables_and_its_figures(finished):
     assert {row["status"] for row in rows} == {"finished"}
 
 
+def test_the_report_says_how_many_images_each_class_has(finished):
+    folder, _, _ = finished
+    with (folder / "ccar-store" / "reports" / "tiny" / "classes.csv").open() as file:
+        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+    # Of at least 134 images of each digit 10 are held out; the tail then falls from 124 to a tenth of it.
+    assert rows[0] == ("10.0", "0", "0", "124", "10", "40")
+    assert rows[9] == ("10.0", "9", "9", "12", "10", "40")
+
+
 def test_mlflow_has_one_run_per_trial_under_one_for_the_study_and_no_point_twice(finished):
     folder, _, _ = finished
     runs, points, distinct = counts(folder)

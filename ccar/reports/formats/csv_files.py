@@ -1,4 +1,4 @@
-"""cells.csv, trials.csv and costs.csv: everything in full precision, for other programs."""
+"""cells.csv, trials.csv, costs.csv and classes.csv: everything in full precision, for other programs."""
 
 from __future__ import annotations
 
