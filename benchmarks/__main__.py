@@ -20,6 +20,7 @@ SCRIPTS = (
     "loss_step",
     "training_speed",
     "reference_loop",
+    "augmentation",
     "methods",
     "packed_images",
     "start_up",
