@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ccar.cli import run
 from ccar.cli.places import Places
+from ccar.cluster.allowance import Limits
 from ccar.cluster.events import RunSummary
 from ccar.cluster.interruption import Interruption
 from tests.cli.test_commands import ccar
@@ -39,5 +40,5 @@ def test_a_run_notes_them_on_one_line_before_it_trains(coarse, tmp_path, monkeyp
     monkeypatch.setattr(run, "_feeding", lambda *_: nullcontext())
     monkeypatch.setattr(run, "_train", lambda view, *_: run.RunOutcome(view, RunSummary(), None, None))
     talk = Console(file=io.StringIO(), width=60)
-    run.run_study(coarse, Places.of(tmp_path / "store", None), None, talk, Interruption(lambda: None))
+    run.run_study(coarse, Places.of(tmp_path / "store", None), None, talk, Interruption(lambda: None), Limits())
     assert talk.file.getvalue().splitlines()[-1] == f"note: {NOTE}"
