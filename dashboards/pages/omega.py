@@ -113,7 +113,7 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
             continue
         figure = look.figure(
             xaxis={"title": "pivot ω"},
-            yaxis={"title": f"gain in {PRIMARY_NAME} (points)"},
+            yaxis={"title": "gain (points)"},
             hovermode="closest",
             scattermode="group",  # beside each other, so that the bars of equal omegas do not cover one another
             scattergap=0.85,
@@ -125,11 +125,11 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
         for index, line in enumerate(lines):
             _key(figure, index, line)
         caption = (
-            f"{setting.label}: gain in {PRIMARY_NAME} over the plain base loss at each ω. Bars: 95 % interval of the "
-            "difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on validation. Hollow: worse "
-            "than the chosen one on validation; filled: the flat region, which validation cannot tell from it; hollow "
-            "with a dot: which of the two cannot be said, for want of seeds. A point leads to the trials of its cell."
-            + (f" One line per base loss and {', '.join(switches)}." if switches else "")
+            f"{setting.label}: gain in {PRIMARY_NAME} over the plain base loss at each ω, in points. Bars: 95 % "
+            "interval of the difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on "
+            "validation. Hollow: worse than the chosen one on validation; filled: the flat region, which validation "
+            "cannot tell from it; hollow with a dot: which of the two cannot be said, for want of seeds. A point leads "
+            "to the trials of its cell." + (f" One line per base loss and {', '.join(switches)}." if switches else "")
         )
         yield section(
             f"Gain at {setting.label}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dash import dcc
+from dash import dcc, html
 
 from ccar.reports.results import summarise
 from dashboards.pages import omega
@@ -31,3 +31,11 @@ def test_a_field_of_the_heat_map_says_when_seeds_are_missing():
     (figure,) = figures_in(omega._frequencies(summarise(input_of(broken)), "made-up", ""))
     texts = [text for row in figure.data[0].text for text in row]
     assert [text.endswith("(n = 2)") for text in texts] == [True, False, False, False]
+
+
+def test_the_title_of_the_gains_is_short_enough_for_a_telephone_and_the_caption_says_of_what_they_are():
+    sections = list(omega._responses(summarise(input_of(made_up_study())), "made-up", "", with_tables=False))
+    (figure,) = figures_in(sections)
+    assert figure.layout.yaxis.title.text == "gain (points)"
+    (caption,) = (part for section in sections for part in section._traverse() if isinstance(part, html.Figcaption))
+    assert "gain in balanced test accuracy over the plain base loss at each ω, in points" in caption.children[0]
