@@ -123,7 +123,8 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
             own = here[line_of.reindex(here.index) == line].sort_values("omega")
             _line(figure, index, line, own, study, standing, chosen)
         for index, line in enumerate(lines):
-            _key(figure, index, line)
+            if line in set(line_of.reindex(here.index)):
+                _key(figure, index, line)
         caption = (
             f"{setting.label}: gain in {PRIMARY_NAME} over the plain base loss at each ω, in points. Bars: 95 % "
             "interval of the difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on "

@@ -145,7 +145,9 @@ def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
 def _bar(done: int, state: StudyState) -> html.Span:
     total = state.num_trials
     said = f"{done:,} of {total:,}" if state.is_whole else f"reading: {state.num_read:,} of {len(state.trials):,}"
-    return html.Span([html.Progress(value=str(done), max=str(max(total, 1)), **{"aria-label": said}), f" {said}"])
+    return html.Span(
+        [html.Progress(value=str(done), max=str(max(total, 1)), **{"aria-label": said}), f" {said}"], className="whole"
+    )
 
 
 def _best(state: StudyState) -> Content:
@@ -156,8 +158,10 @@ def _best(state: StudyState) -> Content:
     for one in rows_of(best.head(MOST_BEST)):
         cell = link(one.cell, address("/trial", study=state.name, cell=one.cell))
         mean, half_width = one.val_balanced_accuracy_mean, one.val_balanced_accuracy_half_width
-        several = [f"{equal[one.cell]} cells at {percent(mean)} %, among them ", cell]
-        lines.append(html.Div(several if equal[one.cell] > 1 else [cell, f" {percent(mean, half_width)} %"]))
+        if equal[one.cell] > 1:
+            lines.append(html.Div([f"{equal[one.cell]} cells at {percent(mean)} %, among them ", cell]))
+        else:
+            lines.append(html.Div([cell, " ", html.Span(f"{percent(mean, half_width)} %", className="whole")]))
     more = len(best) - MOST_BEST
     return [*lines, *([html.Div(f"and {more} more")] if more > 0 else [])] or MISSING
 

@@ -39,3 +39,13 @@ def test_the_title_of_the_gains_is_short_enough_for_a_telephone_and_the_caption_
     assert figure.layout.yaxis.title.text == "gain (points)"
     (caption,) = (part for section in sections for part in section._traverse() if isinstance(part, html.Figcaption))
     assert "gain in balanced test accuracy over the plain base loss at each ω, in points" in caption.children[0]
+
+
+def test_the_legend_of_the_gains_has_only_the_losses_that_are_drawn():
+    study = made_up_study(methods={"bases": ["cross_entropy", "focal"], "reweighting": {"omega": [0.5]}})
+    broken = study
+    for key in study.keys("focal"):
+        broken = broken.ended(key, "failed", "the machine went away")
+    for made, names in ((study, ["cross_entropy", "focal"]), (broken, ["cross_entropy"])):
+        (figure,) = figures_in(omega._responses(summarise(input_of(made)), "made-up", "", with_tables=False))
+        assert [trace.name for trace in figure.data if trace.showlegend is not False] == names
