@@ -25,6 +25,7 @@ from dashboards.elements import Content, choice, link, note, plot, report_table,
 from dashboards.pages.study import base_losses
 
 Fields = Mapping[str, str]
+MOST_TICKS = 8  # that a telephone has room for
 MOST_ROWS = 60  # of a table: a browser takes half a minute for thousands of fields
 _POINT = ["cell", "omega", "planned", *(f"{GAIN}_{part}" for part in ("mean", "low", "high", "n", "verdict"))]
 _LOOKS: Mapping[Standing, str] = {"worse": "-open", "cannot be told": "-open-dot"}  # of the flat region: filled
@@ -111,8 +112,9 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
         here = setting.of(cells)
         if here.empty:
             continue
+        omegas = sorted(here["omega"].unique())
         figure = look.figure(
-            xaxis={"title": "pivot ω"},
+            xaxis={"title": "pivot ω", "tickvals": omegas if len(omegas) <= MOST_TICKS else None},
             yaxis={"title": "gain (points)"},
             hovermode="closest",
             scattermode="group",  # beside each other, so that the bars of equal omegas do not cover one another

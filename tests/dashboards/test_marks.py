@@ -49,3 +49,11 @@ def test_the_legend_of_the_gains_has_only_the_losses_that_are_drawn():
     for made, names in ((study, ["cross_entropy", "focal"]), (broken, ["cross_entropy"])):
         (figure,) = figures_in(omega._responses(summarise(input_of(made)), "made-up", "", with_tables=False))
         assert [trace.name for trace in figure.data if trace.showlegend is not False] == names
+
+
+def test_the_omegas_that_were_tried_stand_at_their_axis_as_long_as_they_have_room_there():
+    few, many = [0.25, 0.5, 0.75], [round(0.1 * step, 1) for step in range(1, 11)]
+    for omegas, ticks in ((few, tuple(few)), (many, None)):
+        study = made_up_study(methods={"bases": ["cross_entropy"], "reweighting": {"omega": omegas}})
+        (figure,) = figures_in(omega._responses(summarise(input_of(study)), "made-up", "", with_tables=False))
+        assert figure.layout.xaxis.tickvals == ticks
