@@ -18,7 +18,8 @@ from dashboards.address import address
 Content = Any  # what Dash takes as children: a component, a text, or a list of these
 
 NAME_LIMIT = 72  # characters of a name in a plot; the whole is beside it in a table
-_LINE = 36  # of these, on one line
+_LINES = textwrap.TextWrapper(width=36)  # characters
+_LINES.wordsep_re = re.compile(r"(\s+)|(?=\+)")  # the name of a cell has no blank, but a loss "+" its re-weighting
 _TYPED = re.compile(r"`([^`]+)`")
 
 
@@ -26,7 +27,7 @@ def shown(name: str) -> str:
     """A name as text of a plot, which reads a little HTML: made harmless, in lines, and cut where it is long."""
     line = one_line(name)
     cut = line if len(line) <= NAME_LIMIT else line[: NAME_LIMIT - 1] + "…"
-    return "<br>".join(map(escaping.escape, textwrap.wrap(cut, _LINE)))
+    return "<br>".join(map(escaping.escape, _LINES.wrap(cut)))
 
 
 def link(text: str, href: str, **more: Any) -> dcc.Link:  # noqa: ANN401  (properties of Dash's component)

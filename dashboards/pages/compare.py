@@ -335,8 +335,8 @@ def _calibration(found: Results, cells: pd.DataFrame) -> Iterator[Content]:
         return
     figure = look.figure(
         height=_height(cells),
-        xaxis={"title": "confidence", "range": [0, 1]},
-        yaxis={"title": "share predicted right", "range": [0, 1]},
+        xaxis={"title": "confidence", "range": [-0.02, 1.02]},  # whole marks at the ends
+        yaxis={"title": "share predicted right", "range": [-0.05, 1.05]},
     )
     figure.add_scatter(
         x=[0, 1], y=[0, 1], name="as sure as right", mode="lines", line={"color": NEUTRAL, "dash": "dash"}

@@ -25,6 +25,7 @@ from dashboards.elements import Content, choice, link, note, plot, report_table,
 from dashboards.pages.study import base_losses
 
 Fields = Mapping[str, str]
+MOST_TICKS = 8  # that a telephone has room for
 MOST_ROWS = 60  # of a table: a browser takes half a minute for thousands of fields
 _POINT = ["cell", "omega", "planned", *(f"{GAIN}_{part}" for part in ("mean", "low", "high", "n", "verdict"))]
 _LOOKS: Mapping[Standing, str] = {"worse": "-open", "cannot be told": "-open-dot"}  # of the flat region: filled
@@ -111,9 +112,10 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
         here = setting.of(cells)
         if here.empty:
             continue
+        omegas = sorted(here["omega"].unique())
         figure = look.figure(
-            xaxis={"title": "pivot ω"},
-            yaxis={"title": f"gain in {PRIMARY_NAME} (points)"},
+            xaxis={"title": "pivot ω", "tickvals": omegas if len(omegas) <= MOST_TICKS else None},
+            yaxis={"title": "gain (points)"},
             hovermode="closest",
             scattermode="group",  # beside each other, so that the bars of equal omegas do not cover one another
             scattergap=0.85,
@@ -123,13 +125,14 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
             own = here[line_of.reindex(here.index) == line].sort_values("omega")
             _line(figure, index, line, own, study, standing, chosen)
         for index, line in enumerate(lines):
-            _key(figure, index, line)
+            if line in set(line_of.reindex(here.index)):
+                _key(figure, index, line)
         caption = (
-            f"{setting.label}: gain in {PRIMARY_NAME} over the plain base loss at each ω. Bars: 95 % interval of the "
-            "difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on validation. Hollow: worse "
-            "than the chosen one on validation; filled: the flat region, which validation cannot tell from it; hollow "
-            "with a dot: which of the two cannot be said, for want of seeds. A point leads to the trials of its cell."
-            + (f" One line per base loss and {', '.join(switches)}." if switches else "")
+            f"{setting.label}: gain in {PRIMARY_NAME} over the plain base loss at each ω, in points. Bars: 95 % "
+            "interval of the difference paired by seed (no bar: fewer than three seeds). Ringed: chosen on "
+            "validation. Hollow: worse than the chosen one on validation; filled: the flat region, which validation "
+            "cannot tell from it; hollow with a dot: which of the two cannot be said, for want of seeds. A point leads "
+            "to the trials of its cell." + (f" One line per base loss and {', '.join(switches)}." if switches else "")
         )
         yield section(
             f"Gain at {setting.label}",

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
+import pandas as pd
 from dash import html
 
 from ccar.evidence.costs import study_costs
-from ccar.evidence.frames import rows_of
-from ccar.evidence.selection import best_cells
+from ccar.evidence.frames import SETTING, ValidationFrame, rows_of
+from ccar.evidence.selection import CRITERION, best_cells
 from ccar.reports.neutralise import one_line
 from ccar.reports.wording import MISSING, hours, percent
 from dashboards import progress
@@ -22,7 +23,7 @@ from dashboards.stored_study import StudyState
 Fields = Mapping[str, str]
 MOST_ELSEWHERE = 100  # studies of other stores: those that were begun last
 MOST_BEST = 3  # cells of one study
-_KINDS = (("", "all"), ("running", "running"), ("open", "to be gone on with"), ("done", "done"))
+_KINDS = (("", "all"), ("running", "running"), ("open", "unfinished"), ("done", "done"))
 
 
 def choices(desk: Desk, fields: Fields) -> list[Content]:
@@ -124,7 +125,7 @@ def _question(state: StudyState) -> str:
 def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
     counts = Counter(progress.trial_states(state))
     latest = state.costs["ended_at"].max()
-    to_go = waiting or "to be gone on with"
+    to_go = waiting or "unfinished"
     words = {"running": f"{len(state.running)} running", "done": "done", "open": to_go}[_kind(state)]
     spent = study_costs(state.validation, state.costs, state.record.submitted_at).hours if state.num_read else 0.0
     return (
@@ -144,23 +145,34 @@ def _row(state: StudyState, waiting: str) -> tuple[float, list[Content]]:
 def _bar(done: int, state: StudyState) -> html.Span:
     total = state.num_trials
     said = f"{done:,} of {total:,}" if state.is_whole else f"reading: {state.num_read:,} of {len(state.trials):,}"
-    return html.Span([html.Progress(value=str(done), max=str(max(total, 1)), **{"aria-label": said}), f" {said}"])
+    return html.Span(
+        [html.Progress(value=str(done), max=str(max(total, 1)), **{"aria-label": said}), f" {said}"], className="whole"
+    )
 
 
 def _best(state: StudyState) -> Content:
     """The best cell of each imbalance factor, whose accuracies do not compare: the milder the tail, the higher."""
-    best = rows_of(best_cells(state.validation))
-    lines = [
-        html.Div(
-            [
-                link(one.cell, address("/trial", study=state.name, cell=one.cell)),
-                f" {percent(one.val_balanced_accuracy_mean, one.val_balanced_accuracy_half_width)} %",
-            ]
-        )
-        for one in best[:MOST_BEST]
-    ]
+    best = best_cells(state.validation)
+    equal = _equal_cells(state.validation, best)
+    lines = []
+    for one in rows_of(best.head(MOST_BEST)):
+        cell = link(one.cell, address("/trial", study=state.name, cell=one.cell))
+        mean, half_width = one.val_balanced_accuracy_mean, one.val_balanced_accuracy_half_width
+        if equal[one.cell] > 1:
+            lines.append(html.Div([f"{equal[one.cell]} cells at {percent(mean)} %, among them ", cell]))
+        else:
+            lines.append(html.Div([cell, " ", html.Span(f"{percent(mean, half_width)} %", className="whole")]))
     more = len(best) - MOST_BEST
     return [*lines, *([html.Div(f"and {more} more")] if more > 0 else [])] or MISSING
+
+
+def _equal_cells(validation: ValidationFrame, best: pd.DataFrame) -> dict[str, int]:
+    """By each best cell: how many of its setting have its mean, over as many seeds. With few images it may be many."""
+    finished = validation[validation["status"] == "finished"].groupby([*SETTING, "cell"])[CRITERION]
+    reached = finished.agg(["mean", "count"]).round(9).reset_index()
+    own = reached[reached["cell"].isin(best["cell"])]
+    equal = own.merge(reached, on=[*SETTING, "mean", "count"], suffixes=("", "_other"))
+    return dict(Counter(equal["cell"]))
 
 
 def moment(at: float) -> str:

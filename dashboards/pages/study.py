@@ -123,7 +123,7 @@ def _matrices(state: StudyState, states: pd.Series[str], base: str) -> Iterator[
         return
     yield html.Ul(
         [
-            html.Li([html.Span("3/5", className=f"cell {word}"), f" {word}: {progress.MEANING[word]}"])
+            html.Li([html.Span(word, className=f"cell {word}"), f" {progress.MEANING[word]}"])
             for word in progress.STATES
             if (states == word).any()
         ],

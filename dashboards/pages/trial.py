@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dash import html
@@ -204,18 +204,18 @@ def _per_class(record: TrialRecord, test: TestResult | None) -> tuple[str, tuple
 
 
 def _examples(desk: Desk, trial: PlannedTrial, record: TrialRecord, test: TestResult | None) -> Iterator[Content]:
-    """A few images of the classes that were told best and worst."""
+    """A few images of the classes that were told best and worst, or of all where they are few."""
     part, found = _per_class(record, test)
-    by_accuracy = sorted(range(len(found)), key=lambda label: -found[label])
-    num_shown = min(MOST_EXAMPLES, len(found) // 2)
-    if num_shown == 0:
+    words = best_and_worst(found)
+    if not words:
         return
-    labels = (*by_accuracy[:num_shown], *by_accuracy[-num_shown:])
+    labels = tuple(words)
+    title = "Best and worst classes" if any(words.values()) else "Classes, best first"
     try:
         shown = examples(trial.config.data, desk.cache_dir, labels)
     except (CcarError, OSError, IndexError):  # IndexError: other images, with fewer classes
         yield section(
-            "Best and worst classes",
+            title,
             note(f"No images to show: those of {trial.config.data.title} are not decoded here."),
         )
         return
@@ -231,13 +231,35 @@ def _examples(desk: Desk, trial: PlannedTrial, record: TrialRecord, test: TestRe
             ),
             percent(found[label]),
             f"{record.class_counts[label]:,}",
-            "best" if place < num_shown else "worst",
+            words[label],
         ]
-        for place, (label, own) in enumerate(zip(labels, shown, strict=True))
+        for label, own in zip(labels, shown, strict=True)
     ]
     caption = f"Classes by {part} accuracy, each with the first of its training images in the data set"
     headings = ["Class", "Examples", f"{part} (%) #", "images #", "Among the"]
-    yield section("Best and worst classes", table("examples", caption, headings, rows))
+    if not any(words.values()):
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    yield section(title, table("examples", caption, headings, rows))
+
+
+def best_and_worst(found: Sequence[float]) -> dict[int, str]:
+    """The classes with the highest and the lowest accuracy, from the highest down, and which of the two each is.
+
+    None is called best that is no better than the worst, nor worst that is as good as one of the best. Where a word
+    holds for more than are named, it says so. Of few classes there are all, without a word.
+    """
+    by_accuracy = sorted(range(len(found)), key=lambda label: -found[label])
+    if len(found) <= 2 * MOST_EXAMPLES:
+        return dict.fromkeys(by_accuracy, "")
+    best = [label for label in by_accuracy[:MOST_EXAMPLES] if found[label] > min(found)]
+    bound = min((found[label] for label in best), default=min(found))
+    worst = [label for label in by_accuracy[-MOST_EXAMPLES:] if found[label] < bound]
+    words = {}
+    for word, labels in (("best", best), ("worst", worst)):
+        for label in labels:
+            others = found.count(found[label]) - sum(found[other] == found[label] for other in labels)
+            words[label] = f"{word}, with {others} more" if others else word
+    return words
 
 
 def _why(desk: Desk, state: StudyState, trial: PlannedTrial, record: TrialRecord, *, search: bool) -> Iterator[Content]:

@@ -108,7 +108,7 @@ def test_the_gains_of_a_plot_are_saved_as_they_are_drawn(site, open_page):
     page = open_page(f"{site}/omega?study=made-up&base=ldam")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
     head, *rows = rows_of_csv(saved(page, page.locator("button[data-file='response-IF 15.csv']")))
-    assert head == ["series", "point", "pivot ω", "gain in balanced test accuracy (points)", "±"]
+    assert head == ["series", "point", "pivot ω", "gain (points)", "±"]
     plot = page.locator(".js-plotly-plot").first
     drawn = traces(plot, "traces.flatMap(one => Array.from(one.x, (x, i) => [x, one.y[i]]))")
     drawn = [point for point in drawn if point != [None, None]]  # those are for the legend alone

@@ -215,7 +215,7 @@ def test_a_search_is_not_done_before_its_last_suggestion_is(tmp_path, listed, to
         to_json_plotly(results(desk, {"study": "made-up"})) for results in (studies.results, progress.results)
     )
     assert f"6 of {total}" in list_
-    assert ("to be gone on with" in list_) == (total > 6)
+    assert ("unfinished" in list_) == (total > 6)
     assert f"6 of {total} trials done" in page
     assert ("12 waiting" in page) == (total > 6)
     library.close()

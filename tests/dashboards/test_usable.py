@@ -77,6 +77,34 @@ def test_axe_finds_nothing_serious_on_a_screen_and_on_a_telephone_in_the_dark_an
     wait_until_it_fits(page, 390)
 
 
+FOCUSED = """() => {
+  const one = document.activeElement;
+  if (one === document.body || one.dataset.reached) return null;
+  one.dataset.reached = "yes";
+  const style = getComputedStyle(one.closest(".dash-input-container:has(input:focus)") || one);
+  return {what: one.outerHTML.slice(0, 200), ring: style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth)};
+}"""
+LEFT_OUT = """() => [...document.querySelectorAll('a[href], button, input, textarea, summary, [tabindex="0"]')]
+  .filter(one => !one.dataset.reached && !one.disabled && one.checkVisibility())
+  .map(one => one.outerHTML.slice(0, 200))"""
+
+
+@pytest.mark.parametrize("name", ["studies", "progress", "best omega", "compare", "trial", "losses", "plan"])
+def test_every_control_is_reached_with_the_tabulator_and_shows_it_by_a_ring(page_of, name):
+    page = page_of(name)
+    wait_until(lambda: page.evaluate(UNDRAWN) == 0)
+    reached = []
+    while True:
+        page.keyboard.press("Tab")
+        found = page.evaluate(FOCUSED)
+        if found is None:
+            break
+        reached.append(found)
+    assert [one["what"] for one in reached if one["ring"] < 2] == []
+    assert page.evaluate(LEFT_OUT) == []
+    assert len(reached) > 5
+
+
 def luminance(colour):
     """Relative luminance of an opaque CSS colour, by WCAG 2."""
     shares = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]

@@ -9,6 +9,23 @@ import math
 
 import numpy as np
 
+# The losses that `adjusted_logits` and `base_loss` have a formula for.
+NAMES = {
+    "cross_entropy",
+    "focal",
+    "class_balanced",
+    "class_balanced_focal",
+    "ldam",
+    "logit_adjustment",
+    "balanced_softmax",
+    "focal_logit_adjustment",
+    "focal_balanced_softmax",
+    "ala",
+    "gala",
+    "sigmoid_focal",
+    "class_balanced_sigmoid_focal",
+}
+
 
 def log_softmax(z):
     highest = max(z)
@@ -86,6 +103,8 @@ def sum_of_binary_focal(z, y, gamma):
 
 def base_loss(z, log_p, y, counts, name, options, *, drw=False):
     """Loss of one image, its class weight included, and that weight."""
+    if name not in NAMES:
+        raise LookupError(f"give {name!r} a formula in tests/losses/slow.py, and its name a place in NAMES there")
     loss = -log_p
     if "sigmoid" in name:
         loss = sum_of_binary_focal(z, y, options.get("gamma", 1.0))

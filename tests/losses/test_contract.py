@@ -122,6 +122,11 @@ def test_every_loss_gives_one_value_per_image_whose_mean_is_the_loss(name, rewei
     torch.testing.assert_close(through_images, through_mean, rtol=1e-12, atol=1e-15)
 
 
+def test_a_loss_that_the_slow_version_has_no_formula_for_is_told_to_get_one(tail_batch, class_counts):
+    with pytest.raises(LookupError, match=r"give 'polyish' a formula in tests/losses/slow\.py"):
+        slow.loss(*tail_batch, class_counts, "polyish")
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_base_loss_can_be_used_without_build_loss(name, tail_batch, class_counts):
     logits, labels = as_tensors(tail_batch)
