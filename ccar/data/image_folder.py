@@ -105,9 +105,6 @@ def decode(listing: Listing, image_size: int | None) -> SourceData:
     Raises:
         DataError: images cannot be read, or have more than one size.
     """
-    if listing.ignored:
-        first = listing.root / listing.ignored[0]
-        log.warning("ignored %d files that are not PNG, JPEG or WebP, such as %s", len(listing.ignored), first)
     train_files, test_files = (listing.images(part) for part in _PARTS)
     images, faults = _decode_all(listing.root, train_files + test_files, image_size)
     if problems := faults.lines():

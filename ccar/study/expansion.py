@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ccar.data.config import DataConfig
 from ccar.errors import DataError, Problem, StudyFileError, UserError
-from ccar.study.data_notes import mentioning_ignored_files
+from ccar.study.data_notes import mention_ignored_files
 from ccar.study.data_wording import USUAL_HINT, found_and_expected, hint_on_split
 from ccar.study.definition import Study
 from ccar.study.methods import Method, OpenMethod
@@ -199,8 +199,9 @@ def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData
 
     _check_pretrained(study)
     data = _any_data(study)
-    with _at_its_line(study), mentioning_ignored_files(data):
+    with _at_its_line(study):
         source = sources.load_labels(data, cache_dir)
+    mention_ignored_files(data)
     if not pack or source.fingerprint:
         return source
     fingerprints_of(study, source)  # packing may take hours: all that labels can tell is told before

@@ -83,7 +83,7 @@ def figures(desk: Desk, fields: Fields) -> list[Content]:
 
 
 def _words(found: Results) -> Iterator[Content]:
-    for warning in (finding.no_choice(found), finding.seeds_warning(found)):
+    for warning in (finding.no_choice(found), finding.seeds_warning(found), finding.ties(found)):
         if warning:
             yield html.P(warning, className="bad")
     yield note(finding.what_did_not_finish(found))
