@@ -56,5 +56,5 @@ def test_a_small_simulation_trains_nothing_and_finishes_every_trial(tmp_path):
     assert run["driver_cpu_ms"] > 0
     assert 0 < run["between_ms"] <= run["between_p95_ms"]
     assert stored["trials"] == 10
-    assert stored["inodes"] > 10 * 8
+    assert 10 * 7 < stored["inodes"] <= 10 * 8 + 1  # trials whose keys begin alike share a folder
     assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
