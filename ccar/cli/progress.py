@@ -25,6 +25,7 @@ from ccar.study.expansion import PlannedTrial
 from ccar.study.parts import plain
 
 PLAIN_LINE_SECONDS = 10.0
+_BEST = "best of this run on validation"
 
 
 class _Standing(NamedTuple):
@@ -50,7 +51,7 @@ class _Bar(Progress):
         yield self.make_tasks_table(self.tasks)
         for task in self.tasks:
             for line in task.fields["best"]:
-                yield Text(line, no_wrap=True, overflow="ellipsis")
+                yield Text(f"{_BEST}, {line}", no_wrap=True, overflow="ellipsis")
 
 
 class ProgressDisplay:
@@ -136,10 +137,7 @@ class ProgressDisplay:
         best = dict(self._best)
         for standing in self._standings.values():
             best[standing.setting] = standing.or_better(best.get(standing.setting))
-        return [
-            f"best of this run on validation, {setting}: {100 * standing.accuracy:.1f} % {standing.name}"
-            for setting, standing in best.items()
-        ]
+        return [f"{setting}: {100 * standing.accuracy:.1f} % {standing.name}" for setting, standing in best.items()]
 
     def _show(self, *, line: bool = True) -> None:
         state = f"{len(self._running)} running" + (f", {self._failed} failed" if self._failed else "")
@@ -147,7 +145,8 @@ class ProgressDisplay:
         self._bar.update(self._task, completed=self._done, state=state, best=best)
         if line and not self._console.is_terminal and time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = time.monotonic()
-            text = "; ".join([f"{self._done}/{self._total} trials, {state}{self._time_left()}", *best])
+            text = f"{self._done}/{self._total} trials, {state}{self._time_left()}"
+            text += f"; {_BEST}, {'; '.join(best)}" if best else ""
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _time_left(self) -> str:
