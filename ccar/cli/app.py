@@ -597,13 +597,10 @@ def _closing(outcome: RunOutcome) -> None:
     if reason := summary.cut_short_by:
         talk.print(f"stopped: {reason}", style="red", markup=False, highlight=False)
     if summary.interrupted:
-        again = (
-            "the same command, with more of them, goes on"
-            if outcome.is_spent
-            else "run the same command again to go on"
-        )
-        ended = "ended: --max-device-hours are used up" if outcome.is_spent else "interrupted"
-        talk.print(f"{ended}; {again} from here", style="yellow", highlight=False, soft_wrap=True)
+        said = "interrupted; run the same command again to go on from here"
+        if outcome.is_spent:
+            said = "ended: --max-device-hours are used up; the same command, with more of them, goes on from here"
+        talk.print(said, style="yellow", highlight=False, soft_wrap=True)
         return
     folder = outcome.report_dir
     lines = [f"runs     {_ui_command(outcome.view.places)}"]

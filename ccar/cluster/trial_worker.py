@@ -148,11 +148,12 @@ class TrialWorker:
                 claim.abandon()
             yield TrialProgress(key=key, status="store_failed", error=error.with_hint)
         except Exception as error:
-            if watchdog is not None and isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error):
+            out_of_memory = _is_out_of_memory(error)
+            if watchdog is not None and isinstance(error, torch.AcceleratorError) and not out_of_memory:
                 watchdog.crash(error)  # from here on CUDA has only errors for this process, whatever it trains
             text = str(error) if isinstance(error, CcarError) else traceback.format_exc()
             failed = self._fail(claim, key, text)
-            yield dataclasses.replace(failed, status="out_of_memory") if _is_out_of_memory(error) else failed
+            yield dataclasses.replace(failed, status="out_of_memory") if out_of_memory else failed
 
     def _as_planned(self, config: TrialConfig, key: str) -> tuple[SourceData, Split, dict[str, Any]]:
         """The images, which of them to train on, and all that the key is made of.

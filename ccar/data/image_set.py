@@ -49,6 +49,7 @@ class SourceData:
         fingerprint: sha256 (hex) of all pixels, labels and class names: equal exactly for equal data. Empty where
             large images are not packed yet: then labels and names are all there is.
         validation: the validation images that the set comes with; None where they are held out of `train`.
+        ignored: paths of files in a folder of images that are none.
     """
 
     train: ImageSet
@@ -56,6 +57,7 @@ class SourceData:
     class_names: tuple[str, ...]
     fingerprint: str
     validation: ImageSet | None = None
+    ignored: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, train: ImageSet, test: ImageSet, class_names: tuple[str, ...]) -> SourceData:

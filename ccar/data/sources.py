@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -40,8 +41,8 @@ def load_source(data: DataConfig, cache_dir: Path, *, verify: bool = False) -> S
     check_options(data)
     if data.name in LISTED_SETS:
         return listed_sets.load(data, cache_dir)
-    folder, decode = _cache_of(data, cache_dir)
-    return open_or_build(folder, decode, verify=verify)
+    folder, decode, ignored = _cache_of(data, cache_dir)
+    return replace(open_or_build(folder, decode, verify=verify), ignored=ignored)
 
 
 def open_source(data: DataConfig, cache_dir: Path) -> SourceData:
@@ -53,7 +54,7 @@ def open_source(data: DataConfig, cache_dir: Path) -> SourceData:
     check_options(data)
     if data.name in LISTED_SETS:
         raise DataError(f"images of {data.name} are packed one by one, not decoded")
-    folder, decode = _cache_of(data.model_copy(update={"download": False}), cache_dir)
+    folder, decode, _ = _cache_of(data.model_copy(update={"download": False}), cache_dir)
     source = open_existing(folder)
     if source is None and data.name == "digits":
         return decode()
@@ -98,9 +99,13 @@ def pack_state(data: DataConfig, cache_dir: Path) -> PackState | None:
     return listed_sets.pack_state(data, cache_dir) if data.name in LISTED_SETS else None
 
 
-def _cache_of(data: DataConfig, cache_dir: Path) -> tuple[Path, Callable[[], SourceData]]:
-    """Where the decoded images are, and what decodes them; the name of the folder digests what the images depend on."""
+def _cache_of(data: DataConfig, cache_dir: Path) -> tuple[Path, Callable[[], SourceData], tuple[str, ...]]:
+    """Where the decoded images are, what decodes them, and the files beside them that are ignored.
+
+    The name of the folder digests what the images depend on.
+    """
     name, root = data.name, data.root
+    listing: image_folder.Listing | None = None
     identity: object
     decode: Callable[[], SourceData]
     match name:
@@ -121,7 +126,8 @@ def _cache_of(data: DataConfig, cache_dir: Path) -> tuple[Path, Callable[[], Sou
         case _:
             identity, decode = digits.identity(), digits.decode
     digest = hashlib.sha256(json.dumps([_CACHE_FORMAT, identity]).encode()).hexdigest()[:16]
-    return cache_dir / f"{name}-{digest}", decode
+    ignored = () if listing is None else tuple(str(listing.root / path) for path in listing.ignored)
+    return cache_dir / f"{name}-{digest}", decode, ignored
 
 
 def check_options(data: DataConfig) -> None:

@@ -60,9 +60,11 @@ def best_cells(validation: ValidationFrame) -> pd.DataFrame:
     Between cells that are equal in everything, a plain loss wins.
 
     Returns:
-        `SETTING`, `cell`, and mean, sd, n and half width of the criterion; one row per setting with validation results.
+        `SETTING`, `cell`, `tied` (cells that share its mean, itself included), and mean, sd, n and half width of the
+        criterion; one row per setting with validation results.
     """
-    return _best(_competition(validation, SETTING), SETTING)[[*SETTING, "cell", *_SUMMARY]].reset_index(drop=True)
+    best = _best(_competition(validation, SETTING), SETTING)
+    return best[[*SETTING, "cell", "tied", *_SUMMARY]].reset_index(drop=True)
 
 
 def select_without_each_seed(validation: ValidationFrame) -> pd.DataFrame:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ccar.data.config import DataConfig
-
 if TYPE_CHECKING:
     from ccar.data.image_set import SourceData
     from ccar.study.definition import Study
@@ -30,19 +28,10 @@ def coarse_validation(study: Study, source: SourceData) -> str | None:
     return f"{count} validation images: {steps}; omega cannot be chosen on them"
 
 
-def mention_ignored_files(data: DataConfig) -> None:
-    """Mention the files of a folder that are no images, in the log.
-
-    The folder is listed for it: less than a second for 60,000 files, none of which is opened.
-    """
-    from ccar.data.image_folder import list_images
-    from ccar.data.listed_sets import LISTED_SETS
-
-    if data.name in LISTED_SETS or data.root is None or not (data.root / "train").is_dir():
-        return
-    ignored = list_images(data.root).ignored
+def mention_ignored_files(source: SourceData) -> None:
+    """Mention the files of a folder that are no images, in the log."""
+    ignored = source.ignored
     if len(ignored) == 1:
-        log.warning("ignored 1 file that is not PNG, JPEG or WebP: %s", data.root / ignored[0])
+        log.warning("ignored 1 file that is not PNG, JPEG or WebP: %s", ignored[0])
     elif ignored:
-        first = data.root / ignored[0]
-        log.warning("ignored %d files that are not PNG, JPEG or WebP, such as %s", len(ignored), first)
+        log.warning("ignored %d files that are not PNG, JPEG or WebP, such as %s", len(ignored), ignored[0])

@@ -201,7 +201,7 @@ def load_data(study: Study, cache_dir: Path, *, pack: bool = True) -> SourceData
     data = _any_data(study)
     with _at_its_line(study):
         source = sources.load_labels(data, cache_dir)
-    mention_ignored_files(data)
+    mention_ignored_files(source)
     if not pack or source.fingerprint:
         return source
     fingerprints_of(study, source)  # packing may take hours: all that labels can tell is told before

@@ -121,11 +121,11 @@ def _responses(found: Results, study: str, base: str, with_tables: bool) -> Iter
             scattergap=0.85,
         )
         figure.add_hline(0, line={"color": look.INK, "width": 1})
+        line_here = line_of.reindex(here.index)
         for index, line in enumerate(lines):
-            own = here[line_of.reindex(here.index) == line].sort_values("omega")
-            _line(figure, index, line, own, study, standing, chosen)
+            _line(figure, index, line, here[line_here == line].sort_values("omega"), study, standing, chosen)
         for index, line in enumerate(lines):
-            if line in set(line_of.reindex(here.index)):
+            if (line_here == line).any():
                 _key(figure, index, line)
         caption = (
             f"{setting.label}: gain in {PRIMARY_NAME} over the plain base loss at each ω, in points. Bars: 95 % "

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
-import pandas as pd
 from dash import html
 
 from ccar.evidence.costs import study_costs
-from ccar.evidence.frames import SETTING, ValidationFrame, rows_of
-from ccar.evidence.selection import CRITERION, best_cells
+from ccar.evidence.frames import rows_of
+from ccar.evidence.selection import best_cells
 from ccar.reports.neutralise import one_line
 from ccar.reports.wording import MISSING, hours, percent
 from dashboards import progress
@@ -153,26 +152,16 @@ def _bar(done: int, state: StudyState) -> html.Span:
 def _best(state: StudyState) -> Content:
     """The best cell of each imbalance factor, whose accuracies do not compare: the milder the tail, the higher."""
     best = best_cells(state.validation)
-    equal = _equal_cells(state.validation, best)
     lines = []
     for one in rows_of(best.head(MOST_BEST)):
         cell = link(one.cell, address("/trial", study=state.name, cell=one.cell))
         mean, half_width = one.val_balanced_accuracy_mean, one.val_balanced_accuracy_half_width
-        if equal[one.cell] > 1:
-            lines.append(html.Div([f"{equal[one.cell]} cells at {percent(mean)} %, among them ", cell]))
+        if one.tied > 1:
+            lines.append(html.Div([f"{one.tied} cells at {percent(mean)} %, among them ", cell]))
         else:
             lines.append(html.Div([cell, " ", html.Span(f"{percent(mean, half_width)} %", className="whole")]))
     more = len(best) - MOST_BEST
     return [*lines, *([html.Div(f"and {more} more")] if more > 0 else [])] or MISSING
-
-
-def _equal_cells(validation: ValidationFrame, best: pd.DataFrame) -> dict[str, int]:
-    """By each best cell: how many of its setting have its mean, over as many seeds. With few images it may be many."""
-    finished = validation[validation["status"] == "finished"].groupby([*SETTING, "cell"])[CRITERION]
-    reached = finished.agg(["mean", "count"]).round(9).reset_index()
-    own = reached[reached["cell"].isin(best["cell"])]
-    equal = own.merge(reached, on=[*SETTING, "mean", "count"], suffixes=("", "_other"))
-    return dict(Counter(equal["cell"]))
 
 
 def moment(at: float) -> str:

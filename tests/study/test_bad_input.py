@@ -747,28 +747,34 @@ class TestWithData:
         assert "natural" not in str(first)  # ten classes of one size
         assert (second.line, "found 100000" in second.message) == (8, True)
 
-    def test_an_imbalance_factor_too_large_for_data_with_a_tail_of_its_own(self, study_file, tailed_folder, tmp_path):
-        folder = f"name: image_folder\n  root: {tailed_folder}"
-        path = study_file(("name: digits", folder), ("class: 5", "class: 1"), (FACTORS, "imbalance_factors: [1, 10]"))
-        study = load_study(path)
-        with pytest.raises(StudyFileError) as caught:
-            plan_trials(study, load_data(study, tmp_path / "cache"))
-        (problem,) = caught.value.problems
+    @pytest.fixture
+    def of_the_tailed_folder(self, study_file, tailed_folder, tmp_path):
+        """The file of a study on it, and what is wrong with the tail that it asks for."""
+
+        def found(per_class, factors):
+            folder = f"name: image_folder\n  root: {tailed_folder}"
+            path = study_file(("name: digits", folder), ("class: 5", f"class: {per_class}"), (FACTORS, factors))
+            study = load_study(path)
+            with pytest.raises(StudyFileError) as caught:
+                plan_trials(study, load_data(study, tmp_path / "cache"))
+            (problem,) = caught.value.problems
+            return path, problem
+
+        return found
+
+    def test_an_imbalance_factor_too_large_for_data_with_a_tail_of_its_own(self, of_the_tailed_folder, tmp_path):
+        path, problem = of_the_tailed_folder(1, "imbalance_factors: [1, 10]")
         assert problem.hint == (
             "imbalance_factors: 10 leaves a class without a training image; at most 1 works: the head has 1 image, "
             "what the smallest class of the data has left after 1 for validation. This data has a long tail of its "
             "own: write `imbalance_factors: natural`"
         )
         path.write_text(path.read_text().replace("[1, 10]", "natural"))
-        assert plan_trials(load_study(path), load_data(study, tmp_path / "cache"))
-
-    def test_a_class_too_small_for_the_validation_part_is_named(self, study_file, tailed_folder, tmp_path):
-        folder = f"name: image_folder\n  root: {tailed_folder}"
-        path = study_file(("name: digits", folder), ("class: 5", "class: 3"), (FACTORS, "imbalance_factors: natural"))
         study = load_study(path)
-        with pytest.raises(StudyFileError) as caught:
-            plan_trials(study, load_data(study, tmp_path / "cache"))
-        (problem,) = caught.value.problems
+        assert plan_trials(study, load_data(study, tmp_path / "cache"))
+
+    def test_a_class_too_small_for_the_validation_part_is_named(self, of_the_tailed_folder):
+        _, problem = of_the_tailed_folder(3, "imbalance_factors: natural")
         assert problem.line == 7
         assert problem.hint == (
             "validation_per_class: 3 leaves class 'fox' without a training image: it has 2, so at most 1"
